@@ -1,0 +1,1 @@
+"""The pure heart: samples, dossiers, policies and decisions. No I/O, no clients."""

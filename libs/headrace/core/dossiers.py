@@ -1,0 +1,243 @@
+"""The evidence that travels with a sample: each service adds its page."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from headrace.core.samples import Sample
+
+CURRENT = "current"
+BASE = "base"
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What one model version says about a sample; losses in nats per token.
+
+    `loss_mean` is the mean cross-entropy over response tokens (prompt masked), `loss_std` its population standard
+    deviation. Where `error` is set the signals were *not made* and the losses are None, never a number.
+    """
+
+    role: str
+    model: str
+    model_version: str
+    loss_mean: float | None
+    loss_std: float | None
+    prompt_tokens: int
+    response_tokens: int
+    truncated: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Mean-pooled last hidden states, float32 little-endian bytes of unit length, of one model version.
+
+    `prompt` is pooled over the prompt's tokens and serves density; `conversation` over all tokens and serves
+    near-duplicates (two answers to one question are not duplicates of each other).
+    """
+
+    model: str
+    model_version: str
+    prompt: bytes
+    conversation: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A sample in the index and its cosine similarity, -1 to 1."""
+
+    sample_id: str
+    revision: int
+    cosine: float
+
+
+class DuplicateKind(StrEnum):
+    """Why a sample counts as being there already; NONE where it does not."""
+
+    NONE = ""
+    EXACT = "exact"
+    NEAR = "near"
+    ALREADY_ADMITTED = "already_admitted"
+    REVISION_CONFLICT = "revision_conflict"
+    STALE_REVISION = "stale_revision"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a sample lies among those accepted before it.
+
+    `density` is the mean of the top-k prompt cosines, None while fewer than k samples are accepted. `prompt_copies`
+    counts accepted samples with the same prompt, this one's own revisions apart. `compared_with` counts accepted samples.
+    """
+
+    duplicate_kind: DuplicateKind
+    duplicate_of: Neighbour | None
+    neighbours: tuple[Neighbour, ...]
+    density: float | None
+    prompt_copies: int
+    model: str
+    model_version: str
+    compared_with: int
+
+
+class CheckOutcome(StrEnum):
+    """Three outcomes, not two: NOT_MADE is never a failure of the sample and never a score."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_MADE = "not_made"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One check's outcome, with the evidence a person would want to read and the hash of the ruler that measured."""
+
+    check: str
+    outcome: CheckOutcome
+    evidence: str
+    ruler_hash: str
+    score: float | None = None
+
+
+class Verdict(StrEnum):
+    """What admission decided. VALIDATE asks for checks first; PARKED means that no decision can be made."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    VALIDATE = "validate"
+    PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One number held against one bound of the policy, so that a decision can be read and replayed."""
+
+    quantity: str
+    value: float | None
+    operator: str
+    bound: float
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict, its stable reason code, and the numbers compared, under a named policy version.
+
+    `checks_requested` goes with VALIDATE; a check requested without a result did not apply to the sample.
+    """
+
+    verdict: Verdict
+    reason: str
+    policy_version: str
+    comparisons: tuple[Comparison, ...] = ()
+    detail: str = ""
+    checks_requested: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one stage spent on the sample; unknown is None, never zero."""
+
+    stage: str
+    seconds: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    money: float | None = None
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """A sample and the evidence gathered so far.
+
+    `submitted_at` is Unix time in seconds. `wire` is the message this was decoded from, or None: it is carried so that
+    fields of a newer schema survive a service that does not know them, and takes no part in comparison.
+    """
+
+    sample: Sample
+    submitted_at: float
+    signals: tuple[Signals, ...] = ()
+    placement: Placement | None = None
+    checks: tuple[CheckResult, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    costs: tuple[Cost, ...] = ()
+    wire: object = field(default=None, compare=False, repr=False)
+
+    def signals_of(self, role: str) -> Signals | None:
+        """The signals under the model in that role (`CURRENT` or `BASE`), or None."""
+        return next((signals for signals in self.signals if signals.role == role), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSample:
+    """A dossier with its embeddings, from scoring to diversity.
+
+    `embeddings` is None when the signals were not made. `held_since` (Unix seconds) and `order` (the offset that entered
+    the sample into the index) are set while the sample waits for the decision on an earlier one that it resembles.
+    """
+
+    dossier: Dossier
+    embeddings: Embeddings | None
+    held_since: float | None = None
+    order: int | None = None
+    wire: object = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedSample:
+    """An accepted sample's embeddings, from diversity to datasets."""
+
+    dataset_id: str
+    sample_id: str
+    revision: int
+    content_hash: str
+    embeddings: Embeddings
+
+
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """A sample that was accepted and is no longer."""
+
+    dataset_id: str
+    sample_id: str
+    revision: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedSample:
+    """One record of a dataset's accepted topic: an acceptance (also of a later revision) or a retraction."""
+
+    change: Dossier | Retraction
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPublished:
+    """A dataset's standing policy as canonical JSON; `version` is the first 12 hex digits of its SHA-256."""
+
+    dataset_id: str
+    version: str
+    policy_json: str
+    published_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetCutRequested:
+    """Ask for a new version of a dataset from everything decided so far."""
+
+    dataset_id: str
+    request_id: str
+    requested_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetCommitted:
+    """A version exists: its manifest is stored and the reference points at it."""
+
+    dataset_id: str
+    version: str
+    sequence: int
+    manifest_key: str
+    rows_accepted: int
+    rows_rejected: int
+    committed_at: float

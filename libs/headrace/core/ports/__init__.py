@@ -1,0 +1,1 @@
+"""What the services need of the outside world, one port a module; `headrace.adapters` holds the implementations."""

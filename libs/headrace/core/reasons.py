@@ -1,0 +1,42 @@
+"""Why a sample ended as it did: stable codes that reports, feedback and tests rely on."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Codes are never renamed or reused; `MEANING` says them in words."""
+
+    ACCEPTED = "accepted"
+    EXACT_DUPLICATE = "exact_duplicate"
+    NEAR_DUPLICATE = "near_duplicate"
+    ALREADY_ADMITTED = "already_admitted"
+    REVISION_CONFLICT = "revision_conflict"
+    STALE_REVISION = "stale_revision"
+    TRUNCATED = "truncated"
+    LOSS_TOO_HIGH = "loss_too_high"
+    LOSS_TOO_LOW = "loss_too_low"
+    TOO_DENSE = "too_dense"
+    TOO_SPARSE = "too_sparse"
+    CHECK_FAILED = "check_failed"
+    CHECKS_REQUESTED = "checks_requested"
+    SIGNALS_NOT_MADE = "signals_not_made"
+    CHECK_NOT_MADE = "check_not_made"
+
+
+MEANING: dict[Reason, str] = {
+    Reason.ACCEPTED: "every bound of the policy held",
+    Reason.EXACT_DUPLICATE: "an accepted sample has the same content",
+    Reason.NEAR_DUPLICATE: "an accepted sample is closer than the policy's near-duplicate cosine",
+    Reason.ALREADY_ADMITTED: "this id and revision was admitted before, with the same content",
+    Reason.REVISION_CONFLICT: "this id and revision was admitted before, with other content",
+    Reason.STALE_REVISION: "a later revision of this id was admitted before",
+    Reason.TRUNCATED: "the conversation is longer than the model can read",
+    Reason.LOSS_TOO_HIGH: "the response loss is above the policy's bound",
+    Reason.LOSS_TOO_LOW: "the response loss is below the policy's bound: the model has mastered it",
+    Reason.TOO_DENSE: "the neighbourhood is denser than the policy's bound",
+    Reason.TOO_SPARSE: "the neighbourhood is sparser than the policy's bound",
+    Reason.CHECK_FAILED: "a required check failed",
+    Reason.CHECKS_REQUESTED: "the policy asks for checks before the decision",
+    Reason.SIGNALS_NOT_MADE: "the model's signals could not be made",
+    Reason.CHECK_NOT_MADE: "a required check could not be made",
+}

@@ -1,0 +1,152 @@
+"""The one registry of topics: names, keys, partitions, retention. Topic creation, AsyncAPI and the chart derive from it."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from headrace.core.dossiers import (
+    AcceptedSample,
+    DatasetCommitted,
+    DatasetCutRequested,
+    Dossier,
+    IndexedSample,
+    PolicyPublished,
+    Retraction,
+    ScoredSample,
+)
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+DATASET_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""Dataset ids become part of topic names and object keys, so only these pass the door."""
+
+
+class KeyedBy(StrEnum):
+    """What a topic's records are keyed by, hence what stays in order."""
+
+    SAMPLE = "sample"
+    DATASET = "dataset"
+    PRODUCER = "producer"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic: what it says, who may rely on which order, and how long records stay.
+
+    `body` is the core type of its records (bytes for raw intake). `delayed` topics hold records until their
+    not-before time. `retention_ms` is None for compacted topics.
+    """
+
+    name: str
+    summary: str
+    body: type
+    keyed_by: KeyedBy
+    key_of: Callable[[object], str]
+    partitions: int
+    retention_ms: int | None
+    delayed: bool = False
+
+    @property
+    def compacted(self) -> bool:
+        return self.retention_ms is None
+
+
+PARTITIONS = 4
+"""Default partitions of a hot topic on one node; a cluster sets HEADRACE_PARTITIONS before the topics are created."""
+
+
+def _sample_key(body: object) -> str:
+    if isinstance(body, Dossier):
+        return body.sample.key
+    raise TypeError(f"no sample key for {type(body).__name__}")
+
+
+def _dataset_key(body: object) -> str:
+    if isinstance(body, Dossier):
+        return body.sample.dataset_id
+    if isinstance(body, ScoredSample):
+        return body.dossier.sample.dataset_id
+    if isinstance(body, IndexedSample | PolicyPublished | DatasetCutRequested | DatasetCommitted):
+        return body.dataset_id
+    raise TypeError(f"no dataset key for {type(body).__name__}")
+
+
+def _accepted_key(body: object) -> str:
+    if isinstance(body, AcceptedSample):
+        change = body.change
+        return change.sample_id if isinstance(change, Retraction) else change.sample.id
+    raise TypeError(f"no accepted key for {type(body).__name__}")
+
+
+def _no_key(_: object) -> str:
+    raise TypeError("producers choose the keys of this topic")
+
+
+def _by_sample(name: str, summary: str) -> Topic:
+    return Topic(name, summary, Dossier, KeyedBy.SAMPLE, _sample_key, PARTITIONS, 7 * DAY_MS)
+
+
+def _by_dataset(name: str, summary: str, body: type, retention_ms: int | None = 7 * DAY_MS, *, delayed: bool = False) -> Topic:
+    return Topic(name, summary, body, KeyedBy.DATASET, _dataset_key, PARTITIONS, retention_ms, delayed=delayed)
+
+
+INGEST = Topic(
+    "headrace.ingest", "samples from producers that speak Kafka: JSON or protobuf, plain or CloudEvents",
+    bytes, KeyedBy.PRODUCER, _no_key, PARTITIONS, 7 * DAY_MS,
+)  # fmt: skip
+SUBMITTED = _by_sample("headrace.sample.submitted", "a sample passed the door")
+SCORED = _by_dataset("headrace.sample.scored", "signals and embeddings were measured; the order of placement", ScoredSample)
+HELD = _by_dataset("headrace.sample.held", "waits for the decision on an earlier, similar sample", ScoredSample, delayed=True)
+PLACED = _by_sample("headrace.sample.placed", "its neighbourhood among accepted samples is known")
+VALIDATION_REQUESTED = _by_sample("headrace.validation.requested", "admission asks for checks")
+VALIDATED = _by_sample("headrace.sample.validated", "the checks asked for have outcomes")
+DECIDED = _by_dataset("headrace.sample.decided", "accepted or rejected, with the whole dossier", Dossier)
+INDEXED = _by_dataset("headrace.sample.indexed", "an accepted sample's embeddings, for the dataset's shards", IndexedSample)
+POLICY_PUBLISHED = _by_dataset("headrace.policy.published", "a dataset's standing policy", PolicyPublished, None)
+CUT_REQUESTED = _by_dataset("headrace.dataset.cut-requested", "someone asks for a version", DatasetCutRequested)
+COMMITTED = _by_dataset("headrace.dataset.committed", "a version exists", DatasetCommitted)
+
+TOPICS: tuple[Topic, ...] = (
+    INGEST, SUBMITTED, SCORED, HELD, PLACED, VALIDATION_REQUESTED, VALIDATED, DECIDED, INDEXED,
+    POLICY_PUBLISHED, CUT_REQUESTED, COMMITTED,
+)  # fmt: skip
+
+
+def accepted_topic(dataset_id: str) -> Topic:
+    """The accepted-data topic of one dataset: its changelog, keyed by sample id, kept for good.
+
+    Raises:
+        ValueError: the dataset id is not a plain lower-case name.
+    """
+    if not DATASET_ID.fullmatch(dataset_id):
+        raise ValueError(f"dataset id {dataset_id[:80]!r} must be lower-case letters, digits and hyphens, at most 63")
+    return Topic(
+        f"headrace.accepted.{dataset_id}", "acceptances, revisions and retractions, for trainers",
+        AcceptedSample, KeyedBy.SAMPLE, _accepted_key, PARTITIONS, -1,
+    )  # fmt: skip
+
+
+def retry_topic_name(topic: str, group: str) -> str:
+    """Where a service's records of a topic wait for another attempt."""
+    return f"{topic}.{group}.retry"
+
+
+def dlq_topic_name(topic: str, group: str) -> str:
+    """Where a service's records of a topic end when they cannot be processed."""
+    return f"{topic}.{group}.dlq"
+
+
+CONSUMERS: dict[str, tuple[str, ...]] = {
+    INGEST.name: ("gateway",),
+    SUBMITTED.name: ("scoring",),
+    SCORED.name: ("diversity",),
+    HELD.name: ("diversity",),
+    PLACED.name: ("admission",),
+    VALIDATION_REQUESTED.name: ("validation",),
+    VALIDATED.name: ("admission",),
+    DECIDED.name: ("diversity", "datasets"),
+    INDEXED.name: ("datasets",),
+    CUT_REQUESTED.name: ("datasets",),
+}
+"""Which services consume a topic exactly once, each with a retry and a dead-letter topic of its own."""

@@ -1,0 +1,35 @@
+"""What a service is to the runtime: its subscriptions, its dependencies' pings, nothing else."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.core.events import Handler
+from headrace.core.topics import Topic
+
+Ping = Callable[[], Awaitable[None]]
+"""Returns when the dependency answers; raises when it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One topic read exactly once by one group.
+
+    `batch_records_max` bounds the records given to the handler at a time (all partitions together); the batch is handed
+    over as soon as `batch_wait_ms` have passed since its first record.
+    """
+
+    topic: Topic
+    group: str
+    handler: Handler[Any]
+    batch_records_max: int = 256
+    batch_wait_ms: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service ready to run; `services/<name>/app.py` is the only place that builds one."""
+
+    name: str
+    subscriptions: tuple[Subscription, ...]
+    pings: Mapping[str, Ping] = field(default_factory=dict)
