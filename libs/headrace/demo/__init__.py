@@ -1,0 +1,1 @@
+"""The first run: real conversations through the real parts, and a table of what came of it."""

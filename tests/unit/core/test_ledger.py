@@ -1,0 +1,67 @@
+"""The account of samples closes whatever happens and in whatever order it is read."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.core.dossiers import Decision, Dossier, Verdict
+from headrace.core.ledger import Ledger
+from headrace.core.samples import Message, Sample
+
+
+def dossier(sample_id: str = "a", dataset: str = "d") -> Dossier:
+    sample = Sample(dataset, sample_id, 0, f"hash-{sample_id}", (Message("user", "q"), Message("assistant", "a")))
+    return Dossier(sample=sample, submitted_at=0.0)
+
+
+def decided(of: Dossier, verdict: Verdict, reason: str = "near_duplicate") -> Dossier:
+    return replace(of, decisions=(Decision(verdict, reason, "p1"),))
+
+
+def test_a_sample_without_an_end_is_in_flight():
+    """What was submitted and has not ended is in flight."""
+    ledger = Ledger()
+    ledger.submitted(dossier())
+    assert ledger.account().in_flight == 1
+
+
+def test_a_redriven_dead_letter_that_was_decided_counts_once():
+    """A dead letter that came back and was accepted is accepted, not both."""
+    ledger = Ledger()
+    ledger.submitted(dossier())
+    ledger.dead_lettered(dossier(), "scoring")
+    assert ledger.account().dead_letters_by_service == {"scoring": 1}
+    ledger.decided(decided(dossier(), Verdict.ACCEPTED, "accepted"))
+    account = ledger.account()
+    assert (account.submitted, account.accepted, account.dead_lettered, account.in_flight) == (1, 1, 0, 0)
+
+
+def test_one_dataset_is_told_from_another():
+    """The account of a dataset holds its own samples only."""
+    ledger = Ledger()
+    ledger.submitted(dossier("a", "one"))
+    ledger.submitted(dossier("a", "two"))
+    ledger.decided(decided(dossier("a", "two"), Verdict.REJECTED))
+    assert ledger.account("one").in_flight == 1
+    assert ledger.account("two").reasons == {"near_duplicate": 1}
+    assert ledger.datasets() == ["one", "two"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["submitted", "accepted", "rejected", "dead"]))))
+def test_the_account_always_closes(steps):
+    """Submitted = accepted + rejected + dead-lettered + in flight, and none of them is negative, in any order of reading."""
+    ledger = Ledger()
+    for sample_id, step in steps:
+        match step:
+            case "submitted":
+                ledger.submitted(dossier(sample_id))
+            case "accepted":
+                ledger.decided(decided(dossier(sample_id), Verdict.ACCEPTED, "accepted"))
+            case "rejected":
+                ledger.decided(decided(dossier(sample_id), Verdict.REJECTED))
+            case _:
+                ledger.dead_lettered(dossier(sample_id), "scoring")
+    account = ledger.account()
+    assert account.in_flight >= 0
+    assert account.submitted == account.accepted + account.rejected + account.dead_lettered + account.in_flight
