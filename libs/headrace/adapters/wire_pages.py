@@ -1,8 +1,6 @@
 """The pages of a dossier as protobuf messages and back."""
 
-from math import isfinite
-
-from headrace.adapters.wire_sample import Undecodable
+from headrace.adapters.wire_fields import Undecodable, finite
 from headrace.core.dossiers import (
     CheckOutcome,
     CheckResult,
@@ -41,8 +39,8 @@ def signals_from(page: dossier_pb2.Signals) -> Signals:
         page.role,
         page.model,
         page.model_version,
-        _finite(page.loss_mean, "signals.loss_mean") if page.HasField("loss_mean") else None,
-        _finite(page.loss_std, "signals.loss_std") if page.HasField("loss_std") else None,
+        finite(page.loss_mean, "signals.loss_mean") if page.HasField("loss_mean") else None,
+        finite(page.loss_std, "signals.loss_std") if page.HasField("loss_std") else None,
         page.prompt_tokens,
         page.response_tokens,
         page.truncated,
@@ -92,7 +90,7 @@ def placement_from(page: dossier_pb2.Placement) -> Placement:
         kind,
         _neighbour_from(page.duplicate_of) if page.HasField("duplicate_of") else None,
         tuple([_neighbour_from(neighbour) for neighbour in page.neighbours]),
-        _finite(page.density, "placement.density") if page.HasField("density") else None,
+        finite(page.density, "placement.density") if page.HasField("density") else None,
         page.prompt_copies,
         page.model,
         page.model_version,
@@ -120,7 +118,7 @@ def check_from(page: dossier_pb2.CheckResult) -> CheckResult:
     outcome = _OUTCOME_OF_NUMBER.get(page.outcome)
     if outcome is None:
         raise Undecodable(f"checks.outcome {page.outcome} is not known to this version")
-    score = _finite(page.score, "checks.score") if page.HasField("score") else None
+    score = finite(page.score, "checks.score") if page.HasField("score") else None
     return CheckResult(page.check, outcome, page.evidence, page.ruler_hash, score)
 
 
@@ -167,10 +165,10 @@ def cost_from(page: dossier_pb2.Cost) -> Cost:
     has = page.HasField
     return Cost(
         page.stage,
-        _finite(page.seconds, "costs.seconds") if has("seconds") else None,
+        finite(page.seconds, "costs.seconds") if has("seconds") else None,
         page.prompt_tokens if has("prompt_tokens") else None,
         page.completion_tokens if has("completion_tokens") else None,
-        _finite(page.money, "costs.money") if has("money") else None,
+        finite(page.money, "costs.money") if has("money") else None,
         page.currency,
     )
 
@@ -188,7 +186,7 @@ def cost_to(cost: Cost) -> dossier_pb2.Cost:
 
 
 def _neighbour_from(page: dossier_pb2.Neighbour) -> Neighbour:
-    return Neighbour(page.sample_id, page.revision, _finite(page.cosine, "placement.cosine"))
+    return Neighbour(page.sample_id, page.revision, finite(page.cosine, "placement.cosine"))
 
 
 def _neighbour_to(neighbour: Neighbour) -> dossier_pb2.Neighbour:
@@ -196,8 +194,8 @@ def _neighbour_to(neighbour: Neighbour) -> dossier_pb2.Neighbour:
 
 
 def _comparison_from(page: dossier_pb2.Comparison) -> Comparison:
-    value = _finite(page.value, "decisions.value") if page.HasField("value") else None
-    return Comparison(page.quantity, value, page.operator, _finite(page.bound, "decisions.bound"), page.held)
+    value = finite(page.value, "decisions.value") if page.HasField("value") else None
+    return Comparison(page.quantity, value, page.operator, finite(page.bound, "decisions.bound"), page.held)
 
 
 def _comparison_to(comparison: Comparison) -> dossier_pb2.Comparison:
@@ -208,9 +206,3 @@ def _comparison_to(comparison: Comparison) -> dossier_pb2.Comparison:
         bound=comparison.bound,
         held=comparison.held,
     )
-
-
-def _finite(number: float, what: str) -> float:
-    if not isfinite(number):
-        raise Undecodable(f"{what} is {number}, not a finite number")
-    return number

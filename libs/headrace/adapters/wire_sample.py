@@ -1,12 +1,8 @@
 """Samples as protobuf messages and back."""
 
+from headrace.adapters.wire_fields import Undecodable
 from headrace.core.samples import Message, Origin, OriginKind, Reference, Sample, ToolCall
 from headrace_protos.sample.v1 import sample_pb2
-
-
-class Undecodable(ValueError):  # noqa: N818 - names what the bytes are, as the dead letter will
-    """The bytes are not an event of the expected type; the text says what is wrong with them."""
-
 
 _KIND_OF_NUMBER = {
     sample_pb2.ORIGIN_KIND_UNSPECIFIED: OriginKind.INGESTED,  # clients need not say how a sample came to be
