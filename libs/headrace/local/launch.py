@@ -1,0 +1,124 @@
+"""What it takes to run one process of the stack, and how one is started and stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+LOG_BYTES_MAX = 32 * 1024 * 1024
+"""A log larger than this is set aside (one older copy is kept) when its process starts."""
+
+_TETHER = Path(__file__).with_name("tether.py")
+
+
+class LocalStackError(RuntimeError):
+    """The stack cannot do what was asked; the message says what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a part lives: its own folder under the state folder, its ports, its log, and what earlier parts told.
+
+    `environment` holds the settings (HEADRACE_*) of the parts that were prepared before.
+    """
+
+    folder: Path
+    log: Path
+    ports: Mapping[str, int]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A process ready to be started.
+
+    `probe` returns when the process is able to serve and raises when it is not yet; `ready_s` is how long the first success
+    may take. `stop_s` is how long it may take to end by itself after SIGTERM. `environment` is added to ours; `tells` is
+    what everyone else has to know to use it.
+    """
+
+    command: tuple[str, ...]
+    log: Path
+    probe: Callable[[], Coroutine[Any, Any, None]]
+    ready_s: float
+    stop_s: float = 15.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tells: Mapping[str, str] = field(default_factory=dict)
+
+
+Say = Callable[[str], None]
+"""Tells the user about a step that takes a while."""
+
+
+class Part(Protocol):
+    """One server or service of the stack, before it has a place."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+    @property
+    def port_names(self) -> tuple[str, ...]: ...
+
+    def prepare(self, place: Place, say: Say) -> Launch:
+        """Downloads, formats and writes what the process needs; safe to repeat.
+
+        Raises:
+            LocalStackError: something is missing that only the user can provide.
+        """
+        ...
+
+
+def spawn(launch: Launch) -> subprocess.Popen[bytes]:
+    """Starts the process in a process group of its own that ends with us, writing to its log."""
+    launch.log.parent.mkdir(parents=True, exist_ok=True)
+    _set_aside(launch.log)
+    command = (sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), *launch.command)
+    with launch.log.open("ab") as log:
+        return subprocess.Popen(  # noqa: S603  # the command is composed by the parts of this package
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **launch.environment},
+            start_new_session=True,
+        )
+
+
+def stop_group(process: subprocess.Popen[bytes], stop_s: float) -> None:
+    """Ends the process and everything it started: SIGTERM, then SIGKILL after `stop_s` seconds."""
+    signal_group(process.pid, signal.SIGTERM)
+    try:
+        process.wait(stop_s)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:  # also on ctrl-C: nothing is left behind
+        signal_group(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def signal_group(group: int, number: signal.Signals) -> None:
+    """Signals a process group; one that is gone is no error."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """The last lines of a log, for an error message."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 16_384))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+    except OSError:
+        return "(no log)"
+
+
+def _set_aside(log: Path) -> None:
+    if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
+        log.replace(log.with_suffix(".log.1"))
