@@ -174,6 +174,7 @@ def indexed_from(message: dossier_pb2.IndexedSample, _: bytes) -> IndexedSample:
         message.revision,
         message.content_hash,
         wire_pages.embeddings_from(message.embeddings),
+        message.prompt_hash,
     )
 
 
@@ -185,6 +186,7 @@ def encode_indexed(indexed: IndexedSample) -> bytes:
         revision=indexed.revision,
         content_hash=indexed.content_hash,
         embeddings=wire_pages.embeddings_to(indexed.embeddings),
+        prompt_hash=indexed.prompt_hash,
     ).SerializeToString()
 
 

@@ -185,13 +185,17 @@ class ScoredSample:
 
 @dataclass(frozen=True, slots=True)
 class IndexedSample:
-    """An accepted sample's embeddings, from diversity to datasets."""
+    """An accepted sample's embeddings, from diversity to datasets.
+
+    `prompt_hash` is `prompt_hash_of` the sample: with it the index can be rebuilt from these records alone.
+    """
 
     dataset_id: str
     sample_id: str
     revision: int
     content_hash: str
     embeddings: Embeddings
+    prompt_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)

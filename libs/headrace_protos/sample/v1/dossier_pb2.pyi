@@ -190,18 +190,20 @@ class ScoredSample(_message.Message):
     def __init__(self, dossier: _Optional[_Union[Dossier, _Mapping]] = ..., embeddings: _Optional[_Union[Embeddings, _Mapping]] = ..., held_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., order: _Optional[int] = ...) -> None: ...
 
 class IndexedSample(_message.Message):
-    __slots__ = ("dataset_id", "sample_id", "revision", "content_hash", "embeddings")
+    __slots__ = ("dataset_id", "sample_id", "revision", "content_hash", "embeddings", "prompt_hash")
     DATASET_ID_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_HASH_FIELD_NUMBER: _ClassVar[int]
     dataset_id: str
     sample_id: str
     revision: int
     content_hash: str
     embeddings: Embeddings
-    def __init__(self, dataset_id: _Optional[str] = ..., sample_id: _Optional[str] = ..., revision: _Optional[int] = ..., content_hash: _Optional[str] = ..., embeddings: _Optional[_Union[Embeddings, _Mapping]] = ...) -> None: ...
+    prompt_hash: str
+    def __init__(self, dataset_id: _Optional[str] = ..., sample_id: _Optional[str] = ..., revision: _Optional[int] = ..., content_hash: _Optional[str] = ..., embeddings: _Optional[_Union[Embeddings, _Mapping]] = ..., prompt_hash: _Optional[str] = ...) -> None: ...
 
 class AcceptedSample(_message.Message):
     __slots__ = ("accepted", "retracted")
