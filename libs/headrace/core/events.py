@@ -24,7 +24,8 @@ class Event(Generic[Body]):
 
     `id` is the CloudEvents id, a function of the event's inputs: a redelivered record has the same one. `time` is Unix
     seconds. `attempt` counts from 1 and grows when the record comes back through a retry topic. `position` is where this
-    very record was read; `headers` are the record's remaining text headers.
+    very record was read, `origin` where its first copy was when it came back through a retry topic, else None; `headers`
+    are the record's remaining text headers.
     """
 
     id: str
@@ -35,6 +36,12 @@ class Event(Generic[Body]):
     position: Position
     attempt: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
+    origin: Position | None = None
+
+    @property
+    def first_position(self) -> Position:
+        """Where the record was first read: the same for every attempt at it."""
+        return self.origin or self.position
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ class RuntimeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore")
 
     kafka: str = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated.")
+    kafka_start_s: float = Field(30, gt=0, description="Longest wait for the broker and its topics at start.")
     partitions: int = Field(4, ge=1, le=1024, description="Partitions of each hot topic when it is created.")
     replication_factor: int = Field(1, ge=1, le=7, description="Replicas of each topic when it is created.")
+    graceful_stop_s: float = Field(10, gt=0, description="Longest wait for the batches in hand when a service is asked to stop.")
     host: str = Field("127.0.0.1", description="Address that health and service ports listen on.")
     health_port: int = Field(0, ge=0, le=65_535, description="Port of /livez, /readyz; 0 takes a free one.")
     otlp_endpoint: str = Field("", description="OTLP gRPC endpoint for traces and metrics; empty sends none.")
@@ -26,11 +28,22 @@ class DeliverySettings(BaseSettings):
     session_timeout_ms: int = Field(6_000, ge=1_000, description="A service silent for this long loses its partitions.")
     heartbeat_interval_ms: int = Field(500, ge=100, description="How often a service tells the broker that it lives.")
     rebalance_timeout_ms: int = Field(20_000, ge=1_000, description="Longest time a rebalance waits for a member.")
-    drain_s: float = Field(10.0, gt=0, description="Longest wait for the batch in hand when partitions are revoked; below the rebalance time-out.")
-    transaction_timeout_ms: int = Field(10_000, ge=1_000, description="An open transaction older than this is aborted by the broker.")
-    batch_bytes_max: int = Field(8 * 1024 * 1024, ge=1024, description="Most bytes fetched into memory at a time for one partition.")
+    drain_s: float = Field(
+        10.0, gt=0, description="Longest wait for the batch in hand when partitions are revoked; below the rebalance time-out."
+    )
+    transaction_timeout_ms: int = Field(
+        10_000, ge=1_000, description="An open transaction older than this is aborted by the broker."
+    )
+    handler_s_max: float = Field(300, ge=10, description="A handler busy with one batch for longer loses its partitions.")
+    record_bytes_max: int = Field(1_000_000, ge=1024, description="Largest event written; a larger one is dead-lettered.")
+    batch_bytes_max: int = Field(
+        8 * 1024 * 1024, ge=1024, description="Most bytes fetched into memory at a time for one partition."
+    )
     attempts_max: int = Field(5, ge=1, description="Attempts at one record before it goes to the dead letters.")
     retry_s_min: float = Field(0.5, gt=0, description="Wait before the second attempt; doubles with each further one.")
     retry_s_max: float = Field(30.0, gt=0, description="Longest wait between two attempts.")
-    dead_letters_share_max: float = Field(0.5, gt=0, le=1, description="Share of dead letters among the latest records that stops the consumer.")
+    dependency_wait_s_max: float = Field(5.0, gt=0, description="Longest wait between two looks at a dependency that is gone.")
+    dead_letters_share_max: float = Field(
+        0.5, gt=0, le=1, description="Share of dead letters among the latest records that stops the consumer."
+    )
     dead_letters_window: int = Field(200, ge=10, description="How many of the latest records that share is taken over.")
