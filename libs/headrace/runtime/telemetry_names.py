@@ -1,5 +1,6 @@
 """Every metric and span attribute that Headrace emits, with kind, unit and meaning; nothing is named anywhere else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
@@ -29,6 +30,10 @@ class Attribute(StrEnum):
     MODEL_ROLE = "headrace.model.role"
     MODEL_VERSION = "headrace.model.version"
     TOKENS = "headrace.tokens"
+
+
+Attributes = Mapping[Attribute, str]
+NO_ATTRIBUTES: Attributes = {}
 
 
 class Outcome(StrEnum):

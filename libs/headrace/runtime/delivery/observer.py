@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from headrace.core.events import Event
+from headrace.core.events import Event, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,9 @@ class BatchOutcome:
 
     `done`, `retried` and `rejected` count input records whose results became visible (undecodable ones among the rejected);
     `dropped` those whose results were thrown away, to be read again. `emitted` counts output events by topic, retries and
-    dead letters apart. Durations are seconds: in the handler, and from the first send to the last commit.
+    dead letters apart. Durations are seconds: in the handler, and from the first send to the last commit. `settled` holds
+    the events whose results became visible, each with its result as it took effect: a Retry after the last attempt stands
+    there as the Reject that it became.
     """
 
     done: int
@@ -23,6 +25,7 @@ class BatchOutcome:
     emitted: Mapping[str, int]
     handler_s: float
     commit_s: float
+    settled: Sequence[tuple[Event[Any], Result]] = ()
 
 
 class BatchObservation(Protocol):
