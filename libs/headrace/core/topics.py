@@ -137,6 +137,15 @@ def dlq_topic_name(topic: str, group: str) -> str:
     return f"{topic}.{group}.dlq"
 
 
+def consumer_group_id(topic: str, group: str) -> str:
+    """The Kafka group under which a service reads a topic.
+
+    One for each topic, not one for each service: members of a group wait for each other at every rebalance, so a long batch
+    from one topic would hold up the others.
+    """
+    return f"{group}.{topic}"
+
+
 CONSUMERS: dict[str, tuple[str, ...]] = {
     INGEST.name: ("gateway",),
     SUBMITTED.name: ("scoring",),

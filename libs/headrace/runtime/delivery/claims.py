@@ -1,0 +1,255 @@
+"""Who may write for an input partition: at any time one producer, and only it can move the partition's offset.
+
+A claim is a partition taken over: its transactional id was fenced (InitProducerId settles the old owner's transaction and
+shuts the old owner out), and only then was the committed offset read. The claim is also the token: results are committed
+only if the partition's claim is still the one under which its records were read. Anything that goes wrong has one way
+out: drop the results, throw the producer away, take the partition over again.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import ProducerFenced
+
+from headrace.adapters.envelope import Record
+from headrace.adapters.kafka import bootstrap_list
+from headrace.runtime.delivery.transactions import throw_away, write
+from headrace.runtime.settings import DeliverySettings
+
+_log = logging.getLogger("headrace.delivery")
+_TAKE_OVER_S = 30.0
+_AGAIN_S_MIN = 0.05
+_AGAIN_S_MAX = 5.0
+_BATCH_BYTES = 1_000_000
+"""One batch of outputs to one partition; a broker takes 1,048,588 bytes unless told otherwise."""
+
+
+@dataclass(eq=False, slots=True)
+class Claim:
+    """A partition that is ours, its producer, and the offset up to which everything is committed.
+
+    `due` is when its next record may be handled (Unix seconds), 0 where it may be now.
+    """
+
+    tp: TopicPartition
+    producer: AIOKafkaProducer
+    next_offset: int
+    due: float = 0.0
+
+
+@dataclass(slots=True)
+class _Attempts:
+    failures: int = 0
+    task: asyncio.Task[None] | None = None
+
+
+class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publishes no types
+    """The partitions of one consumer, taken over and given up as the group rebalances."""
+
+    def __init__(self, group: str, bootstrap: str, settings: DeliverySettings, clock: Callable[[], float] = time.time) -> None:
+        self._group = group
+        self._bootstrap = bootstrap_list(bootstrap)
+        self._settings = settings
+        self._clock = clock
+        self._claims: dict[TopicPartition, Claim] = {}
+        self._take_overs: dict[TopicPartition, _Attempts] = {}
+        self._assigned: frozenset[TopicPartition] | None = None
+        self._held = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._background: set[asyncio.Task[None]] = set()
+
+    def bind(self, consumer_of: Callable[[], AIOKafkaConsumer]) -> None:
+        """Says where the consumer is found once it is there."""
+        self._consumer_of = consumer_of
+
+    # What the group tells us
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Heartbeats stop until this returns, and records of an active assignment are handed out meanwhile: so pause, no more."""
+        self._consumer_of().pause(*assigned)
+        self._assigned = frozenset(assigned)
+        for tp in assigned:
+            self._take_over(tp)
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002  # rebalances are eager: all go
+        """Lets the batch in hand finish, within bounds; then whatever is still in hand is void."""
+        self._assigned = None
+        try:
+            async with asyncio.timeout(self._settings.drain_s):
+                await self._idle.wait()
+        except TimeoutError:
+            _log.warning("%s: the batch in hand outlasts HEADRACE_DELIVERY_DRAIN_S and is dropped", self._group)
+        await self._give_up()
+
+    # What the hop asks
+
+    def busy(self) -> bool:
+        """Marks a batch as in hand; False where none may be begun because the partitions are on their way to others."""
+        if self._assigned is None:
+            return False
+        self._idle.clear()
+        return True
+
+    def idle(self) -> None:
+        """No batch is in hand."""
+        self._idle.set()
+
+    def of(self, tp: TopicPartition) -> Claim | None:
+        """The partition's claim, None while it is not ours."""
+        return self._claims.get(tp)
+
+    async def commit(self, claim: Claim, records: Sequence[Record], offset: int) -> bool:
+        """Makes the records and the offset visible together; False where nothing was, and the partition is read again."""
+        if self._claims.get(claim.tp) is not claim:
+            return False
+        try:
+            async with asyncio.timeout(self._settings.transaction_timeout_ms / 1000):
+                await write(claim.producer, records, claim.tp, offset, self._group)
+        except Exception as error:  # noqa: BLE001  # there is one way out, whatever happened
+            self.lose(claim, error)
+            return False
+        claim.next_offset = offset
+        if claim.tp in self._take_overs:  # gone where the partition was revoked meanwhile: the results are visible all the same
+            self._take_overs[claim.tp].failures = 0
+        return True
+
+    def lose(self, claim: Claim, error: BaseException) -> None:
+        """Takes the partition over again from the committed offset; what was in hand for it is void."""
+        if self._claims.get(claim.tp) is not claim:
+            return
+        self._drop(claim)
+        attempts = self._take_overs[claim.tp]
+        attempts.failures += 1
+        again_s = min(_AGAIN_S_MAX, _AGAIN_S_MIN * 2.0 ** min(attempts.failures, 16))
+        if isinstance(error, ProducerFenced):
+            # Someone else took the partition over, or the transaction timed out. Wait until the group would have told us
+            # that it is no longer ours, before shutting the other one out.
+            again_s = max(again_s, 2 * self._settings.heartbeat_interval_ms / 1000)
+        _log.warning(
+            "%s: results of %s are dropped, it is read again in %.2f s: %r", self._group, _name(claim.tp), again_s, error
+        )
+        if self._assigned is not None and claim.tp in self._assigned:
+            self._consumer_of().pause(claim.tp)
+            self._take_over(claim.tp, again_s)
+
+    def rewind(self, claim: Claim) -> None:
+        """Goes back to the committed offset without giving the partition up."""
+        if self._claims.get(claim.tp) is claim:
+            self._consumer_of().seek(claim.tp, claim.next_offset)
+
+    def delay(self, claim: Claim, offset: int, due: float) -> None:
+        """Goes on at this offset once it is due; the consumer's other partitions flow meanwhile."""
+        consumer = self._consumer_of()
+        consumer.pause(claim.tp)
+        consumer.seek(claim.tp, offset)
+        claim.due = due
+        self._resume(claim)
+
+    def hold(self) -> None:
+        """Reads nothing any more, on any partition, until `release`. The partitions stay ours."""
+        self._held = True
+        if self._claims:
+            self._consumer_of().pause(*self._claims)
+
+    def release(self) -> None:
+        """Reads on."""
+        self._held = False
+        for claim in self._claims.values():
+            self._resume(claim)
+
+    def missing(self) -> str | None:
+        """Why not every partition is being read, None when it is."""
+        if self._assigned is None:
+            return "waits for its partitions"
+        waiting = sorted(_name(tp) for tp in self._assigned if tp not in self._claims)
+        return f"takes over {', '.join(waiting)}" if waiting else None
+
+    async def close(self) -> None:
+        """Gives everything up; the consumer may be gone already."""
+        self._assigned = None
+        await self._give_up()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    # Taking over and giving up
+
+    def _take_over(self, tp: TopicPartition, after_s: float = 0.0) -> None:
+        attempts = self._take_overs.setdefault(tp, _Attempts())
+        attempts.task = asyncio.create_task(self._taking_over(tp, attempts, after_s), name=f"take over {_name(tp)}")
+
+    async def _taking_over(self, tp: TopicPartition, attempts: _Attempts, after_s: float) -> None:
+        consumer = self._consumer_of()
+        while True:
+            await asyncio.sleep(after_s)
+            producer = self._producer(tp)
+            try:
+                async with asyncio.timeout(_TAKE_OVER_S):
+                    await producer.start()  # InitProducerId: from here on, the old owner can commit nothing
+                    offset = await self._committed(consumer, tp)
+                break
+            except asyncio.CancelledError:
+                self._in_background(producer)
+                raise
+            except Exception as error:  # noqa: BLE001  # until it works, or the partition is no longer ours
+                self._in_background(producer)
+                attempts.failures += 1
+                after_s = min(_AGAIN_S_MAX, _AGAIN_S_MIN * 2.0 ** min(attempts.failures, 16))
+                _log.warning("%s: %s cannot be taken over, again in %.2f s: %r", self._group, _name(tp), after_s, error)
+        # Without an await from here on: nothing can be read from the old position, and nobody can take the partition away.
+        consumer.seek(tp, offset)
+        claim = self._claims[tp] = Claim(tp, producer, offset)
+        self._resume(claim)
+
+    async def _committed(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> int:
+        committed: int | None = await consumer.committed(tp)
+        if committed is None:
+            beginnings: dict[TopicPartition, int] = await consumer.beginning_offsets([tp])
+            return beginnings[tp]
+        return committed
+
+    def _producer(self, tp: TopicPartition) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            client_id=f"headrace-{self._group}",
+            transactional_id=f"{self._group}-{_name(tp)}",
+            transaction_timeout_ms=self._settings.transaction_timeout_ms,
+            acks="all",
+            retry_backoff_ms=10,  # the default of 100 doubles the latency: a transaction soon after another is told to wait
+            max_batch_size=_BATCH_BYTES,
+        )
+
+    def _resume(self, claim: Claim) -> None:
+        if self._held or self._claims.get(claim.tp) is not claim:
+            return
+        wait_s = claim.due - self._clock()
+        if wait_s > 0:
+            asyncio.get_running_loop().call_later(wait_s, self._resume, claim)
+        else:
+            self._consumer_of().resume(claim.tp)
+
+    def _drop(self, claim: Claim) -> None:
+        del self._claims[claim.tp]
+        self._in_background(claim.producer)
+
+    async def _give_up(self) -> None:
+        for claim in list(self._claims.values()):
+            self._drop(claim)
+        tasks = [attempts.task for attempts in self._take_overs.values() if attempts.task is not None]
+        for task in tasks:
+            task.cancel()
+        # An InitProducerId still on its way must not overtake that of the next take-over.
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._take_overs.clear()
+
+    def _in_background(self, producer: AIOKafkaProducer) -> None:
+        task = asyncio.create_task(throw_away(producer), name="throw a producer away")
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def _name(tp: TopicPartition) -> str:
+    return f"{tp.topic}-{tp.partition}"

@@ -1,0 +1,304 @@
+"""One subscription, running: FastStream reads batches, the handler works on them, claims commit them by partition."""
+
+import asyncio
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+
+from headrace.adapters import kafka_mend  # noqa: F401  # before the first consumer: claims read committed offsets
+from headrace.adapters.envelope import not_before_of
+from headrace.adapters.kafka import bootstrap_list
+from headrace.core.events import Event, Reject, Result, Retry, Stop
+from headrace.core.topics import consumer_group_id, retry_topic_name
+from headrace.runtime.delivery.claims import Claim, Claims
+from headrace.runtime.delivery.incoming import Codec, Incoming, parse
+from headrace.runtime.delivery.observer import BatchOutcome, DeliveryObserver, NoObserver
+from headrace.runtime.delivery.routing import UNDECODABLE, DeadLetterLimit, Routed, Router
+from headrace.runtime.service import Ping, Subscription
+from headrace.runtime.settings import DeliverySettings
+
+_log = logging.getLogger("headrace.delivery")
+_DEPENDENCY_WAIT_S_MIN = 0.25
+_FETCH_WAIT_MS = 250
+_FETCH_WAIT_DELAYED_MS = 50
+"""How long an empty fetch waits at the broker. A partition that is resumed has to wait for it to come back."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One partition's part of a batch."""
+
+    claim: Claim
+    incoming: list[Incoming]
+    routed: Routed = field(default_factory=Routed)
+
+    @property
+    def next_offset(self) -> int:
+        offset: int = self.incoming[-1].record.offset
+        return offset + 1
+
+
+class Hop:
+    """Reads one topic (and its retries) exactly once for one group.
+
+    `ping` is asked while a handler says Stop: the hop reads on once it returns.
+    """
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        bootstrap: str,
+        settings: DeliverySettings,
+        *,
+        observer: DeliveryObserver | None = None,
+        ping: Ping | None = None,
+        graceful_stop_s: float = 10.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        topic, group = subscription.topic, subscription.group
+        self.name = f"{group} on {topic.name}"
+        self._subscription = subscription
+        self._settings = settings
+        self._observer = observer or NoObserver()
+        self._ping = ping
+        self._clock = clock
+        self._router = Router(topic.name, group, settings)
+        self._dead_letters = DeadLetterLimit(settings.dead_letters_share_max, settings.dead_letters_window)
+        self._claims = Claims(consumer_group_id(topic.name, group), bootstrap, settings, clock)
+        self._halted: str | None = None
+        self._stopped: str | None = None
+        self._stops = 0
+        self._waiting: asyncio.Task[None] | None = None
+        self._broker = KafkaBroker(
+            bootstrap_list(bootstrap),  # a comma-joined string would be taken for one host
+            client_id=f"headrace-{group}",
+            consumer_only=True,
+            allow_auto_create_topics=False,
+            apply_types=False,
+            graceful_timeout=graceful_stop_s,
+            logger=logging.getLogger("headrace.delivery.faststream"),
+            log_level=logging.DEBUG,
+        )
+        self._subscriber = self._subscribe()
+        self._claims.bind(self._consumer)
+
+    async def start(self) -> None:
+        """Joins the group; records flow as partitions are taken over.
+
+        Raises:
+            KafkaError: the broker does not answer, or a topic does not exist.
+        """
+        await self._broker.start()
+
+    async def stop(self) -> None:
+        """Finishes the batch in hand within the graceful stop, or drops it whole; then leaves the group."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+        await self._broker.stop()
+        await self._claims.close()
+
+    def unready(self) -> str | None:
+        """Why the hop is not doing its work, None when it is."""
+        if all(task.done() for task in self._subscriber.tasks):
+            return "does not read: its loop has not begun, or has ended"
+        return self._halted or self._stopped or self._claims.missing()
+
+    def _subscribe(self) -> Any:
+        topic, settings = self._subscription.topic, self._settings
+        subscriber = self._broker.subscriber(
+            topic.name,
+            retry_topic_name(topic.name, self._subscription.group),
+            batch=True,
+            group_id=consumer_group_id(topic.name, self._subscription.group),
+            listener=self._claims,
+            ack_policy=AckPolicy.MANUAL,  # switches auto-commit off; ack() is never called
+            no_reply=True,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            batch_timeout_ms=self._subscription.batch_wait_ms,
+            max_records=self._subscription.batch_records_max,
+            fetch_max_bytes=settings.batch_bytes_max,
+            max_partition_fetch_bytes=settings.batch_bytes_max,
+            fetch_max_wait_ms=_FETCH_WAIT_DELAYED_MS if topic.delayed else _FETCH_WAIT_MS,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.heartbeat_interval_ms,
+            rebalance_timeout_ms=settings.rebalance_timeout_ms,
+            max_poll_interval_ms=int(settings.handler_s_max * 1000),
+            parser=parse,
+            codec=Codec(topic),
+        )
+        subscriber(self._deliver)
+        return subscriber
+
+    def _consumer(self) -> AIOKafkaConsumer:
+        return self._subscriber.consumer
+
+    async def _deliver(self, batch: list[Incoming]) -> None:
+        """Never raises: FastStream would swallow it and go on past the batch.
+
+        Between the poll that returned the batch and this point nothing awaits anything real, so the claims found here are
+        those under which the records were read.
+        """
+        if not self._claims.busy():
+            return
+        try:
+            lanes = self._lanes(batch)
+            if lanes:
+                await self._work(lanes)
+        except BaseException as error:
+            self._drop(batch, error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._claims.idle()
+
+    def _drop(self, batch: Sequence[Incoming], error: BaseException) -> None:
+        """The position is past the batch already: a partition that kept its claim would commit past it."""
+        _log.error("%s: a batch is dropped and read again", self.name, exc_info=error)
+        for incoming in batch:
+            claim = self._claims.of(TopicPartition(incoming.record.topic, incoming.record.partition))
+            if claim is not None:
+                self._claims.lose(claim, error)
+
+    def _lanes(self, batch: Sequence[Incoming]) -> list[_Lane]:
+        by_partition: dict[TopicPartition, list[Incoming]] = defaultdict(list)
+        for incoming in batch:
+            by_partition[TopicPartition(incoming.record.topic, incoming.record.partition)].append(incoming)
+        lanes = []
+        for tp, records in by_partition.items():
+            claim = self._claims.of(tp)
+            if claim is None:
+                continue  # on its way to someone else, or being taken over: whoever has it next reads these again
+            if records[0].record.offset < claim.next_offset:
+                # The client reset the position by itself (OffsetOutOfRange): what was committed would be done again.
+                self._claims.lose(claim, ValueError(f"read offset {records[0].record.offset} below {claim.next_offset}"))
+                continue
+            due = self._due(claim, records)
+            if due:
+                lanes.append(_Lane(claim, due))
+        return lanes
+
+    def _due(self, claim: Claim, records: list[Incoming]) -> list[Incoming]:
+        """The records that may be handled now; at the first that may not the partition pauses until it may."""
+        if records[0].record.topic == self._subscription.topic.name and not self._subscription.topic.delayed:
+            return records
+        now = self._clock()
+        for index, incoming in enumerate(records):
+            not_before = not_before_of(incoming.record.headers)
+            if not_before > now:
+                self._claims.delay(claim, incoming.record.offset, not_before)
+                return records[:index]
+        return records
+
+    async def _work(self, lanes: Sequence[_Lane]) -> None:
+        events = [incoming.event for lane in lanes for incoming in lane.incoming if incoming.event is not None]
+        observation = self._observer.batch_started(self._subscription.group, self._subscription.topic.name, events)
+        began = self._clock()
+        handled = began
+        committed: list[bool] = [False] * len(lanes)
+        try:
+            try:
+                results = await self._results(events) if events else []
+            except Stop as stop:
+                self._stop_for(str(stop), lanes)
+                return
+            handled = self._clock()
+            by_event = {id(event): result for event, result in zip(events, results, strict=True)}
+            for lane in lanes:
+                for incoming in lane.incoming:
+                    event = incoming.event
+                    result = Reject(UNDECODABLE, incoming.error) if event is None else by_event[id(event)]
+                    trace: Mapping[str, str] = {} if event is None else observation.trace_of(event)
+                    self._router.add(lane.routed, incoming, result, trace, handled)
+            if self._dead_letters.exceeded_by(dead for lane in lanes for dead in lane.routed.dead):
+                self._halt(lanes)
+                return
+            committed = await asyncio.gather(
+                *(self._claims.commit(lane.claim, lane.routed.records, lane.next_offset) for lane in lanes)
+            )
+            self._ended([lane.routed for lane, visible in zip(lanes, committed, strict=True) if visible])
+        finally:
+            observation.finished(self._outcome(lanes, committed, handled - began, self._clock() - handled))
+
+    async def _results(self, events: Sequence[Event[Any]]) -> Sequence[Result]:
+        """The handler's results. When it fails on a batch, halves are tried, down to the events that are guilty."""
+        try:
+            results = await self._subscription.handler(events)
+            if len(results) != len(events):
+                raise TypeError(f"{len(results)} results for {len(events)} events")  # noqa: TRY301  # as if the handler had
+        except Stop:
+            raise
+        except Exception as error:  # noqa: BLE001  # a handler may raise whatever it likes; its events end somewhere
+            if len(events) > 1:
+                middle = len(events) // 2
+                return [*await self._results(events[:middle]), *await self._results(events[middle:])]
+            _log.warning("%s: the handler failed on event %s", self.name, events[0].id, exc_info=error)
+            return [Retry(type(error).__name__, str(error))]
+        return results
+
+    def _ended(self, routed: Sequence[Routed]) -> None:
+        self._stops = 0
+        errors: Counter[str] = Counter()
+        for each in routed:
+            self._dead_letters.add(each.dead)
+            errors.update(each.errors)
+        if errors:
+            _log.warning("%s: %d dead letters: %s", self.name, errors.total(), dict(errors))
+
+    def _halt(self, lanes: Sequence[_Lane]) -> None:
+        self._halted = (
+            f"more than {self._settings.dead_letters_share_max:.0%} of the latest {self._settings.dead_letters_window} records "
+            "would be dead letters (HEADRACE_DELIVERY_DEAD_LETTERS_SHARE_MAX): reads nothing until restarted"
+        )
+        errors = sum((lane.routed.errors for lane in lanes), Counter[str]())
+        _log.error("%s: %s. The latest errors: %s", self.name, self._halted, dict(errors))
+        self._claims.hold()
+        for lane in lanes:
+            self._claims.rewind(lane.claim)
+
+    def _stop_for(self, reason: str, lanes: Sequence[_Lane]) -> None:
+        """Keeps the place, not the batch: nothing is in hand while the dependency is gone, so the group goes on as ever."""
+        self._stopped = f"waits for a dependency: {reason}"
+        _log.warning("%s: %s", self.name, self._stopped)
+        self._claims.hold()
+        for lane in lanes:
+            self._claims.rewind(lane.claim)
+        self._waiting = asyncio.create_task(self._wait(), name=f"{self.name} waits")
+
+    async def _wait(self) -> None:
+        while True:
+            await asyncio.sleep(min(self._settings.dependency_wait_s_max, _DEPENDENCY_WAIT_S_MIN * 2.0 ** min(self._stops, 16)))
+            self._stops += 1
+            try:
+                if self._ping is not None:
+                    async with asyncio.timeout(self._settings.dependency_wait_s_max):
+                        await self._ping()
+            except Exception as error:  # noqa: BLE001  # whatever it is, the dependency is not back
+                self._stopped = f"waits for a dependency: {error!r}"
+            else:
+                self._stopped = None
+                self._claims.release()
+                return
+
+    @staticmethod
+    def _outcome(lanes: Sequence[_Lane], committed: Sequence[bool], handler_s: float, commit_s: float) -> BatchOutcome:
+        emitted: Counter[str] = Counter()
+        visible = [lane.routed for lane, is_visible in zip(lanes, committed, strict=True) if is_visible]
+        for routed in visible:
+            emitted.update(routed.emitted)
+        return BatchOutcome(
+            done=sum(routed.done for routed in visible),
+            retried=sum(routed.retried for routed in visible),
+            rejected=sum(routed.rejected for routed in visible),
+            dropped=sum(len(lane.incoming) for lane, is_visible in zip(lanes, committed, strict=True) if not is_visible),
+            emitted=emitted,
+            handler_s=handler_s,
+            commit_s=commit_s,
+        )

@@ -1,0 +1,88 @@
+"""One transaction: outputs and the consumed offset become visible together, or not at all."""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import ProducerClosed
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import OffsetAndMetadata
+
+from headrace.adapters.envelope import Record
+
+_log = logging.getLogger("headrace.delivery")
+_partition_of = DefaultPartitioner()
+_METADATA_S = 5.0
+_CLOSE_S = 5.0
+
+
+class TopicMissing(Exception):  # noqa: N818  # says what is the case
+    """An output's topic does not exist."""
+
+
+async def write(producer: AIOKafkaProducer, records: Sequence[Record], source: TopicPartition, offset: int, group: str) -> None:
+    """Writes the records and the group's offset in `source` as one transaction.
+
+    After any error the producer is unusable, and whether the transaction took place is settled by whoever next starts a
+    producer with its transactional id.
+    """
+    batches = await _batches(producer, records)
+    await producer.begin_transaction()
+    # Every send's future is awaited: commit_transaction() succeeds after a failed send, and the record would be missing.
+    await asyncio.gather(
+        producer.send_offsets_to_transaction({source: OffsetAndMetadata(offset, "")}, group),
+        *(_send(producer, target, builders) for target, builders in batches.items()),
+    )
+    await producer.commit_transaction()
+
+
+async def throw_away(producer: AIOKafkaProducer) -> None:
+    """Closes a producer whatever state it is in, without waiting for anything that it still has to send."""
+    sender = producer._sender.sender_task  # noqa: SLF001  # stop() alone waits for batches that will never be answered
+    # A cancelled sender may cancel the request it waits for, which then looks like our own cancellation.
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        async with asyncio.timeout(_CLOSE_S):
+            if sender is not None:
+                sender.cancel()
+            producer._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001
+            await producer.stop()
+    waiter = producer._txn_manager._transaction_waiter  # noqa: SLF001  # else its error is reported as never retrieved
+    if waiter is not None and waiter.done() and not waiter.cancelled():
+        waiter.exception()
+    with contextlib.suppress(Exception):
+        await producer.client.close()
+
+
+async def _batches(producer: AIOKafkaProducer, records: Sequence[Record]) -> dict[TopicPartition, list[BatchBuilder]]:
+    """The records as batches by target partition, in order: one future for each batch instead of one for each record."""
+    partitions = {topic: await _partitions_of(producer, topic) for topic in {record.topic for record in records}}
+    batches: dict[TopicPartition, list[BatchBuilder]] = defaultdict(list)
+    for record in records:
+        numbers = partitions[record.topic]
+        builders = batches[TopicPartition(record.topic, _partition_of(record.key, numbers, numbers))]
+        if not builders or not _append(builders[-1], record):
+            builders.append(producer.create_batch())
+            if not _append(builders[-1], record):
+                raise ValueError(f"a record for {record.topic} does not fit an empty batch")
+    return batches
+
+
+async def _partitions_of(producer: AIOKafkaProducer, topic: str) -> list[int]:
+    try:
+        async with asyncio.timeout(_METADATA_S):
+            return sorted(await producer.partitions_for(topic))
+    except TimeoutError:
+        raise TopicMissing(f"topic {topic} does not exist, or its broker does not answer") from None
+
+
+def _append(builder: BatchBuilder, record: Record) -> bool:
+    return builder.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers)) is not None
+
+
+async def _send(producer: AIOKafkaProducer, target: TopicPartition, builders: Sequence[BatchBuilder]) -> None:
+    sent = [await producer.send_batch(builder, target.topic, partition=target.partition) for builder in builders]
+    await asyncio.gather(*sent)
