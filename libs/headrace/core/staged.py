@@ -1,0 +1,120 @@
+"""Staged segments: which rows lie between a topic and the next version. Pure.
+
+A segment holds one batch's rows of one dataset from one stream, a stream being a topic partition ("decided/00002"). A batch
+that is delivered again may be cut differently, so segments overlap; their rows are merged by offset, and overlaps vanish.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from headrace.core.topics import DECIDED, INDEXED
+from headrace.core.versions import require_dataset_id
+
+DECIDED_STREAM = "decided"
+INDEXED_STREAM = "indexed"
+_RETRIED = "retried-"
+_STEMS = {DECIDED.name: DECIDED_STREAM, INDEXED.name: INDEXED_STREAM}
+_KEY = re.compile(r"staging/[^/]+/(?P<stream>[a-z-]+/\d{5})/(?P<last>\d{20})-(?P<first>\d{20})-(?P<rows>\d{6})\.parquet")
+_AFTER_ALL = "~"
+"""Sorts after every digit."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Segment:
+    """Offsets `first` to `last` of a stream; `rows` of them belong to the dataset."""
+
+    stream: str
+    first: int
+    last: int
+    rows: int
+
+    def key(self, dataset_id: str) -> str:
+        """Where it lies: by last offset first, so that listing can begin behind what a version has taken."""
+        return f"{stream_prefix(dataset_id, self.stream)}{self.last:020}-{self.first:020}-{self.rows:06}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The rows of a segment with offsets above `after`, up to and including `upto`."""
+
+    segment: Segment
+    after: int
+    upto: int
+
+    @property
+    def whole(self) -> bool:
+        return self.after < self.segment.first and self.segment.last <= self.upto
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row's event was read, and the event's time in Unix seconds."""
+
+    stream: str
+    offset: int
+    time: float
+
+
+def stream_of(topic: str, partition: int) -> str:
+    """The stream that a record belongs to; records that came back through a retry topic have offsets of their own.
+
+    Raises:
+        ValueError: the topic is not one that is staged.
+    """
+    for name, stem in _STEMS.items():
+        if topic == name:
+            return f"{stem}/{partition:05}"
+        if topic.startswith(f"{name}."):
+            return f"{_RETRIED}{stem}/{partition:05}"
+    raise ValueError(f"topic {topic} is not staged")
+
+
+def is_decided(stream: str) -> bool:
+    """Whether the stream carries decisions; else it carries embeddings."""
+    return stream.partition("/")[0].removeprefix(_RETRIED) == DECIDED_STREAM
+
+
+def staging_prefix(dataset_id: str) -> str:
+    """Under which a dataset's staged segments lie. Raises ValueError where the dataset id is no plain name."""
+    return f"staging/{require_dataset_id(dataset_id)}/"
+
+
+def stream_prefix(dataset_id: str, stream: str) -> str:
+    """Under which one stream's segments lie."""
+    return f"{staging_prefix(dataset_id)}{stream}/"
+
+
+def start_key(dataset_id: str, stream: str, after: int) -> str:
+    """Every segment with an offset above `after` has a greater key, and no other segment of the stream has."""
+    return f"{stream_prefix(dataset_id, stream)}{after:020}{_AFTER_ALL}" if after >= 0 else stream_prefix(dataset_id, stream)
+
+
+def end_key(dataset_id: str, stream: str) -> str:
+    """Greater than every segment's key of the stream."""
+    return f"{stream_prefix(dataset_id, stream)}{_AFTER_ALL}"
+
+
+def segment_from(key: str) -> Segment | None:
+    """The segment that a key names; None where it names none."""
+    match = _KEY.fullmatch(key)
+    if match is None:
+        return None
+    return Segment(match["stream"], int(match["first"]), int(match["last"]), int(match["rows"]))
+
+
+def slices(segments: Iterable[Segment], after: int, upto: int | None = None) -> tuple[Slice, ...]:
+    """Slices of one stream's segments that hold each offset above `after` (and up to `upto`) exactly once, in order."""
+    taken = after
+    result = []
+    for segment in sorted(segments):
+        end = segment.last if upto is None else min(segment.last, upto)
+        if end > taken and segment.first <= end:
+            result.append(Slice(segment, taken, end))
+            taken = end
+    return tuple(result)
+
+
+def rows_at_most(parts: Iterable[Slice]) -> int:
+    """How many rows slices hold: exact where they are whole, else an upper bound."""
+    return sum(min(part.segment.rows, part.upto - max(part.after, part.segment.first - 1)) for part in parts)
