@@ -42,7 +42,7 @@ def seconds_of(message: Any, field: str) -> float:
     whole, nanos = stamp.seconds, stamp.nanos
     if not (0 <= whole <= _TIME_S_MAX and 0 <= nanos < _NANOS):
         raise Undecodable(f"{field} is no time between 1970 and 9999")
-    seconds: float = whole + nanos / _NANOS
+    seconds: float = (whole * _NANOS + nanos) / _NANOS  # of integers: rounded once, so that floats come back as they were
     return seconds
 
 
