@@ -139,6 +139,7 @@ def scored_from(message: dossier_pb2.ScoredSample, value: bytes) -> ScoredSample
         embeddings,
         seconds_of(message, "held_since") if message.HasField("held_since") else None,
         message.order if message.HasField("order") else None,
+        message.held_behind if message.HasField("held_behind") else None,
         _ScoredWire(value, dossier, embeddings),
     )
 
@@ -159,6 +160,9 @@ def encode_scored(scored: ScoredSample) -> bytes:
     message.ClearField("order")
     if scored.order is not None:
         message.order = scored.order
+    message.ClearField("held_behind")
+    if scored.held_behind is not None:
+        message.held_behind = scored.held_behind
     return message.SerializeToString()
 
 

@@ -95,6 +95,7 @@ def placement_from(page: dossier_pb2.Placement) -> Placement:
         page.model,
         page.model_version,
         page.compared_with,
+        page.order if page.HasField("order") else None,
     )
 
 
@@ -110,6 +111,7 @@ def placement_to(placement: Placement) -> dossier_pb2.Placement:
         model=placement.model,
         model_version=placement.model_version,
         compared_with=placement.compared_with,
+        order=placement.order,
     )
 
 

@@ -68,6 +68,8 @@ class Placement:
 
     `density` is the mean of the top-k prompt cosines, None while fewer than k samples are accepted. `prompt_copies`
     counts accepted samples with the same prompt, this one's own revisions apart. `compared_with` counts accepted samples.
+    `order` (the offset that entered the sample into the index) names its pending point, so that whoever ends the sample's
+    way can release exactly that one; None when it was not entered.
     """
 
     duplicate_kind: DuplicateKind
@@ -78,6 +80,7 @@ class Placement:
     model: str
     model_version: str
     compared_with: int
+    order: int | None = None
 
 
 class CheckOutcome(StrEnum):
@@ -172,14 +175,16 @@ class Dossier:
 class ScoredSample:
     """A dossier with its embeddings, from scoring to diversity.
 
-    `embeddings` is None when the signals were not made. `held_since` (Unix seconds) and `order` (the offset that entered
-    the sample into the index) are set while the sample waits for the decision on an earlier one that it resembles.
+    `embeddings` is None when the signals were not made. While the sample waits for the decision on earlier ones that it
+    resembles, `order` is the offset that entered it into the index, `held_behind` the order of the first of those it waits
+    for, and `held_since` (Unix seconds) when it began to wait for that one.
     """
 
     dossier: Dossier
     embeddings: Embeddings | None
     held_since: float | None = None
     order: int | None = None
+    held_behind: int | None = None
     wire: object = field(default=None, compare=False, repr=False)
 
 

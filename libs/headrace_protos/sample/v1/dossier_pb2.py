@@ -26,17 +26,17 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headrace_protos.sample.v1 import sample_pb2 as headrace__protos_dot_sample_dot_v1_dot_sample__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace_protos/sample/v1/dossier.proto\x12\x19headrace_protos.sample.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&headrace_protos/sample/v1/sample.proto\"\xd9\x01\n\x07Signals\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x16\n\tloss_mean\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08loss_std\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\rprompt_tokens\x18\x06 \x01(\r\x12\x17\n\x0fresponse_tokens\x18\x07 \x01(\r\x12\x11\n\ttruncated\x18\x08 \x01(\x08\x12\r\n\x05\x65rror\x18\t \x01(\tB\x0c\n\n_loss_meanB\x0b\n\t_loss_std\"X\n\nEmbeddings\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63onversation\x18\x04 \x01(\x0c\"@\n\tNeighbour\x12\x11\n\tsample_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\r\x12\x0e\n\x06\x63osine\x18\x03 \x01(\x01\"\x8f\x02\n\tPlacement\x12\x16\n\x0e\x64uplicate_kind\x18\x01 \x01(\t\x12:\n\x0c\x64uplicate_of\x18\x02 \x01(\x0b\x32$.headrace_protos.sample.v1.Neighbour\x12\x38\n\nneighbours\x18\x03 \x03(\x0b\x32$.headrace_protos.sample.v1.Neighbour\x12\x14\n\x07\x64\x65nsity\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\rprompt_copies\x18\x05 \x01(\r\x12\r\n\x05model\x18\x06 \x01(\t\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x15\n\rcompared_with\x18\x08 \x01(\x04\x42\n\n\x08_density\"\x9a\x01\n\x0b\x43heckResult\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12\x38\n\x07outcome\x18\x02 \x01(\x0e\x32\'.headrace_protos.sample.v1.CheckOutcome\x12\x12\n\x05score\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x65vidence\x18\x04 \x01(\t\x12\x12\n\nruler_hash\x18\x05 \x01(\tB\x08\n\x06_score\"k\n\nComparison\x12\x10\n\x08quantity\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08operator\x18\x03 \x01(\t\x12\r\n\x05\x62ound\x18\x04 \x01(\x01\x12\x0c\n\x04held\x18\x05 \x01(\x08\x42\x08\n\x06_value\"\xcd\x01\n\x08\x44\x65\x63ision\x12\x33\n\x07verdict\x18\x01 \x01(\x0e\x32\".headrace_protos.sample.v1.Verdict\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x16\n\x0epolicy_version\x18\x03 \x01(\t\x12:\n\x0b\x63omparisons\x18\x04 \x03(\x0b\x32%.headrace_protos.sample.v1.Comparison\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x18\n\x10\x63hecks_requested\x18\x06 \x03(\t\"\xcb\x01\n\x04\x43ost\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x14\n\x07seconds\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rprompt_tokens\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\x1e\n\x11\x63ompletion_tokens\x18\x04 \x01(\x04H\x02\x88\x01\x01\x12\x12\n\x05money\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x10\n\x08\x63urrency\x18\x06 \x01(\tB\n\n\x08_secondsB\x10\n\x0e_prompt_tokensB\x14\n\x12_completion_tokensB\x08\n\x06_money\"\xfc\x02\n\x07\x44ossier\x12\x31\n\x06sample\x18\x01 \x01(\x0b\x32!.headrace_protos.sample.v1.Sample\x12\x30\n\x0csubmitted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x07signals\x18\x03 \x03(\x0b\x32\".headrace_protos.sample.v1.Signals\x12\x37\n\tplacement\x18\x04 \x01(\x0b\x32$.headrace_protos.sample.v1.Placement\x12\x36\n\x06\x63hecks\x18\x05 \x03(\x0b\x32&.headrace_protos.sample.v1.CheckResult\x12\x36\n\tdecisions\x18\x06 \x03(\x0b\x32#.headrace_protos.sample.v1.Decision\x12.\n\x05\x63osts\x18\x07 \x03(\x0b\x32\x1f.headrace_protos.sample.v1.Cost\"\xcc\x01\n\x0cScoredSample\x12\x33\n\x07\x64ossier\x18\x01 \x01(\x0b\x32\".headrace_protos.sample.v1.Dossier\x12\x39\n\nembeddings\x18\x02 \x01(\x0b\x32%.headrace_protos.sample.v1.Embeddings\x12.\n\nheld_since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05order\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_order\"\xae\x01\n\rIndexedSample\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x11\n\tsample_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\r\x12\x14\n\x0c\x63ontent_hash\x18\x04 \x01(\t\x12\x39\n\nembeddings\x18\x05 \x01(\x0b\x32%.headrace_protos.sample.v1.Embeddings\x12\x13\n\x0bprompt_hash\x18\x06 \x01(\t\"\x8e\x01\n\x0e\x41\x63\x63\x65ptedSample\x12\x36\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\".headrace_protos.sample.v1.DossierH\x00\x12:\n\tretracted\x18\x02 \x01(\x0b\x32%.headrace_protos.sample.v1.RetractionH\x00\x42\x08\n\x06\x63hange\"U\n\nRetraction\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x11\n\tsample_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\r\x12\x0e\n\x06reason\x18\x04 \x01(\t*}\n\x0c\x43heckOutcome\x12\x1d\n\x19\x43HECK_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HECK_OUTCOME_PASSED\x10\x01\x12\x18\n\x14\x43HECK_OUTCOME_FAILED\x10\x02\x12\x1a\n\x16\x43HECK_OUTCOME_NOT_MADE\x10\x03*x\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_ACCEPTED\x10\x01\x12\x14\n\x10VERDICT_REJECTED\x10\x02\x12\x14\n\x10VERDICT_VALIDATE\x10\x03\x12\x12\n\x0eVERDICT_PARKED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace_protos/sample/v1/dossier.proto\x12\x19headrace_protos.sample.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&headrace_protos/sample/v1/sample.proto\"\xd9\x01\n\x07Signals\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x16\n\tloss_mean\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08loss_std\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\rprompt_tokens\x18\x06 \x01(\r\x12\x17\n\x0fresponse_tokens\x18\x07 \x01(\r\x12\x11\n\ttruncated\x18\x08 \x01(\x08\x12\r\n\x05\x65rror\x18\t \x01(\tB\x0c\n\n_loss_meanB\x0b\n\t_loss_std\"X\n\nEmbeddings\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63onversation\x18\x04 \x01(\x0c\"@\n\tNeighbour\x12\x11\n\tsample_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\r\x12\x0e\n\x06\x63osine\x18\x03 \x01(\x01\"\xad\x02\n\tPlacement\x12\x16\n\x0e\x64uplicate_kind\x18\x01 \x01(\t\x12:\n\x0c\x64uplicate_of\x18\x02 \x01(\x0b\x32$.headrace_protos.sample.v1.Neighbour\x12\x38\n\nneighbours\x18\x03 \x03(\x0b\x32$.headrace_protos.sample.v1.Neighbour\x12\x14\n\x07\x64\x65nsity\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\rprompt_copies\x18\x05 \x01(\r\x12\r\n\x05model\x18\x06 \x01(\t\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12\x15\n\rcompared_with\x18\x08 \x01(\x04\x12\x12\n\x05order\x18\t \x01(\x03H\x01\x88\x01\x01\x42\n\n\x08_densityB\x08\n\x06_order\"\x9a\x01\n\x0b\x43heckResult\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12\x38\n\x07outcome\x18\x02 \x01(\x0e\x32\'.headrace_protos.sample.v1.CheckOutcome\x12\x12\n\x05score\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x65vidence\x18\x04 \x01(\t\x12\x12\n\nruler_hash\x18\x05 \x01(\tB\x08\n\x06_score\"k\n\nComparison\x12\x10\n\x08quantity\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08operator\x18\x03 \x01(\t\x12\r\n\x05\x62ound\x18\x04 \x01(\x01\x12\x0c\n\x04held\x18\x05 \x01(\x08\x42\x08\n\x06_value\"\xcd\x01\n\x08\x44\x65\x63ision\x12\x33\n\x07verdict\x18\x01 \x01(\x0e\x32\".headrace_protos.sample.v1.Verdict\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x16\n\x0epolicy_version\x18\x03 \x01(\t\x12:\n\x0b\x63omparisons\x18\x04 \x03(\x0b\x32%.headrace_protos.sample.v1.Comparison\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x18\n\x10\x63hecks_requested\x18\x06 \x03(\t\"\xcb\x01\n\x04\x43ost\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x14\n\x07seconds\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rprompt_tokens\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\x1e\n\x11\x63ompletion_tokens\x18\x04 \x01(\x04H\x02\x88\x01\x01\x12\x12\n\x05money\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x10\n\x08\x63urrency\x18\x06 \x01(\tB\n\n\x08_secondsB\x10\n\x0e_prompt_tokensB\x14\n\x12_completion_tokensB\x08\n\x06_money\"\xfc\x02\n\x07\x44ossier\x12\x31\n\x06sample\x18\x01 \x01(\x0b\x32!.headrace_protos.sample.v1.Sample\x12\x30\n\x0csubmitted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x07signals\x18\x03 \x03(\x0b\x32\".headrace_protos.sample.v1.Signals\x12\x37\n\tplacement\x18\x04 \x01(\x0b\x32$.headrace_protos.sample.v1.Placement\x12\x36\n\x06\x63hecks\x18\x05 \x03(\x0b\x32&.headrace_protos.sample.v1.CheckResult\x12\x36\n\tdecisions\x18\x06 \x03(\x0b\x32#.headrace_protos.sample.v1.Decision\x12.\n\x05\x63osts\x18\x07 \x03(\x0b\x32\x1f.headrace_protos.sample.v1.Cost\"\xf6\x01\n\x0cScoredSample\x12\x33\n\x07\x64ossier\x18\x01 \x01(\x0b\x32\".headrace_protos.sample.v1.Dossier\x12\x39\n\nembeddings\x18\x02 \x01(\x0b\x32%.headrace_protos.sample.v1.Embeddings\x12.\n\nheld_since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05order\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0bheld_behind\x18\x05 \x01(\x03H\x01\x88\x01\x01\x42\x08\n\x06_orderB\x0e\n\x0c_held_behind\"\xae\x01\n\rIndexedSample\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x11\n\tsample_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\r\x12\x14\n\x0c\x63ontent_hash\x18\x04 \x01(\t\x12\x39\n\nembeddings\x18\x05 \x01(\x0b\x32%.headrace_protos.sample.v1.Embeddings\x12\x13\n\x0bprompt_hash\x18\x06 \x01(\t\"\x8e\x01\n\x0e\x41\x63\x63\x65ptedSample\x12\x36\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\".headrace_protos.sample.v1.DossierH\x00\x12:\n\tretracted\x18\x02 \x01(\x0b\x32%.headrace_protos.sample.v1.RetractionH\x00\x42\x08\n\x06\x63hange\"U\n\nRetraction\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x11\n\tsample_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\r\x12\x0e\n\x06reason\x18\x04 \x01(\t*}\n\x0c\x43heckOutcome\x12\x1d\n\x19\x43HECK_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HECK_OUTCOME_PASSED\x10\x01\x12\x18\n\x14\x43HECK_OUTCOME_FAILED\x10\x02\x12\x1a\n\x16\x43HECK_OUTCOME_NOT_MADE\x10\x03*x\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_ACCEPTED\x10\x01\x12\x14\n\x10VERDICT_REJECTED\x10\x02\x12\x14\n\x10VERDICT_VALIDATE\x10\x03\x12\x12\n\x0eVERDICT_PARKED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace_protos.sample.v1.dossier_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHECKOUTCOME']._serialized_start=2472
-  _globals['_CHECKOUTCOME']._serialized_end=2597
-  _globals['_VERDICT']._serialized_start=2599
-  _globals['_VERDICT']._serialized_end=2719
+  _globals['_CHECKOUTCOME']._serialized_start=2544
+  _globals['_CHECKOUTCOME']._serialized_end=2669
+  _globals['_VERDICT']._serialized_start=2671
+  _globals['_VERDICT']._serialized_end=2791
   _globals['_SIGNALS']._serialized_start=144
   _globals['_SIGNALS']._serialized_end=361
   _globals['_EMBEDDINGS']._serialized_start=363
@@ -44,23 +44,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NEIGHBOUR']._serialized_start=453
   _globals['_NEIGHBOUR']._serialized_end=517
   _globals['_PLACEMENT']._serialized_start=520
-  _globals['_PLACEMENT']._serialized_end=791
-  _globals['_CHECKRESULT']._serialized_start=794
-  _globals['_CHECKRESULT']._serialized_end=948
-  _globals['_COMPARISON']._serialized_start=950
-  _globals['_COMPARISON']._serialized_end=1057
-  _globals['_DECISION']._serialized_start=1060
-  _globals['_DECISION']._serialized_end=1265
-  _globals['_COST']._serialized_start=1268
-  _globals['_COST']._serialized_end=1471
-  _globals['_DOSSIER']._serialized_start=1474
-  _globals['_DOSSIER']._serialized_end=1854
-  _globals['_SCOREDSAMPLE']._serialized_start=1857
-  _globals['_SCOREDSAMPLE']._serialized_end=2061
-  _globals['_INDEXEDSAMPLE']._serialized_start=2064
-  _globals['_INDEXEDSAMPLE']._serialized_end=2238
-  _globals['_ACCEPTEDSAMPLE']._serialized_start=2241
-  _globals['_ACCEPTEDSAMPLE']._serialized_end=2383
-  _globals['_RETRACTION']._serialized_start=2385
-  _globals['_RETRACTION']._serialized_end=2470
+  _globals['_PLACEMENT']._serialized_end=821
+  _globals['_CHECKRESULT']._serialized_start=824
+  _globals['_CHECKRESULT']._serialized_end=978
+  _globals['_COMPARISON']._serialized_start=980
+  _globals['_COMPARISON']._serialized_end=1087
+  _globals['_DECISION']._serialized_start=1090
+  _globals['_DECISION']._serialized_end=1295
+  _globals['_COST']._serialized_start=1298
+  _globals['_COST']._serialized_end=1501
+  _globals['_DOSSIER']._serialized_start=1504
+  _globals['_DOSSIER']._serialized_end=1884
+  _globals['_SCOREDSAMPLE']._serialized_start=1887
+  _globals['_SCOREDSAMPLE']._serialized_end=2133
+  _globals['_INDEXEDSAMPLE']._serialized_start=2136
+  _globals['_INDEXEDSAMPLE']._serialized_end=2310
+  _globals['_ACCEPTEDSAMPLE']._serialized_start=2313
+  _globals['_ACCEPTEDSAMPLE']._serialized_end=2455
+  _globals['_RETRACTION']._serialized_start=2457
+  _globals['_RETRACTION']._serialized_end=2542
 # @@protoc_insertion_point(module_scope)

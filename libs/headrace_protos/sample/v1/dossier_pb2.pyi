@@ -80,7 +80,7 @@ class Neighbour(_message.Message):
     def __init__(self, sample_id: _Optional[str] = ..., revision: _Optional[int] = ..., cosine: _Optional[float] = ...) -> None: ...
 
 class Placement(_message.Message):
-    __slots__ = ("duplicate_kind", "duplicate_of", "neighbours", "density", "prompt_copies", "model", "model_version", "compared_with")
+    __slots__ = ("duplicate_kind", "duplicate_of", "neighbours", "density", "prompt_copies", "model", "model_version", "compared_with", "order")
     DUPLICATE_KIND_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_OF_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +89,7 @@ class Placement(_message.Message):
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     COMPARED_WITH_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
     duplicate_kind: str
     duplicate_of: Neighbour
     neighbours: _containers.RepeatedCompositeFieldContainer[Neighbour]
@@ -97,7 +98,8 @@ class Placement(_message.Message):
     model: str
     model_version: str
     compared_with: int
-    def __init__(self, duplicate_kind: _Optional[str] = ..., duplicate_of: _Optional[_Union[Neighbour, _Mapping]] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping]]] = ..., density: _Optional[float] = ..., prompt_copies: _Optional[int] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., compared_with: _Optional[int] = ...) -> None: ...
+    order: int
+    def __init__(self, duplicate_kind: _Optional[str] = ..., duplicate_of: _Optional[_Union[Neighbour, _Mapping]] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping]]] = ..., density: _Optional[float] = ..., prompt_copies: _Optional[int] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., compared_with: _Optional[int] = ..., order: _Optional[int] = ...) -> None: ...
 
 class CheckResult(_message.Message):
     __slots__ = ("check", "outcome", "score", "evidence", "ruler_hash")
@@ -178,16 +180,18 @@ class Dossier(_message.Message):
     def __init__(self, sample: _Optional[_Union[_sample_pb2.Sample, _Mapping]] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[Signals, _Mapping]]] = ..., placement: _Optional[_Union[Placement, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[CheckResult, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ..., costs: _Optional[_Iterable[_Union[Cost, _Mapping]]] = ...) -> None: ...
 
 class ScoredSample(_message.Message):
-    __slots__ = ("dossier", "embeddings", "held_since", "order")
+    __slots__ = ("dossier", "embeddings", "held_since", "order", "held_behind")
     DOSSIER_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     HELD_SINCE_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
+    HELD_BEHIND_FIELD_NUMBER: _ClassVar[int]
     dossier: Dossier
     embeddings: Embeddings
     held_since: _timestamp_pb2.Timestamp
     order: int
-    def __init__(self, dossier: _Optional[_Union[Dossier, _Mapping]] = ..., embeddings: _Optional[_Union[Embeddings, _Mapping]] = ..., held_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., order: _Optional[int] = ...) -> None: ...
+    held_behind: int
+    def __init__(self, dossier: _Optional[_Union[Dossier, _Mapping]] = ..., embeddings: _Optional[_Union[Embeddings, _Mapping]] = ..., held_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., order: _Optional[int] = ..., held_behind: _Optional[int] = ...) -> None: ...
 
 class IndexedSample(_message.Message):
     __slots__ = ("dataset_id", "sample_id", "revision", "content_hash", "embeddings", "prompt_hash")
