@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from headrace.adapters.object_store import ObjectStoreSettings
 from headrace.local.kafka import Kafka
+from headrace.local.object_store import ObjectStore
 from headrace.local.running import running
 
 
@@ -13,3 +15,11 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The bootstrap address of a real broker."""
     with running(Kafka(), tmp_path_factory.mktemp("kafka")) as launch:
         yield launch.tells["HEADRACE_KAFKA"]
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStoreSettings]:
+    """A real S3 server; tests take buckets of their own with `s3.model_copy(update={"bucket": ...})`."""
+    with running(ObjectStore(), tmp_path_factory.mktemp("s3")) as launch:
+        told = {name.removeprefix("HEADRACE_S3_").lower(): value for name, value in launch.tells.items()}
+        yield ObjectStoreSettings.model_validate(told)

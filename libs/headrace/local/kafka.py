@@ -74,6 +74,7 @@ def prepare_node(node: Node, nodes: tuple[Node, ...], place: Place, cluster_id: 
     return Launch(
         command=java_command(jars, place.folder, "kafka.Kafka", str(config)),
         log=place.log,
+        folder=place.folder,
         probe=partial(kafka_answers, f"{LOCALHOST}:{node.broker_port}", len(nodes)),
         ready_s=90,
         tells={"HEADRACE_KAFKA": bootstrap},

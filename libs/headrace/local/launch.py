@@ -1,5 +1,6 @@
 """What it takes to run one process of the stack, and how one is started and stopped."""
 
+import glob
 import os
 import signal
 import subprocess
@@ -34,20 +35,24 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A process ready to be started.
+    """A process ready to be started, in `folder` or, where that is None, in the working directory of the stack.
 
     `probe` returns when the process is able to serve and raises when it is not yet; `ready_s` is how long the first success
     may take. `stop_s` is how long it may take to end by itself after SIGTERM. `environment` is added to ours; `tells` is
-    what everyone else has to know to use it.
+    what everyone else has to know to use it. `litter` is files outside its folder that it does not remove itself, as glob
+    patterns. `orphan_signal` ends it when we die without having stopped it.
     """
 
     command: tuple[str, ...]
+    folder: Path | None
     log: Path
     probe: Callable[[], Coroutine[Any, Any, None]]
     ready_s: float
     stop_s: float = 15.0
     environment: Mapping[str, str] = field(default_factory=dict)
     tells: Mapping[str, str] = field(default_factory=dict)
+    litter: tuple[str, ...] = ()
+    orphan_signal: signal.Signals = signal.SIGTERM
 
 
 Say = Callable[[str], None]
@@ -77,7 +82,7 @@ def spawn(launch: Launch) -> subprocess.Popen[bytes]:
     """Starts the process in a process group of its own that ends with us, writing to its log."""
     launch.log.parent.mkdir(parents=True, exist_ok=True)
     _set_aside(launch.log)
-    command = (sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), *launch.command)
+    command = (sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), str(launch.orphan_signal.value), *launch.command)
     with launch.log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603  # the command is composed by the parts of this package
             command,
@@ -89,20 +94,30 @@ def spawn(launch: Launch) -> subprocess.Popen[bytes]:
         )
 
 
-def stop_group(process: subprocess.Popen[bytes], stop_s: float) -> None:
-    """Ends the process and everything it started: SIGTERM, then SIGKILL after `stop_s` seconds."""
+def stop_group(process: subprocess.Popen[bytes], launch: Launch) -> None:
+    """Ends the process and everything it started: SIGTERM, then SIGKILL when its time is over."""
     signal_group(process.pid, signal.SIGTERM)
     try:
-        process.wait(stop_s)
+        process.wait(launch.stop_s)
     except subprocess.TimeoutExpired:
         pass
     finally:  # also on ctrl-C: nothing is left behind
-        signal_group(process.pid, signal.SIGKILL)
-        process.wait()
+        clear(process, launch)
+
+
+def clear(process: subprocess.Popen[bytes], launch: Launch) -> None:
+    """Removes what a process leaves behind: its children, its entry in the process table, its litter."""
+    signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+    for pattern in launch.litter:
+        for path in glob.glob(pattern):  # noqa: PTH207  # absolute patterns
+            Path(path).unlink(missing_ok=True)
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
     """Signals a process group; one that is gone is no error."""
+    if group <= 1:
+        raise ValueError("0 would be our own group, 1 everyone's")
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):

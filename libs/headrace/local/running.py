@@ -43,7 +43,7 @@ def started(launch: Launch) -> Iterator[Launch]:
             time.sleep(_PAUSE_S)
         yield launch
     finally:
-        stop_group(process, launch.stop_s)
+        stop_group(process, launch)
 
 
 def _serves(launch: Launch) -> bool:

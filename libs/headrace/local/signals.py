@@ -1,0 +1,47 @@
+"""Triton with our own model in it: `signals`, over the weights of SmolLM2-135M-Instruct."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from headrace.local.cache import once
+from headrace.local.checkout import checkout, model_python
+from headrace.local.launch import Launch, LocalStackError, Place, Say
+from headrace.local.triton import model_side, triton_launch
+
+WEIGHTS = "smollm2-135m-instruct"
+_PREPARE_S = 900
+"""Longest time for the conversion of the weights: 100 s on two idle cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """The model server that scoring asks."""
+
+    name: str = "triton"
+    needs: tuple[str, ...] = ()
+    port_names: tuple[str, ...] = ("http", "grpc", "metrics")
+
+    def prepare(self, place: Place, say: Say) -> Launch:
+        """The weights, converted once for all state folders, and the server that loads them."""
+        side = model_side()
+        weights = once(WEIGHTS, partial(_convert_weights, say=say))
+        environment = {
+            "HEADRACE_LM_LIBS": str(checkout() / "libs"),
+            "HEADRACE_LM_PACKAGES": str(side.packages),
+            "HEADRACE_LM_WEIGHTS": str(weights),
+        }
+        return triton_launch(checkout() / "libs" / "headrace" / "lm" / "triton", ("signals",), place, environment)
+
+
+def _convert_weights(folder: Path, say: Say) -> None:
+    say("converting the weights of SmolLM2-135M-Instruct (once, about a minute)")
+    command = (str(model_python()), "-m", "headrace.lm.prepare", "--out", str(folder))
+    environment = {**os.environ, "PYTHONPATH": str(checkout() / "libs")}
+    result = subprocess.run(  # noqa: S603  # our own module
+        command, capture_output=True, text=True, check=False, timeout=_PREPARE_S, env=environment
+    )
+    if result.returncode != 0:
+        raise LocalStackError(f"the weights could not be converted:\n{result.stderr[-2000:]}")
