@@ -1,8 +1,13 @@
-"""The decision: one pure function from evidence and policy to a verdict (DESIGN: decisions are made in code)."""
+"""The decision: one pure function from evidence and policy to a verdict."""
+
+import math
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from headrace.core.dossiers import (
     CURRENT,
     CheckOutcome,
+    CheckResult,
     Comparison,
     Decision,
     Dossier,
@@ -12,6 +17,12 @@ from headrace.core.dossiers import (
 from headrace.core.policies import Policy
 from headrace.core.reasons import Reason
 
+REQUESTS_MAX = 3
+"""How often one check is asked for before its absence counts as *not made*: admission and validation may disagree on the
+ruler for a moment while a policy or a deployment changes, never for good."""
+
+NO_RULERS: Mapping[str, str] = MappingProxyType({})
+
 _DUPLICATE_REASONS = {
     DuplicateKind.EXACT: Reason.EXACT_DUPLICATE,
     DuplicateKind.NEAR: Reason.NEAR_DUPLICATE,
@@ -20,76 +31,127 @@ _DUPLICATE_REASONS = {
     DuplicateKind.STALE_REVISION: Reason.STALE_REVISION,
 }
 
+_VERDICTS = {
+    Reason.ACCEPTED: Verdict.ACCEPTED,
+    Reason.CHECKS_REQUESTED: Verdict.VALIDATE,
+    Reason.SIGNALS_NOT_MADE: Verdict.PARKED,
+    Reason.NOT_PLACED: Verdict.PARKED,
+    Reason.CHECK_NOT_MADE: Verdict.PARKED,
+}
+"""Every other reason rejects."""
 
-def decide(dossier: Dossier, policy: Policy) -> Decision:
+
+def decide(dossier: Dossier, policy: Policy, rulers: Mapping[str, str] = NO_RULERS) -> Decision:
     """Decide one sample from the evidence in its dossier, cheapest evidence first.
 
-    Returns REJECTED at the first bound that does not hold, PARKED where evidence that the policy needs could not be made,
+    Returns REJECTED at the first bound that does not hold, PARKED where evidence that a decision needs could not be made,
     VALIDATE where checks are still to be run, and ACCEPTED otherwise. Every number compared is in `comparisons`.
+
+    `rulers` holds the ruler hash of each check under this policy (`headrace.checks.rulers`): a result measured with another
+    ruler, because the policy or the check's code changed since, is not believed and the check is asked for again. Checks that
+    are not named there are believed as they are.
     """
-    return _Deliberation(dossier, policy).decide()
+    return _Deliberation(dossier, policy, rulers).decide()
 
 
 class _Deliberation:
     """Collects the comparisons while the bounds are walked in order."""
 
-    def __init__(self, dossier: Dossier, policy: Policy) -> None:
+    def __init__(self, dossier: Dossier, policy: Policy, rulers: Mapping[str, str]) -> None:
         self._dossier = dossier
         self._policy = policy
+        self._rulers = rulers
         self._comparisons: list[Comparison] = []
 
     def decide(self) -> Decision:
-        return self._duplicate() or self._signals() or self._density() or self._checks() or self._end(Reason.ACCEPTED, "")
+        return self._duplicate() or self._signals() or self._density() or self._checks() or self._end(Reason.ACCEPTED)
 
     def _duplicate(self) -> Decision | None:
         placement = self._dossier.placement
         if placement is None or placement.duplicate_kind is DuplicateKind.NONE:
             return None
-        of = placement.duplicate_of
+        kind, twin = placement.duplicate_kind, placement.duplicate_of
+        if kind is DuplicateKind.NEAR and not self._is_near(twin.cosine if twin is not None else None):
+            return None
+        return self._end(_DUPLICATE_REASONS[kind], f"{twin.sample_id} revision {twin.revision}" if twin is not None else "")
+
+    def _is_near(self, cosine: float | None) -> bool:
         bound = self._policy.diversity.near_duplicate_cosine
-        if placement.duplicate_kind is DuplicateKind.NEAR and of is not None:
-            if bound is None or self._holds("conversation_cosine", of.cosine, "<", bound):
-                return None
-        detail = f"{of.sample_id} revision {of.revision}" if of is not None else ""
-        return self._end(_DUPLICATE_REASONS[placement.duplicate_kind], detail)
+        if bound is None:
+            return False
+        return cosine is None or not self._holds("conversation_cosine", cosine, "<", bound)
 
     def _signals(self) -> Decision | None:
         bounds = self._policy.signals
         signals = self._dossier.signals_of(CURRENT)
-        if signals is None or signals.error or signals.loss_mean is None:
+        if signals is None or signals.error:
             return self._end(Reason.SIGNALS_NOT_MADE, signals.error if signals else "no signals of the current model")
+        loss = signals.loss_mean
+        if loss is None or not math.isfinite(loss):
+            return self._end(Reason.SIGNALS_NOT_MADE, f"the response loss is {loss}")
         if signals.truncated and not bounds.truncated:
-            return self._end(Reason.TRUNCATED, f"{signals.prompt_tokens} prompt and {signals.response_tokens} response tokens read")
-        if bounds.loss_max is not None and not self._holds("loss_mean", signals.loss_mean, "<=", bounds.loss_max):
-            return self._end(Reason.LOSS_TOO_HIGH, "")
-        if bounds.loss_min is not None and not self._holds("loss_mean", signals.loss_mean, ">=", bounds.loss_min):
-            return self._end(Reason.LOSS_TOO_LOW, "")
+            read = f"{signals.prompt_tokens} prompt and {signals.response_tokens} response tokens read"
+            return self._end(Reason.TRUNCATED, read)
+        if bounds.loss_max is not None and not self._holds("loss_mean", loss, "<=", bounds.loss_max):
+            return self._end(Reason.LOSS_TOO_HIGH)
+        if bounds.loss_min is not None and not self._holds("loss_mean", loss, ">=", bounds.loss_min):
+            return self._end(Reason.LOSS_TOO_LOW)
         return None
 
     def _density(self) -> Decision | None:
         bounds = self._policy.diversity
-        density = self._dossier.placement.density if self._dossier.placement else None
+        placement = self._dossier.placement
+        if placement is None:
+            return self._end(Reason.NOT_PLACED, "no placement")
+        density = placement.density
         if density is None:  # a young dataset has no neighbourhood yet: nothing to compare
             return None
+        if not math.isfinite(density):
+            return self._end(Reason.NOT_PLACED, f"the density is {density}")
         if bounds.density_max is not None and not self._holds("density", density, "<=", bounds.density_max):
-            return self._end(Reason.TOO_DENSE, "")
+            return self._end(Reason.TOO_DENSE)
         if bounds.density_min is not None and not self._holds("density", density, ">=", bounds.density_min):
-            return self._end(Reason.TOO_SPARSE, "")
+            return self._end(Reason.TOO_SPARSE)
         return None
 
     def _checks(self) -> Decision | None:
-        requested = {name for decision in self._dossier.decisions for name in decision.checks_requested}
-        wanted = tuple(request.check for request in self._policy.checks)
-        if not requested.issuperset(wanted):
-            return self._end(Reason.CHECKS_REQUESTED, "", checks_requested=wanted)
+        times = self._times_requested()
         results = {result.check: result for result in self._dossier.checks}
-        required = [results[r.check] for r in self._policy.checks if r.required and r.check in results]
-        for result in required:
+        missing = [r.check for r in self._policy.checks if not self._is_settled(r.check, results.get(r.check), times)]
+        to_request = tuple(check for check in missing if times.get(check, 0) < REQUESTS_MAX)
+        if to_request:
+            return self._end(Reason.CHECKS_REQUESTED, checks_requested=to_request)
+        required = [request.check for request in self._policy.checks if request.required]
+        made = [results[check] for check in required if check in results and check not in missing]
+        return self._failed(made) or self._not_made(made, [check for check in required if check in missing])
+
+    def _times_requested(self) -> dict[str, int]:
+        times: dict[str, int] = {}
+        for decision in self._dossier.decisions:
+            for name in decision.checks_requested:
+                times[name] = times.get(name, 0) + 1
+        return times
+
+    def _is_settled(self, check: str, result: CheckResult | None, times_requested: Mapping[str, int]) -> bool:
+        if check not in times_requested:
+            return False
+        if result is None:  # asked for and not there: the check does not apply to this sample
+            return True
+        return result.ruler_hash == self._rulers.get(check, result.ruler_hash)
+
+    def _failed(self, results: Iterable[CheckResult]) -> Decision | None:
+        for result in results:
             if result.outcome is CheckOutcome.FAILED:
                 return self._end(Reason.CHECK_FAILED, f"{result.check}: {result.evidence}")
-        for result in required:
+        return None
+
+    def _not_made(self, results: Iterable[CheckResult], never_made: Iterable[str]) -> Decision | None:
+        for result in results:
             if result.outcome is CheckOutcome.NOT_MADE:
                 return self._end(Reason.CHECK_NOT_MADE, f"{result.check}: {result.evidence}")
+        for check in never_made:
+            detail = f"{check}: asked for {REQUESTS_MAX} times and never made with this policy's ruler"
+            return self._end(Reason.CHECK_NOT_MADE, detail)
         return None
 
     def _holds(self, quantity: str, value: float, operator: str, bound: float) -> bool:
@@ -97,7 +159,7 @@ class _Deliberation:
         self._comparisons.append(Comparison(quantity, value, operator, bound, held))
         return held
 
-    def _end(self, reason: Reason, detail: str, *, checks_requested: tuple[str, ...] = ()) -> Decision:
+    def _end(self, reason: Reason, detail: str = "", *, checks_requested: tuple[str, ...] = ()) -> Decision:
         return Decision(
             verdict=_VERDICTS.get(reason, Verdict.REJECTED),
             reason=reason,
@@ -106,11 +168,3 @@ class _Deliberation:
             detail=detail,
             checks_requested=checks_requested,
         )
-
-
-_VERDICTS = {
-    Reason.ACCEPTED: Verdict.ACCEPTED,
-    Reason.CHECKS_REQUESTED: Verdict.VALIDATE,
-    Reason.SIGNALS_NOT_MADE: Verdict.PARKED,
-    Reason.CHECK_NOT_MADE: Verdict.PARKED,
-}

@@ -6,8 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+# Strict: in YAML `true` would pass for 1.0 and "3.5" for a number, and a bound must be what its author meant.
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False, strict=True)]
+NearCosine = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
 
 
 class _Section(BaseModel):
@@ -19,8 +22,10 @@ class SignalBounds(_Section):
 
     loss_max: NonNegative | None = Field(None, description="Reject above this response loss (loss_too_high).")
     loss_min: NonNegative | None = Field(None, description="Reject below this response loss: mastered (loss_too_low).")
-    truncated: bool = Field(False, description="Admit conversations longer than the model can read.")
-    base_model: str | None = Field(None, description="A second model whose loss is recorded beside the current one's.")
+    truncated: Flag = Field(False, description="Admit conversations longer than the model can read.")
+    base_model: str | None = Field(
+        None, min_length=1, max_length=200, description="A second model whose loss is recorded beside the current one's."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "SignalBounds":
@@ -32,14 +37,14 @@ class SignalBounds(_Section):
 class DiversityBounds(_Section):
     """What counts as a duplicate and how dense a neighbourhood may be."""
 
-    near_duplicate_cosine: Cosine | None = Field(
+    near_duplicate_cosine: NearCosine | None = Field(
         0.999, description="Conversations at or above this cosine are near-duplicates; null switches the test off."
     )
-    neighbours: int = Field(2, ge=1, le=64, description="k of the density: the mean of the top-k prompt cosines.")
+    neighbours: int = Field(2, ge=1, le=64, strict=True, description="k of the density: the mean of the top-k prompt cosines.")
     density_max: Cosine | None = Field(None, description="Reject above this density (too_dense).")
     density_min: Cosine | None = Field(None, description="Reject below this density (too_sparse).")
     hold_s_max: float = Field(
-        120, gt=0, le=86_400, description="Longest wait for the decision on an earlier, similar sample; then parked."
+        120, gt=0, le=86_400, strict=True, description="Longest wait for the decision on an earlier, similar sample; then parked."
     )
 
     @model_validator(mode="after")
@@ -54,8 +59,8 @@ class CheckRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    check: str = Field(description="The check's name, as `headrace policy checks` lists them.")
-    required: bool = Field(True, description="False records the outcome without letting it decide.")
+    check: str = Field(min_length=1, max_length=64, description="The check's name, as `headrace policy checks` lists them.")
+    required: Flag = Field(True, description="False records the outcome without letting it decide.")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -65,18 +70,22 @@ class CheckRequest(BaseModel):
 class VersionRules(_Section):
     """When a dataset version is cut without being asked."""
 
-    every_rows: int | None = Field(None, ge=1, description="Cut once this many samples were decided since the last version.")
-    every_s: float | None = Field(None, gt=0, description="Cut once the oldest undelivered decision is this old.")
+    every_rows: int | None = Field(
+        None, ge=1, strict=True, description="Cut once this many samples were decided since the last version."
+    )
+    every_s: float | None = Field(
+        None, gt=0, allow_inf_nan=False, strict=True, description="Cut once the oldest undelivered decision is this old."
+    )
 
 
 class Policy(_Section):
     """The bounds under which one dataset's samples are admitted."""
 
-    description: str = Field("", max_length=2_000)
-    signals: SignalBounds = SignalBounds()
-    diversity: DiversityBounds = DiversityBounds()
-    checks: tuple[CheckRequest, ...] = Field((), max_length=32)
-    versions: VersionRules = VersionRules()
+    description: str = Field("", max_length=2_000, description="What the dataset is for, in your own words.")
+    signals: SignalBounds = Field(SignalBounds(), description="Bounds on what the model being trained says of a sample.")
+    diversity: DiversityBounds = Field(DiversityBounds(), description="Duplicates and density among the accepted samples.")
+    checks: tuple[CheckRequest, ...] = Field((), max_length=32, description="Checks to run before a sample is admitted.")
+    versions: VersionRules = Field(VersionRules(), description="When a dataset version is cut without being asked.")
 
     @model_validator(mode="after")
     def _distinct_checks(self) -> "Policy":
@@ -87,7 +96,7 @@ class Policy(_Section):
 
     def canonical_json(self) -> str:
         """The policy as canonical JSON: equal policies have equal texts."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @property
     def version(self) -> str:

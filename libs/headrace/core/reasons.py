@@ -20,6 +20,7 @@ class Reason(StrEnum):
     CHECK_FAILED = "check_failed"
     CHECKS_REQUESTED = "checks_requested"
     SIGNALS_NOT_MADE = "signals_not_made"
+    NOT_PLACED = "not_placed"
     CHECK_NOT_MADE = "check_not_made"
 
 
@@ -38,5 +39,6 @@ MEANING: dict[Reason, str] = {
     Reason.CHECK_FAILED: "a required check failed",
     Reason.CHECKS_REQUESTED: "the policy asks for checks before the decision",
     Reason.SIGNALS_NOT_MADE: "the model's signals could not be made",
+    Reason.NOT_PLACED: "its place among the accepted samples could not be measured",
     Reason.CHECK_NOT_MADE: "a required check could not be made",
 }

@@ -1,0 +1,107 @@
+"""The child process that runs work which may run away: `python -m headrace.checks._child MEMORY_BYTES JOBS TASK...`.
+
+It imports its tasks once and then forks: the fork serves requests, one JSON line in and one out, and may be killed by its
+limits at any time; the process that did the imports sees how it ended, says so, and forks again in milliseconds. Both end
+when the parent closes their input, and so when the parent dies.
+"""
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+ENDED = 3
+"""Exit status of a fork whose input was closed."""
+RECYCLED = 4
+"""Exit status of a fork that has done its share of jobs, or whose memory may be in disorder."""
+
+_DENIED = frozenset({
+    "ctypes.dlopen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system",
+    "socket.__new__", "subprocess.Popen",
+})  # fmt: skip
+
+Task = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until the input is closed."""
+    replies = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints must not look like a reply
+    memory_bytes_max, jobs_max = int(arguments[0]), int(arguments[1])
+    try:
+        tasks = {name: _task(name) for name in arguments[2:]}
+    except ModuleNotFoundError as error:
+        _say(replies, {"missing": error.name})
+        return
+    _limit(memory_bytes_max)
+    _say(replies, {"ready": True})
+    while (exit_status := _end_of_fork(replies, tasks, jobs_max)) != ENDED:
+        if exit_status != RECYCLED:
+            _say(replies, {"died": exit_status})
+
+
+def _task(name: str) -> Task:
+    module = importlib.import_module(f"headrace.checks._{name}_task")
+    module.warm()  # what it compiles and caches now, no fork has to
+    task: Task = module.work
+    return task
+
+
+def _limit(memory_bytes_max: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes_max, memory_bytes_max))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def _end_of_fork(replies: int, tasks: Mapping[str, Task], jobs_max: int) -> int:
+    fork = os.fork()
+    if fork == 0:
+        os._exit(_serve(replies, tasks, jobs_max))
+    _, status = os.waitpid(fork, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _serve(replies: int, tasks: Mapping[str, Task], jobs_max: int) -> int:
+    sys.addaudithook(_deny)
+    requests = os.fdopen(0, "rb", closefd=False)  # of this fork: what a killed one had buffered is not read twice
+    for _ in range(jobs_max):
+        line = requests.readline()
+        if not line:
+            return ENDED
+        try:
+            reply = _run(tasks, json.loads(line))
+        except MemoryError:
+            _say(replies, {"memory": True})
+            return RECYCLED
+        _say(replies, reply)
+    return RECYCLED
+
+
+def _run(tasks: Mapping[str, Task], request: dict[str, Any]) -> dict[str, Any]:
+    # Not RLIMIT_CPU, which counts whole seconds of the process's life. SIGPROF's default action kills at once, also inside C
+    # code that would never look at a Python signal handler.
+    signal.setitimer(signal.ITIMER_PROF, request["cpu_s_max"])
+    try:
+        return {"reply": tasks[request["task"]](request["request"])}
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _say(replies: int, reply: dict[str, Any]) -> None:
+    line = json.dumps(reply).encode() + b"\n"
+    while line:
+        line = line[os.write(replies, line) :]
+
+
+def _deny(event: str, _: tuple[Any, ...]) -> None:
+    """Not a sandbox, which mathematics does not need: a second lock on what a parser of untrusted text never does."""
+    if event in _DENIED:
+        raise PermissionError(event)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,226 @@
+"""A pool of processes that can be killed, for work on untrusted text that may run away."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from headrace.checks._contract import LimitReachedError, WorkerLostError, WorkersGoneError
+
+TASKS = ("math", "schema")
+"""What a worker can do: each is a module `headrace.checks._<task>_task` with the functions
+`warm` and `work`."""
+
+_STARTS_FAILED_MAX = 3
+_REPLY_BYTES_MAX = 64 * 1024
+_KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT")
+
+_log = logging.getLogger("headrace.checks")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """How many workers, and how much each may take.
+
+    `stall_s_max` is how long a job may take by the wall clock beyond its processor time before its worker counts as stalled;
+    `jobs_max` how many jobs one process does before a fresh one takes its place.
+    """
+
+    workers: int = 2
+    memory_bytes_max: int = 1024 * 1024 * 1024
+    stall_s_max: float = 30.0
+    start_s_max: float = 60.0
+    restart_s: float = 1.0
+    jobs_max: int = 1_000
+
+
+@dataclass(slots=True)
+class _Job:
+    line: bytes
+    cpu_s_max: float
+    reply: "asyncio.Future[Mapping[str, Any]]"
+
+
+class WorkerPool:
+    """The workers behind `Workers`: `async with WorkerPool(limits) as workers`.
+
+    Each worker is a process group of its own that knows nothing of this process's environment. A worker that dies, stalls or
+    says too much is replaced; its job fails with an error that says whether the job was to blame.
+    """
+
+    def __init__(self, limits: PoolLimits, tasks: tuple[str, ...] = TASKS) -> None:
+        self._limits = limits
+        self._tasks = tasks
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._ready = 0
+        self._starts_failed = 0
+        self._gone = ""
+        self._started = asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._loops = [asyncio.create_task(self._work()) for _ in range(self._limits.workers)]
+        await self._started.wait()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._turn_away("the service is stopping")
+
+    async def run(self, task: str, request: Mapping[str, Any], cpu_s_max: float) -> Mapping[str, Any]:
+        """See `Workers.run`. Jobs wait in line until a worker is free; callers bound how many they send."""
+        await self.ping()
+        line = json.dumps({"task": task, "request": request, "cpu_s_max": cpu_s_max}).encode() + b"\n"
+        job = _Job(line, cpu_s_max, asyncio.get_running_loop().create_future())
+        self._jobs.put_nowait(job)
+        return await job.reply
+
+    async def ping(self) -> None:
+        """Returns when there are workers, or may soon be.
+
+        Raises:
+            WorkersGoneError: none runs and none could be started.
+        """
+        if self._gone:
+            raise WorkersGoneError(self._gone)
+
+    async def _work(self) -> None:
+        """One worker's life: start, serve jobs until it is lost, start again."""
+        while True:
+            try:
+                child = await _Child.start(self._limits, self._tasks)
+            except (OSError, WorkersGoneError) as error:
+                self._start_failed(str(error))
+                await asyncio.sleep(self._limits.restart_s)
+                continue
+            self._ready, self._starts_failed, self._gone = self._ready + 1, 0, ""
+            self._started.set()
+            try:
+                await self._serve(child)
+            finally:
+                self._ready -= 1
+                await child.kill()
+
+    async def _serve(self, child: "_Child") -> None:
+        """Give the child one job after another; returns when it can do no more."""
+        while True:
+            job = await self._jobs.get()
+            if job.reply.done():  # whoever asked has gone away
+                continue
+            try:
+                reply = await child.ask(job)
+            except LimitReachedError as error:
+                _fail(job, error)
+            except WorkerLostError as error:
+                _log.warning("a check's worker was lost: %s", error)
+                _fail(job, error)
+                if child.is_spent:
+                    return
+            except asyncio.CancelledError:
+                _fail(job, WorkersGoneError("the service is stopping"))
+                raise
+            else:
+                if not job.reply.done():
+                    job.reply.set_result(reply)
+
+    def _start_failed(self, error: str) -> None:
+        self._starts_failed += 1
+        _log.error("a check's worker did not start: %s", error)
+        if self._ready == 0 and self._starts_failed >= _STARTS_FAILED_MAX:
+            self._gone = f"no worker for the checks could be started: {error}"
+            self._turn_away(self._gone)
+            self._started.set()
+
+    def _turn_away(self, why: str) -> None:
+        while not self._jobs.empty():
+            _fail(self._jobs.get_nowait(), WorkersGoneError(why))
+
+
+def _fail(job: _Job, error: Exception) -> None:
+    if not job.reply.done():
+        job.reply.set_exception(error)
+
+
+class _Child:
+    """One worker process and the pipes to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, limits: PoolLimits) -> None:
+        self._process = process
+        self._limits = limits
+        self.is_spent = False
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("a worker is started with pipes")
+        self._requests, self._replies = process.stdin, process.stdout
+
+    @classmethod
+    async def start(cls, limits: PoolLimits, tasks: tuple[str, ...]) -> "_Child":
+        """Start a process and wait until it has imported its tasks; raises WorkersGoneError when it does not."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "headrace.checks._child", str(limits.memory_bytes_max), str(limits.jobs_max), *tasks,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True, limit=_REPLY_BYTES_MAX, env=_environment(),
+        )  # fmt: skip
+        child = cls(process, limits)
+        try:
+            said = await child._hear(limits.start_s_max)
+        except WorkerLostError as error:
+            await child.kill()
+            raise WorkersGoneError(str(error)) from error
+        except asyncio.CancelledError:
+            await child.kill()
+            raise
+        if "missing" in said:
+            await child.kill()
+            raise WorkersGoneError(f"{said['missing']} is missing: install headrace[validation]")
+        return child
+
+    async def ask(self, job: _Job) -> Mapping[str, Any]:
+        """The child's reply to one job. A lost worker may have a successor in the same process; `is_spent` says if not."""
+        try:
+            self._requests.write(job.line)
+            await self._requests.drain()
+        except OSError as error:
+            self.is_spent = True
+            raise WorkerLostError(f"the worker does not take work: {error}") from error
+        said = await self._hear(job.cpu_s_max + self._limits.stall_s_max)
+        if "memory" in said:
+            raise LimitReachedError(f"needs more memory than the {self._limits.memory_bytes_max >> 20} MiB of a worker")
+        if said.get("died") == -signal.SIGPROF:
+            raise LimitReachedError(f"takes more than {job.cpu_s_max:g} s of processor time (cpu_s_max)")
+        if "died" in said:
+            raise WorkerLostError(f"the worker ended with status {said['died']}")
+        reply: Mapping[str, Any] = said["reply"]
+        return reply
+
+    async def kill(self) -> None:
+        """End the process and everything it started, and wait until it is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+
+    async def _hear(self, seconds_max: float) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(seconds_max):
+                said: dict[str, Any] = json.loads(await self._replies.readline())
+        except TimeoutError as error:
+            self.is_spent = True
+            raise WorkerLostError(f"the worker said nothing for {seconds_max:g} s") from error
+        except ValueError as error:  # too long a line, or what is left of one
+            self.is_spent = True
+            raise WorkerLostError("the worker ended before its reply did, or said too much") from error
+        return said
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    # The fixed hash seed makes the order of sympy's sets, and with it every outcome, the same in each worker.
+    return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONHASHSEED": "0"}
