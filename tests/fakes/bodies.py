@@ -55,7 +55,7 @@ SIGNALS = Signals(CURRENT, "smollm2-135m", "1", 1.25, 0.5, 31, 9)
 SIGNALS_NOT_MADE = Signals("base", "base-model", "4", None, None, 0, 0, truncated=True, error="loss was not finite")
 PLACEMENT = Placement(
     DuplicateKind.NEAR, Neighbour("problem-1", 2, 0.9995), (Neighbour("problem-1", 2, 0.99), Neighbour("problem-2", 0, -0.25)),
-    0.37, 4, "smollm2-135m", "1", 12_345,
+    0.37, 4, "smollm2-135m", "1", 12_345, 77,
 )  # fmt: skip
 CHECKS = (
     CheckResult("math", CheckOutcome.PASSED, "42 = 42", "ab" * 32, 1.0),
@@ -78,7 +78,7 @@ BODIES: dict[str, object] = {
     "Sample": SAMPLE,
     "Dossier": DOSSIER,
     "Dossier.submitted": SUBMITTED,
-    "ScoredSample": ScoredSample(DOSSIER, EMBEDDINGS, NOON + 1, 77),
+    "ScoredSample": ScoredSample(DOSSIER, EMBEDDINGS, NOON + 1, 77, 70),
     "ScoredSample.not_made": ScoredSample(SUBMITTED, None),
     "IndexedSample": IndexedSample("arithmetic", "problem-7", 3, SAMPLE.content_hash, EMBEDDINGS, "12" * 32),
     "AcceptedSample": AcceptedSample(DOSSIER),

@@ -35,6 +35,7 @@ NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 MAYBE_NUMBER = st.none() | NUMBER
 COUNT = st.integers(0, 2**32 - 1)
+ORDER = st.none() | st.integers(0, 2**63 - 1)
 BIG = st.none() | st.integers(0, 2**64 - 1)
 TIME = st.integers(0, 4_000_000_000_000).map(lambda milliseconds: milliseconds / 1000)
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)
@@ -51,7 +52,7 @@ SIGNALS_PAGES = st.builds(Signals, TEXT, TEXT, TEXT, MAYBE_NUMBER, MAYBE_NUMBER,
 NEIGHBOURS = st.builds(Neighbour, TEXT, COUNT, NUMBER)
 PLACEMENTS = st.builds(
     Placement, st.sampled_from(DuplicateKind), st.none() | NEIGHBOURS, st.lists(NEIGHBOURS, max_size=3).map(tuple), MAYBE_NUMBER,
-    COUNT, TEXT, TEXT, COUNT,
+    COUNT, TEXT, TEXT, COUNT, ORDER,
 )  # fmt: skip
 RESULTS = st.builds(CheckResult, TEXT, st.sampled_from(CheckOutcome), TEXT, TEXT, MAYBE_NUMBER)
 COMPARISONS = st.builds(Comparison, TEXT, MAYBE_NUMBER, TEXT, NUMBER, st.booleans())
@@ -67,7 +68,7 @@ DOSSIERS = st.builds(
 VECTORS = st.lists(st.integers(0, 255), max_size=4).map(lambda bytes_: bytes(bytes_ * 4))
 SCORED = st.builds(
     ScoredSample, DOSSIERS, st.none() | st.builds(Embeddings, TEXT, TEXT, VECTORS, VECTORS), st.none() | TIME,
-    st.none() | st.integers(0, 2**63 - 1),
+    ORDER, ORDER,
 )  # fmt: skip
 
 
@@ -93,12 +94,12 @@ def test_any_dossier_comes_back_as_it_was(dossier):
 
 
 @settings(max_examples=50)
-@given(SCORED, st.none() | TIME, st.none() | st.integers(0, 2**63 - 1))
+@given(SCORED, st.none() | TIME, ORDER)
 def test_a_held_sample_takes_its_new_hold_and_order(scored, held_since, order):
     """A scored sample that is read, put on hold (or let go) and written again says so, whatever it said before."""
     read = decode(ScoredSample, encode(scored))
-    held = replace(read, held_since=held_since, order=order)
-    assert decode(ScoredSample, encode(held)) == replace(scored, held_since=held_since, order=order)
+    held = replace(read, held_since=held_since, order=order, held_behind=order)
+    assert decode(ScoredSample, encode(held)) == replace(scored, held_since=held_since, order=order, held_behind=order)
 
 
 @settings(max_examples=50)
