@@ -15,7 +15,7 @@ from faststream.kafka import KafkaBroker
 from headrace.adapters import kafka_mend  # noqa: F401  # before the first consumer: claims read committed offsets
 from headrace.adapters.envelope import not_before_of
 from headrace.adapters.kafka import bootstrap_list
-from headrace.core.events import Event, Reject, Result, Retry, Stop
+from headrace.core.events import Emit, Event, Reject, Result, Retry, Stop
 from headrace.core.topics import consumer_group_id, retry_topic_name
 from headrace.runtime.delivery.claims import Claim, Claims
 from headrace.runtime.delivery.incoming import Codec, Incoming, parse
@@ -289,16 +289,14 @@ class Hop:
 
     @staticmethod
     def _outcome(lanes: Sequence[_Lane], committed: Sequence[bool], handler_s: float, commit_s: float) -> BatchOutcome:
-        emitted: Counter[str] = Counter()
         visible = [lane.routed for lane, is_visible in zip(lanes, committed, strict=True) if is_visible]
-        for routed in visible:
-            emitted.update(routed.emitted)
         return BatchOutcome(
-            done=sum(routed.done for routed in visible),
-            retried=sum(routed.retried for routed in visible),
-            rejected=sum(routed.rejected for routed in visible),
+            done=sum(routed.ended_as(Emit) for routed in visible),
+            retried=sum(routed.ended_as(Retry) for routed in visible),
+            rejected=sum(sum(routed.dead) for routed in visible),
             dropped=sum(len(lane.incoming) for lane, is_visible in zip(lanes, committed, strict=True) if not is_visible),
-            emitted=emitted,
+            emitted=sum((routed.emitted for routed in visible), Counter[str]()),
             handler_s=handler_s,
             commit_s=commit_s,
+            settled=[ended for routed in visible for ended in routed.settled],
         )

@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from headrace.adapters.envelope import (
     ATTEMPT,
@@ -39,18 +40,21 @@ def back_off_s(attempt: int, settings: DeliverySettings) -> float:
 
 @dataclass(slots=True)
 class Routed:
-    """What one partition's part of a batch leads to, ready to be committed with its offset."""
+    """What one partition's part of a batch leads to, ready to be committed with its offset.
+
+    `settled` holds the events with their results as they take effect; `dead` says of every record, undecodable ones too,
+    whether it becomes a dead letter.
+    """
 
     records: list[Record] = field(default_factory=list)
     emitted: Counter[str] = field(default_factory=Counter)
-    done: int = 0
-    retried: int = 0
+    settled: list[tuple[Event[Any], Result]] = field(default_factory=list)
     dead: list[bool] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def rejected(self) -> int:
-        return sum(self.dead)
+    def ended_as(self, kind: type[Result]) -> int:
+        """How many events ended with this kind of result."""
+        return sum(isinstance(result, kind) for _, result in self.settled)
 
 
 class Router:
@@ -64,27 +68,22 @@ class Router:
     def add(self, routed: Routed, incoming: Incoming, result: Result, trace: Mapping[str, str], now: float) -> None:
         """Adds what the result of one record leads to; `now` is Unix seconds."""
         event = incoming.event
-        if isinstance(result, Emit) and event is not None:
-            outputs = self._outputs(event, result, trace, now)
-            if isinstance(outputs, list):
-                routed.records += outputs
-                routed.emitted.update(record.topic for record in outputs)
-                routed.done += 1
-                routed.dead.append(False)
-                return
-            result = outputs
         attempts = event.attempt if event is not None else 1
-        if isinstance(result, Retry) and attempts < self._settings.attempts_max:
+        if isinstance(result, Emit) and event is not None:
+            result = self._emit(routed, event, result, trace, now)
+        elif isinstance(result, Retry) and attempts >= self._settings.attempts_max:
+            result = Reject(result.error_class, result.error)
+        if isinstance(result, Retry):
             routed.records.append(self._retry(incoming, result, attempts, now))
-            routed.retried += 1
-            routed.dead.append(False)
-        elif isinstance(result, Retry | Reject):
+        elif isinstance(result, Reject):
             routed.records.append(self._dead_letter(incoming, result, attempts))
-            routed.dead.append(True)
             routed.errors[result.error_class] += 1
+        routed.dead.append(isinstance(result, Reject))
+        if event is not None:
+            routed.settled.append((event, result))
 
-    def _outputs(self, event: Event[object], emit: Emit, trace: Mapping[str, str], now: float) -> list[Record] | Reject:
-        """All of an event's outputs, or none where one cannot be written: that would fail again however often."""
+    def _emit(self, routed: Routed, event: Event[Any], emit: Emit, trace: Mapping[str, str], now: float) -> Emit | Reject:
+        """Adds all of an event's outputs, or none where one cannot be written: that would fail again however often."""
         source = f"headrace/{self._group}"
         try:
             records = [
@@ -99,7 +98,9 @@ class Router:
                 "RecordTooLarge",
                 f"an output of {largest} bytes is above HEADRACE_DELIVERY_RECORD_BYTES_MAX ({self._settings.record_bytes_max})",
             )
-        return records
+        routed.records += records
+        routed.emitted.update(record.topic for record in records)
+        return emit
 
     def _retry(self, incoming: Incoming, retry: Retry, attempts: int, now: float) -> Record:
         not_before = now + back_off_s(attempts, self._settings)
@@ -110,7 +111,7 @@ class Router:
             {ATTEMPT: str(attempts + 1), NOT_BEFORE: str(int(not_before * 1000))},
         )
 
-    def _dead_letter(self, incoming: Incoming, result: Retry | Reject, attempts: int) -> Record:
+    def _dead_letter(self, incoming: Incoming, result: Reject, attempts: int) -> Record:
         return self._again(dlq_topic_name(self._topic, self._group), incoming, result, {ATTEMPT: str(attempts)})
 
     def _again(self, topic: str, incoming: Incoming, result: Retry | Reject, own: Mapping[str, str]) -> Record:
