@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from headrace.cli import stack
+from headrace.cli import stack, watch
 from headrace.local.launch import LocalStackError
 from headrace.local.state import environment, home_folder
 
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(stack.app)
+app.add_typer(watch.app)
 
 
 @app.callback()

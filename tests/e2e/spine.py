@@ -1,0 +1,146 @@
+"""The whole spine as real processes that a test can kill, pause and wake: broker, object store, model server, services."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from headrace.local.kafka import Kafka
+from headrace.local.launch import Launch, Part, Place, clear, spawn, stop_group, tail
+from headrace.local.object_store import ObjectStore
+from headrace.local.ports import LOCALHOST, free_port
+from headrace.local.probes import port_answers
+from headrace.local.services import LocalService, service_names
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class StubTriton:
+    """A model server that answers at once with signals derived from the text: the same text, the same signals."""
+
+    name: str = "triton"
+    needs: tuple[str, ...] = ()
+    port_names: tuple[str, ...] = ("grpc",)
+
+    def prepare(self, place: Place, _: object) -> Launch:
+        address = f"{LOCALHOST}:{place.ports['grpc']}"
+        return Launch(
+            command=(sys.executable, "-m", "tests.fakes.triton_server", "--address", address),
+            log=place.log,
+            folder=ROOT,
+            environment={"PYTHONPATH": f"{ROOT}:{ROOT / 'libs'}"},
+            probe=partial(port_answers, LOCALHOST, str(place.ports["grpc"])),
+            ready_s=30,
+            tells={"HEADRACE_SCORING_TRITON": address},
+        )
+
+
+@dataclass(slots=True)
+class Running:
+    """One process of the spine."""
+
+    launch: Launch
+    process: subprocess.Popen[bytes]
+    started_at: float = field(default_factory=time.monotonic)
+
+    def signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+
+class Spine:
+    """Starts the parts in order and keeps them by name."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        self._folder = folder
+        self.environment: dict[str, str] = dict(settings or {})
+        self.parts: dict[str, Running] = {}
+        self._taken: set[int] = set()
+
+    @classmethod
+    @contextlib.contextmanager
+    def up(cls, folder: Path, settings: Mapping[str, str] | None = None) -> Iterator["Spine"]:
+        """The whole spine, serving; stopped at the end whatever happens."""
+        spine = cls(folder, settings)
+        try:
+            for server in (Kafka(), ObjectStore(), StubTriton()):
+                spine.start(server)
+            spine.headrace("topics", "create")
+            for name in service_names():
+                spine.start(LocalService(name, ()), wait=False)
+            for name in service_names():
+                spine.wait_until_it_serves(name)
+            yield spine
+        finally:
+            spine.stop()
+
+    def start(self, part: Part, *, wait: bool = True) -> None:
+        ports = {}
+        for port_name in part.port_names:
+            ports[port_name] = free_port(self._taken)
+            self._taken.add(ports[port_name])
+        place = Place(self._folder / part.name, self._folder / "logs" / f"{part.name}.log", ports, dict(self.environment))
+        launch = part.prepare(place, lambda _: None)
+        self.environment |= launch.tells
+        self.parts[part.name] = Running(launch, spawn(launch))
+        if wait:
+            self.wait_until_it_serves(part.name)
+
+    def wait_until_it_serves(self, name: str) -> None:
+        running = self.parts[name]
+        deadline = time.monotonic() + running.launch.ready_s
+        while True:
+            try:
+                return asyncio.run(running.launch.probe())
+            except OSError as error:
+                log = running.launch.log
+                assert running.process.poll() is None, f"{name} ended with {running.process.returncode}:\n{tail(log, 40)}"
+                assert time.monotonic() < deadline, f"{name} does not serve ({error}):\n{tail(log, 40)}"
+            time.sleep(0.1)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, to the process and all it started."""
+        running = self.parts[name]
+        running.signal(signal.SIGKILL)
+        running.process.wait()
+        clear(running.process, running.launch)
+
+    def restart(self, name: str) -> None:
+        running = self.parts[name]
+        self.parts[name] = Running(running.launch, spawn(running.launch))
+
+    def pause(self, name: str) -> None:
+        self.parts[name].signal(signal.SIGSTOP)
+
+    def wake(self, name: str) -> None:
+        self.parts[name].signal(signal.SIGCONT)
+
+    def rss_mb(self, name: str) -> float:
+        """Resident memory of one part, with all its children, in MiB."""
+        import psutil
+
+        process = psutil.Process(self.parts[name].process.pid)
+        return sum(p.memory_info().rss for p in (process, *process.children(recursive=True))) / 2**20
+
+    def headrace(self, *arguments: str, stdin: str | None = None) -> str:
+        """The `headrace` command against this spine; returns what it printed."""
+        result = subprocess.run(
+            (sys.executable, "-m", "headrace.cli.main", *arguments),
+            input=stdin, capture_output=True, text=True, check=False, timeout=300,
+            env={**os.environ, **self.environment, "HEADRACE_HOME": str(self._folder / "home")},
+        )  # fmt: skip
+        assert result.returncode == 0, f"headrace {' '.join(arguments)}: {result.stdout}{result.stderr}"
+        return result.stdout
+
+    def stop(self) -> None:
+        for running in reversed(list(self.parts.values())):
+            running.signal(signal.SIGCONT)
+            stop_group(running.process, running.launch)
