@@ -127,14 +127,18 @@ def accepted_topic(dataset_id: str) -> Topic:
     )  # fmt: skip
 
 
+RETRY_SUFFIX = ".retry"
+DLQ_SUFFIX = ".dlq"
+
+
 def retry_topic_name(topic: str, group: str) -> str:
     """Where a service's records of a topic wait for another attempt."""
-    return f"{topic}.{group}.retry"
+    return f"{topic}.{group}{RETRY_SUFFIX}"
 
 
 def dlq_topic_name(topic: str, group: str) -> str:
     """Where a service's records of a topic end when they cannot be processed."""
-    return f"{topic}.{group}.dlq"
+    return f"{topic}.{group}{DLQ_SUFFIX}"
 
 
 def consumer_group_id(topic: str, group: str) -> str:
@@ -159,3 +163,16 @@ CONSUMERS: dict[str, tuple[str, ...]] = {
     CUT_REQUESTED.name: ("datasets",),
 }
 """Which services consume a topic exactly once, each with a retry and a dead-letter topic of its own."""
+
+PRODUCERS: dict[str, tuple[str, ...]] = {
+    SUBMITTED.name: ("gateway",),
+    SCORED.name: ("scoring",),
+    HELD.name: ("diversity",),
+    PLACED.name: ("diversity",),
+    VALIDATION_REQUESTED.name: ("admission",),
+    VALIDATED.name: ("validation",),
+    DECIDED.name: ("admission",),
+    INDEXED.name: ("diversity",),
+    COMMITTED.name: ("datasets",),
+}
+"""Which services write a topic. Producers outside write intake; the command line, policies and requests for versions."""
