@@ -5,7 +5,10 @@ UV := .venv/bin/uv
 COMPILE := $(UV) pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 --python-platform x86_64-manylinux_2_35
 PROTOS_OUT := libs
 export UV_HTTP_TIMEOUT ?= 300
-unexport VIRTUAL_ENV # one that happens to be active is not the one meant here
+# As pip does: a company's own authority is trusted where the machine trusts it.
+export UV_SYSTEM_CERTS ?= 1
+# An environment that happens to be active is not the one meant here.
+unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .PHONY: help install model-env protos protos-land lint types test test-unit test-connected test-cluster demo bench up down lock clean
