@@ -188,7 +188,7 @@ class _ShardWriter:
         path = self._path.rename(self._folder / f"{sha256}.parquet")
         model, version, dimensions = self._group
         shard = Shard(
-            sha256=sha256, rows=self.rows, size_bytes=size, min_id=self._min_id, max_id=self._max_id,
+            sha256=sha256, rows=self.rows, size_bytes=size, raw_bytes=self.weight, min_id=self._min_id, max_id=self._max_id,
             model=model, model_version=version, dimensions=dimensions,
         )  # fmt: skip
         return LocalShard(path, shard)

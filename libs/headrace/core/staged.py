@@ -5,7 +5,7 @@ that is delivered again may be cut differently, so segments overlap; their rows 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from headrace.core.topics import DECIDED, INDEXED
@@ -113,6 +113,18 @@ def slices(segments: Iterable[Segment], after: int, upto: int | None = None) -> 
             result.append(Slice(segment, taken, end))
             taken = end
     return tuple(result)
+
+
+def up_to(parts: Iterable[Slice], last: Mapping[Slice, int]) -> tuple[Slice, ...]:
+    """The slices of each stream up to its last offset that counts: `last` says which it is in each slice, -1 where none is."""
+    ends: dict[str, int] = {}
+    for part, offset in last.items():
+        ends[part.segment.stream] = max(offset, ends.get(part.segment.stream, -1))
+    return tuple(
+        Slice(part.segment, part.after, min(part.upto, ends[part.segment.stream]))
+        for part in parts
+        if max(part.after, part.segment.first - 1) < ends.get(part.segment.stream, -1)
+    )
 
 
 def rows_at_most(parts: Iterable[Slice]) -> int:

@@ -46,11 +46,15 @@ class _Stored(BaseModel):
 
 
 class Shard(_Stored):
-    """One Parquet file, sorted by sample id. `model` to `dimensions` are set on embeddings, which never mix models."""
+    """One Parquet file, sorted by sample id. `model` to `dimensions` are set on embeddings, which never mix models.
+
+    `size_bytes` is the file's length, `raw_bytes` about what its rows weigh without compression.
+    """
 
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     rows: int = Field(ge=1)
     size_bytes: int = Field(ge=1)
+    raw_bytes: int = Field(ge=1)
     min_id: str
     max_id: str
     model: str = ""
@@ -189,15 +193,15 @@ TIER_BASE = 16
 """Shards of a tier that are merged into one of the next: a dataset of any number of cuts has few shards."""
 
 
-def to_merge(shards: Sequence[Shard], rows_max: int) -> tuple[Shard, ...]:
+def to_merge(shards: Sequence[Shard], rows_max: int, bytes_max: int) -> tuple[Shard, ...]:
     """The shards that are due to be merged, none where none are.
 
     A tier holds shards of one group with the same magnitude of rows; sixteen of a tier are merged. A row is therefore
-    written again at most once per magnitude, however small the cuts are. Full shards are left alone.
+    written again at most once per magnitude, however small the cuts are. Shards that are half full are left alone.
     """
     tiers: dict[tuple[tuple[str, str, int], int], list[Shard]] = {}
     for shard in shards:
-        if 2 * shard.rows <= rows_max:
+        if 2 * shard.rows <= rows_max and 2 * shard.raw_bytes <= bytes_max:
             tiers.setdefault((shard.group, _tier(shard.rows)), []).append(shard)
     return next((tuple(tiers[tier]) for tier in sorted(tiers) if len(tiers[tier]) >= TIER_BASE), ())
 
