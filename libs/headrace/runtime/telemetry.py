@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 
-from headrace.runtime.delivery.observer import NoObserver
+from headrace.runtime.observer import NoObserver
 from headrace.runtime.telemetry_names import NO_ATTRIBUTES, Attribute, Attributes, Definition, Kind, Metric, Outcome
 
 __all__ = ["CURRENT_TRACE", "Attribute", "Attributes", "Definition", "Kind", "Metric", "Outcome", "Telemetry", "TraceIds"]

@@ -30,6 +30,7 @@ class Attribute(StrEnum):
     MODEL_ROLE = "headrace.model.role"
     MODEL_VERSION = "headrace.model.version"
     TOKENS = "headrace.tokens"
+    ATTEMPT = "headrace.attempt"
 
 
 Attributes = Mapping[Attribute, str]

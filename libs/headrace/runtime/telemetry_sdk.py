@@ -24,7 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from headrace.core.dossiers import Dossier, IndexedSample, ScoredSample
 from headrace.core.events import Event, Reject, Retry
-from headrace.runtime.delivery.observer import BatchObservation, BatchOutcome
+from headrace.runtime.observer import BatchObservation, BatchOutcome
 from headrace.runtime.telemetry import CURRENT_TRACE, Telemetry
 from headrace.runtime.telemetry_flow import measurements_of
 from headrace.runtime.telemetry_names import BUCKETS, NO_ATTRIBUTES, Attribute, Attributes, Kind, Metric, Outcome
@@ -247,7 +247,7 @@ def _place(event: Event[Any]) -> dict[str, Any]:
 
 
 def _identity(event: Event[Any]) -> dict[str, Any]:
-    identity = {Attribute.EVENT_ID: event.id, **_place(event)}
+    identity = {Attribute.EVENT_ID: event.id, Attribute.ATTEMPT: event.attempt, **_place(event)}
     body = event.body.dossier if isinstance(event.body, ScoredSample) else event.body
     if isinstance(body, Dossier):
         identity |= {Attribute.DATASET: body.sample.dataset_id, Attribute.SAMPLE: body.sample.id}

@@ -19,8 +19,8 @@ from headrace.core.events import Emit, Event, Reject, Result, Retry, Stop
 from headrace.core.topics import consumer_group_id, retry_topic_name
 from headrace.runtime.delivery.claims import Claim, Claims
 from headrace.runtime.delivery.incoming import Codec, Incoming, parse
-from headrace.runtime.delivery.observer import BatchOutcome, DeliveryObserver, NoObserver
 from headrace.runtime.delivery.routing import UNDECODABLE, DeadLetterLimit, Routed, Router
+from headrace.runtime.observer import BatchOutcome, DeliveryObserver, NoObserver
 from headrace.runtime.service import Ping, Subscription
 from headrace.runtime.settings import DeliverySettings
 
