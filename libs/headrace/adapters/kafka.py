@@ -15,20 +15,17 @@ from headrace.adapters import (
     wire,
 )
 from headrace.adapters.envelope import Record, event_of, record_of, texts_of
+from headrace.adapters.unreachable import BrokerUnreachable, no_answer
 from headrace.core.events import Event, Position, Send
 from headrace.core.topics import Topic
 
-START_S = 30.0
-"""Longest wait for a broker at start."""
+START_S = 10.0
+"""Longest wait for a broker at start; services wait as long as HEADRACE_KAFKA_START_S says."""
 RECORD_BYTES_MAX = 1_000_000
 """Largest record written; a broker takes 1,048,588 bytes with its envelope unless told otherwise."""
 _RECONNECT_S = 0.5
 
 Start = Literal["beginning", "end"]
-
-
-class BrokerUnreachable(Exception):  # noqa: N818  # says what is the case, like the errors of the standard library
-    """Kafka does not answer, or lacks a topic. The message names the setting or the command that mends it."""
 
 
 def bootstrap_list(bootstrap: str) -> list[str]:
@@ -42,7 +39,6 @@ async def reach(start: Callable[[], Awaitable[None]], bootstrap: str, start_s: f
     Raises:
         BrokerUnreachable: it did not within `start_s` seconds.
     """
-    unreachable = BrokerUnreachable(f"Kafka does not answer at {bootstrap} within {start_s:g} s: is HEADRACE_KAFKA right?")
     try:
         async with asyncio.timeout(start_s):
             while True:
@@ -51,7 +47,7 @@ async def reach(start: Callable[[], Awaitable[None]], bootstrap: str, start_s: f
                 except KafkaConnectionError:
                     await asyncio.sleep(_RECONNECT_S)
     except TimeoutError:
-        raise unreachable from None
+        raise no_answer(bootstrap, start_s) from None
 
 
 class EventPublisher:

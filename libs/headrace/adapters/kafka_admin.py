@@ -9,7 +9,8 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import TopicPartition
 
-from headrace.adapters.kafka import START_S, BrokerUnreachable, bootstrap_list
+from headrace.adapters.kafka import START_S, bootstrap_list
+from headrace.adapters.unreachable import no_answer
 from headrace.core.topics import CONSUMERS, DAY_MS, TOPICS, accepted_topic, consumer_group_id, dlq_topic_name, retry_topic_name
 
 RETRY_RETENTION_MS = 7 * DAY_MS
@@ -91,9 +92,7 @@ class KafkaAdmin:
                 bootstrap_servers=bootstrap_list(bootstrap), bootstrap_timeout_ms=int(start_s * 1000), client_id="headrace-admin"
             )
         except KafkaError as error:
-            raise BrokerUnreachable(
-                f"Kafka does not answer at {bootstrap} within {start_s:g} s: is HEADRACE_KAFKA right?"
-            ) from error
+            raise no_answer(bootstrap, start_s) from error
 
     def __enter__(self) -> Self:
         return self

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
-from headrace.adapters.kafka import BrokerUnreachable
 from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.unreachable import BrokerUnreachable
 from headrace.core.topics import dlq_topic_name, retry_topic_name
 from headrace.runtime.delivery import Hop
 from headrace.runtime.health import Health
@@ -146,9 +146,7 @@ class ServiceProcess:
             return str(error)
         if not missing:
             return ""
-        return (
-            f"Kafka at {self._settings.kafka} lacks {len(missing)} topics, such as {min(missing)}: run `headrace topics create`"
-        )
+        return f"Kafka at {self._settings.kafka} lacks {len(missing)} topics ({min(missing)}, ...): run `headrace topics create`"
 
 
 def run_services(names: Sequence[str]) -> int:

@@ -1,0 +1,159 @@
+"""`headrace dlq`: the records that services gave up, why, and the way back."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from headrace.runtime.delivery.redrive import DeadLetter
+
+app = typer.Typer(name="dlq", help="Look at dead letters, and send them back.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="A dead-letter topic, as `headrace dlq ls` prints it.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many.")]
+
+
+@app.command("ls")
+def list_letters(*, as_json: AsJson = False) -> None:
+    """List the dead-letter topics: how many letters, how many not redriven yet, and their errors."""
+    rows = asyncio.run(_summaries())
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        errors = ", ".join(f"{name} {count}" for name, count in row["errors"].items())
+        typer.echo(f"{row['topic']:<52} {row['letters']:>7} letters {row['pending']:>7} pending  {_printable(errors)}")
+    if not rows:
+        typer.echo("no dead letters")
+
+
+@app.command()
+def show(
+    topic: Topic,
+    *,
+    offset: Annotated[int | None, typer.Option(min=0, help="Begin with the letter at this offset.")] = None,
+    limit: Limit = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Show dead letters: where they came from, what went wrong, and what they hold."""
+    for letter in asyncio.run(_letters(topic, offset, limit)):
+        described = _described(letter)
+        if as_json:
+            typer.echo(json.dumps(described))
+            continue
+        for name, value in described.items():
+            typer.echo(f"{name:<14} {_printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}")
+        typer.echo("")
+
+
+@app.command()
+def redrive(topic: Topic, *, limit: Limit = None, as_json: AsJson = False) -> None:
+    """Send the letters that were not redriven yet back to the service that gave them up, oldest first.
+
+    They keep their bytes, key, headers and first coordinates, and get all attempts again. Letters and the mark of how far they
+    were redriven move in one transaction: each goes back once, even when this is interrupted or run twice.
+    """
+    from headrace.runtime.delivery.redrive import redrive as send_back  # noqa: PLC0415
+    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
+
+    sent = asyncio.run(send_back(RuntimeSettings().kafka, _checked(topic), limit=limit))
+    typer.echo(json.dumps({"topic": topic, "redriven": sent}) if as_json else f"{sent} letters went back")
+
+
+async def _summaries() -> list[dict[str, Any]]:
+    from headrace.adapters.kafka_admin import KafkaAdmin  # noqa: PLC0415
+    from headrace.core.topics import DLQ_SUFFIX  # noqa: PLC0415
+    from headrace.runtime.delivery.redrive import dead_letters, redriven_up_to  # noqa: PLC0415
+    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
+
+    bootstrap = RuntimeSettings().kafka
+    with KafkaAdmin(bootstrap) as admin:
+        topics = [name for name in admin.topics() if name.endswith(DLQ_SUFFIX)]
+    rows = []
+    for topic in topics:
+        redriven = await redriven_up_to(bootstrap, topic)
+        errors: Counter[str] = Counter()
+        pending = 0
+        async for letter in dead_letters(bootstrap, topic):
+            errors[letter.error_class] += 1
+            pending += letter.position.offset >= redriven
+        if errors:
+            rows.append({"topic": topic, "letters": errors.total(), "pending": pending, "errors": dict(errors.most_common())})
+    return rows
+
+
+async def _letters(topic: str, offset: int | None, limit: int | None) -> "list[DeadLetter]":
+    from headrace.runtime.delivery.redrive import dead_letters  # noqa: PLC0415
+    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
+
+    letters = []
+    async for letter in dead_letters(RuntimeSettings().kafka, _checked(topic), offset=offset):
+        letters.append(letter)
+        if limit is not None and len(letters) >= limit:
+            break
+    return letters
+
+
+def _checked(topic: str) -> str:
+    from headrace.core.topics import DLQ_SUFFIX  # noqa: PLC0415
+
+    if not topic.endswith(DLQ_SUFFIX):
+        raise typer.BadParameter(f"{topic} is no dead-letter topic: they end in {DLQ_SUFFIX}, and `headrace dlq ls` prints them")
+    return topic
+
+
+def _described(letter: "DeadLetter") -> dict[str, Any]:
+    return {
+        "position": f"{letter.position.topic}[{letter.position.partition}]@{letter.position.offset}",
+        "service": letter.service,
+        "origin": None if letter.origin is None else asdict(letter.origin),
+        "timestamp_ms": letter.origin_timestamp_ms,
+        "attempts": letter.attempts,
+        "error_class": letter.error_class,
+        "error": letter.error,
+        "key": None if letter.key is None else letter.key.decode(errors="backslashreplace"),
+        "headers": dict(letter.headers),
+        "bytes": len(letter.value or b""),
+        "body": _body_of(letter),
+    }
+
+
+def _body_of(letter: "DeadLetter") -> Any:
+    """The decoded body as JSON would have it, or the bytes as escaped text where they are no such event."""
+    from headrace.adapters import wire  # noqa: PLC0415
+    from headrace.core.topics import TOPICS  # noqa: PLC0415
+
+    value = letter.value or b""
+    topic = next((topic for topic in TOPICS if letter.origin is not None and topic.name == letter.origin.topic), None)
+    if topic is not None and topic.body is not bytes:
+        try:
+            return _plain(wire.decode(topic.body, value))
+        except wire.Undecodable:
+            pass
+    return value.decode(errors="backslashreplace")
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__ if name != "wire"}
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return f"{len(value)} bytes" if isinstance(value, bytes) else value
+
+
+def _printable(text: str) -> str:
+    """A letter holds whatever someone sent; it must not drive the terminal."""
+    return "".join(_escaped(text))
+
+
+def _escaped(text: str) -> Iterator[str]:
+    for character in text:
+        yield character if character.isprintable() else character.encode("unicode_escape").decode()
