@@ -15,17 +15,32 @@ import hashlib
 import importlib
 import json
 import pkgutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from headrace.checks._contract import Finding, LimitReachedError, Workers, not_made, readable
+from headrace.checks._contract import (
+    Finding,
+    LimitReachedError,
+    WorkerLostError,
+    Workers,
+    WorkersGoneError,
+    not_made,
+    readable,
+)
+from headrace.checks._pool import PoolLimits, WorkerPool
 from headrace.core.dossiers import CheckResult, Dossier
 from headrace.core.policies import CheckRequest, Policy
 from headrace.core.policy_problems import InvalidPolicyError, PolicyProblem, problems_of, unknown
+
+__all__ = [
+    "Check", "Finding", "LimitReachedError", "PoolLimits", "WorkerLostError", "WorkerPool", "Workers", "WorkersGoneError",
+    "load", "names", "policy_json_schema", "readable", "rulers", "validate",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +112,15 @@ def validate(policy: Policy) -> None:
         raise InvalidPolicyError(problems)
 
 
-def rulers(policy: Policy) -> dict[str, str]:
+@lru_cache(maxsize=256)
+def rulers(policy: Policy) -> Mapping[str, str]:
     """The ruler hash of each check under this policy, for `decide`; checks that this release does not know are left out.
 
     Raises:
         pydantic.ValidationError: the policy was made for another release and a check's settings mean nothing to this one.
     """
     known = [(request, load(request.check)) for request in policy.checks if request.check in names()]
-    return {check.name: check.ruler_hash(check.settings_of(request)) for request, check in known}
+    return MappingProxyType({check.name: check.ruler_hash(check.settings_of(request)) for request, check in known})
 
 
 def policy_json_schema() -> dict[str, Any]:

@@ -19,7 +19,7 @@ class Settings(BaseModel):
         32_768, ge=100, le=1_000_000, strict=True, description="Longer responses are not read: the check is not made."
     )
     cpu_s_max: float = Field(
-        3.0, ge=0.1, le=60, strict=True, description="Processor time for one comparison, seconds; then the check is not made."
+        3.0, ge=0.1, le=5, strict=True, description="Processor time for one comparison, seconds; then the check is not made."
     )
 
 

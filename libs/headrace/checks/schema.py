@@ -25,7 +25,7 @@ class Settings(BaseModel):
     chars_max: int = Field(262_144, ge=2, le=4_194_304, strict=True, description="Longer responses fail.")
     depth_max: int = Field(64, ge=1, le=256, strict=True, description="Responses nested deeper fail.")
     cpu_s_max: float = Field(
-        2.0, ge=0.1, le=60, strict=True, description="Processor time for one validation, seconds; then the check is not made."
+        2.0, ge=0.1, le=5, strict=True, description="Processor time for one validation, seconds; then the check is not made."
     )
 
 

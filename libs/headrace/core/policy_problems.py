@@ -51,7 +51,7 @@ def problems_of(error: ValidationError, model: type[BaseModel], prefix: Location
 
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    """"unknown key 'loss_mx'; did you mean 'loss_max'? Known: ..." with the nearest known name where one is near."""
+    """Says that a name is unknown, which known one is near to it, and which there are."""
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     guess = f"did you mean {nearest[0]!r}? " if nearest else ""
     return f"unknown {kind} {shown(name)}; {guess}Known: {', '.join(known)}"

@@ -1,0 +1,52 @@
+"""Decides samples: the one place where evidence meets a policy."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from headrace.core.decide import decide
+from headrace.core.dossiers import AcceptedSample, Decision, Dossier, Verdict
+from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
+from headrace.core.policies import Policy
+from headrace.core.reasons import MEANING, Reason
+from headrace.core.topics import DECIDED, VALIDATION_REQUESTED, accepted_topic
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the handler needs: the standing policies, and the ruler hash of each check under one of them."""
+
+    policy_of: Callable[[str], Policy | None]
+    rulers_of: Callable[[Policy], Mapping[str, str]]
+
+
+async def decide_samples(events: Sequence[Event[Dossier]], admission: Admission) -> list[Result]:
+    """One decision for each sample that was placed or validated, appended to its dossier.
+
+    The decision follows from the dossier and the policy alone, so that it may be made again: only one attempt's is seen.
+    """
+    return [_result(event.body, admission) for event in events]
+
+
+def _result(dossier: Dossier, admission: Admission) -> Result:
+    dataset_id = dossier.sample.dataset_id
+    policy = admission.policy_of(dataset_id)
+    if policy is None:
+        return Retry("no_policy", f"dataset {dataset_id} has no policy: `headrace policy apply --dataset {dataset_id} -f FILE`")
+    decision = decide(dossier, policy, admission.rulers_of(policy))
+    decided = replace(dossier, decisions=(*dossier.decisions, decision))
+    if decision.verdict is Verdict.PARKED:
+        return Reject(decision.reason, _parked(decision))
+    return Emit(_sends(decided, decision.verdict))
+
+
+def _sends(decided: Dossier, verdict: Verdict) -> tuple[Send, ...]:
+    if verdict is Verdict.VALIDATE:
+        return (Send(VALIDATION_REQUESTED, decided),)
+    if verdict is Verdict.ACCEPTED:
+        return Send(DECIDED, decided), Send(accepted_topic(decided.sample.dataset_id), AcceptedSample(decided))
+    return (Send(DECIDED, decided),)
+
+
+def _parked(decision: Decision) -> str:
+    meaning = MEANING[Reason(decision.reason)]
+    return f"{meaning}: {decision.detail}" if decision.detail else meaning

@@ -1,0 +1,100 @@
+"""Runs the checks that admission asked for and adds what they found."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from headrace import checks
+from headrace.checks import WorkerLostError, Workers, WorkersGoneError
+from headrace.core.dossiers import CheckOutcome, CheckResult, Cost, Dossier
+from headrace.core.events import Emit, Event, Result, Retry, Send, Stop
+from headrace.core.policies import CheckRequest, Policy
+from headrace.core.topics import VALIDATED
+
+STAGE = "validation"
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What the handler needs: the standing policies, the workers, and how often a lost check is tried again.
+
+    `took` is told each check's name and seconds.
+    """
+
+    policy_of: Callable[[str], Policy | None]
+    workers: Workers
+    attempts_max: int
+    took: Callable[[str, float], None]
+    clock: Callable[[], float] = time.monotonic
+
+
+async def run_requested_checks(events: Sequence[Event[Dossier]], validation: Validation) -> list[Result]:
+    """One VALIDATED event for each sample, whatever its checks found; Retry where a check may yet be made.
+
+    Raises:
+        Stop: no worker can be started.
+    """
+    results = await asyncio.gather(*(_result(event, validation) for event in events), return_exceptions=True)
+    for result in results:  # only once all have ended: what is still running would belong to no batch
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
+
+
+async def _result(event: Event[Dossier], validation: Validation) -> Result:
+    dossier = event.body
+    dataset_id = dossier.sample.dataset_id
+    policy = validation.policy_of(dataset_id)
+    if policy is None:
+        return Retry("no_policy", f"dataset {dataset_id} has no policy")
+    began = validation.clock()
+    is_last = event.attempt >= validation.attempts_max
+    try:
+        found = await asyncio.gather(
+            *(_made(request, dossier, validation, is_last=is_last) for request in _asked(dossier, policy))
+        )
+    except WorkerLostError as lost:
+        return Retry("check_lost", str(lost))
+    except WorkersGoneError as gone:
+        raise Stop(str(gone)) from gone
+    cost = Cost(STAGE, seconds=validation.clock() - began)
+    return Emit((Send(VALIDATED, _with_results(dossier, [result for result in found if result is not None], cost)),))
+
+
+def _asked(dossier: Dossier, policy: Policy) -> list[CheckRequest]:
+    """What the last decision asks for, with the settings of the policy that stands now.
+
+    A check that the policy no longer names is left out: admission will not miss it.
+    """
+    asked = dossier.decisions[-1].checks_requested if dossier.decisions else ()
+    return [request for request in policy.checks if request.check in asked]
+
+
+async def _made(request: CheckRequest, dossier: Dossier, validation: Validation, *, is_last: bool) -> CheckResult | None:
+    """The check's result; None where it does not apply. A check that is lost on the last attempt was not made."""
+    if request.check not in checks.names():  # admission is of a newer release: this one's successor may know it
+        if is_last:
+            return CheckResult(request.check, CheckOutcome.NOT_MADE, "this release of validation has no such check", "")
+        raise WorkerLostError(f"no check is called {request.check!r} in this release of validation")
+    check = checks.load(request.check)
+    settings = check.settings_of(request)
+    if not check.applies(dossier, settings):
+        return None
+    began = validation.clock()
+    try:
+        return await check.run(dossier, settings, validation.workers)
+    except WorkerLostError as lost:
+        if not is_last:
+            raise
+        evidence = f"could not be made in {validation.attempts_max} attempts: {lost}"
+        return CheckResult(check.name, CheckOutcome.NOT_MADE, evidence, check.ruler_hash(settings))
+    finally:
+        validation.took(check.name, validation.clock() - began)
+
+
+def _with_results(dossier: Dossier, found: Sequence[CheckResult], cost: Cost) -> Dossier:
+    """The dossier with these results in place of earlier ones of the same checks."""
+    made = {result.check for result in found}
+    kept = tuple(result for result in dossier.checks if result.check not in made)
+    return replace(dossier, checks=(*kept, *found), costs=(*dossier.costs, cost))

@@ -1,0 +1,15 @@
+"""What validation reads, and which function handles it."""
+
+from functools import partial
+
+from headrace.core.topics import VALIDATION_REQUESTED
+from headrace.runtime.service import Subscription
+from services.validation.handlers import Validation, run_requested_checks
+
+NAME = "validation"
+
+
+def subscriptions(validation: Validation, batch_records_max: int) -> tuple[Subscription, ...]:
+    """Validation reads one topic."""
+    handler = partial(run_requested_checks, validation=validation)
+    return (Subscription(VALIDATION_REQUESTED, NAME, handler, batch_records_max=batch_records_max),)
