@@ -32,7 +32,7 @@ from headrace.runtime.telemetry_names import BUCKETS, NO_ATTRIBUTES, Attribute, 
 LINKS_MAX = 64
 """Most links from one batch to its records; each record's own span links back to the batch in any case."""
 EXPORT_INTERVAL_MS = 15_000
-EXPORT_S_MAX = 5
+EXPORT_S_MAX = 3
 _NO_HEADERS: Mapping[str, str] = {}
 _W3C = TraceContextTextMapPropagator()
 _current_span: ContextVar[Span | None] = ContextVar("headrace_current_span", default=None)
@@ -190,7 +190,7 @@ class _Batch:
         if outcome.settled:
             oldest = min(event.time for event, _ in outcome.settled)
             self._telemetry.record(Metric.EVENT_AGE, max(0.0, now - oldest), names)
-        for metric, amount, attributes in measurements_of(outcome.settled, now):
+        for metric, amount, attributes in measurements_of(names[Attribute.GROUP], outcome.settled, now):
             self._telemetry.count(metric, amount, dict(attributes))
 
 
