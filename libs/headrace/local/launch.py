@@ -82,16 +82,29 @@ def spawn(launch: Launch) -> subprocess.Popen[bytes]:
     """Starts the process in a process group of its own that ends with us, writing to its log."""
     launch.log.parent.mkdir(parents=True, exist_ok=True)
     _set_aside(launch.log)
-    command = (sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), str(launch.orphan_signal.value), *launch.command)
+    environment = {**os.environ, **launch.environment}
+    command = _tethered(launch.command, launch.orphan_signal)
     with launch.log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603  # the command is composed by the parts of this package
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **launch.environment},
-            start_new_session=True,
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=launch.folder, start_new_session=True
         )
+
+
+def run_tool(command: tuple[str, ...], *, timeout_s: float, environment: Mapping[str, str] | None = None) -> None:
+    """Runs a program that prepares something, and that ends when we do.
+
+    Raises:
+        LocalStackError: it failed or took too long.
+    """
+    try:
+        subprocess.run(  # noqa: S603  # the command is composed by the parts of this package
+            _tethered(command, signal.SIGKILL),
+            capture_output=True, text=True, check=True, timeout=timeout_s, env={**os.environ, **(environment or {})},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise LocalStackError(f"`{' '.join(command)}` took longer than {timeout_s:.0f} s") from error
+    except subprocess.CalledProcessError as error:
+        raise LocalStackError(f"`{' '.join(command)}` failed:\n{(error.stdout + error.stderr)[-2000:]}") from error
 
 
 def stop_group(process: subprocess.Popen[bytes], launch: Launch) -> None:
@@ -132,6 +145,10 @@ def tail(log: Path, lines: int = 15) -> str:
             return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
     except OSError:
         return "(no log)"
+
+
+def _tethered(command: tuple[str, ...], orphan_signal: signal.Signals) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), str(orphan_signal.value), *command)
 
 
 def _set_aside(log: Path) -> None:

@@ -25,26 +25,29 @@ class LocalService:
         """The command of `headrace run`, told where the servers are."""
         del say  # nothing here takes a while
         place.folder.mkdir(parents=True, exist_ok=True)
-        ports = place.ports
-        tells = {}
-        if self.name == "gateway":
-            tells = {"HEADRACE_GATEWAY_GRPC_PORT": str(ports["grpc"]), "HEADRACE_GATEWAY_HTTP_PORT": str(ports["http"])}
+        tells = self._tells(place)
         return Launch(
             command=(sys.executable, "-m", "headrace.cli.main", "run", self.name),
             folder=None,  # the user's, so that relative paths in settings mean what they say
             log=place.log,
             environment={
                 "HEADRACE_HOST": LOCALHOST,
-                "HEADRACE_DIVERSITY_INDEX_PATH": str(place.folder / "index"),
                 **place.environment,
                 **tells,
-                "HEADRACE_HEALTH_PORT": str(ports["health"]),
+                "HEADRACE_HEALTH_PORT": str(place.ports["health"]),
             },
-            probe=partial(http_answers, f"http://{LOCALHOST}:{ports['health']}/readyz"),
+            probe=partial(http_answers, f"http://{LOCALHOST}:{place.ports['health']}/readyz"),
             ready_s=120,
             stop_s=20,
             tells=tells,
         )
+
+    def _tells(self, place: Place) -> dict[str, str]:
+        if self.name == "gateway":
+            return {f"HEADRACE_GATEWAY_{name.upper()}_PORT": str(place.ports[name]) for name in ("grpc", "http")}
+        if self.name == "diversity":
+            return {"HEADRACE_DIVERSITY_INDEX_PATH": str(place.folder / "index")}
+        return {}
 
 
 def service_names() -> tuple[str, ...]:

@@ -1,14 +1,12 @@
 """Triton with our own model in it: `signals`, over the weights of SmolLM2-135M-Instruct."""
 
-import os
-import subprocess
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from headrace.local.cache import once
 from headrace.local.checkout import checkout, model_python
-from headrace.local.launch import Launch, LocalStackError, Place, Say
+from headrace.local.launch import Launch, Place, Say, run_tool
 from headrace.local.triton import model_side, triton_launch
 
 WEIGHTS = "smollm2-135m-instruct"
@@ -39,9 +37,4 @@ class Signals:
 def _convert_weights(folder: Path, say: Say) -> None:
     say("converting the weights of SmolLM2-135M-Instruct (once, about a minute)")
     command = (str(model_python()), "-m", "headrace.lm.prepare", "--out", str(folder))
-    environment = {**os.environ, "PYTHONPATH": str(checkout() / "libs")}
-    result = subprocess.run(  # noqa: S603  # our own module
-        command, capture_output=True, text=True, check=False, timeout=_PREPARE_S, env=environment
-    )
-    if result.returncode != 0:
-        raise LocalStackError(f"the weights could not be converted:\n{result.stderr[-2000:]}")
+    run_tool(command, timeout_s=_PREPARE_S, environment={"PYTHONPATH": str(checkout() / "libs")})

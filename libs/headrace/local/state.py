@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ HOME = "HEADRACE_HOME"
 
 _FILE = "state.json"
 _LOCK = "supervisor.lock"
+_LOCK_S = 1.0
 
 
 @dataclass(slots=True)
@@ -88,8 +90,21 @@ def supervision(home: Path) -> Iterator[None]:
     """
     home.mkdir(parents=True, exist_ok=True)
     with (home / _LOCK).open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(lock.fileno())
         yield
+
+
+def _take(lock: int) -> None:
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # perhaps only someone who asks whether there is a supervisor
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def environment(home: Path) -> dict[str, str]:

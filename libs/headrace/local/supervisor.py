@@ -15,8 +15,10 @@ from typing import Any
 
 from headrace.local.keeper import Keeper
 from headrace.local.processes import created_at, kill_recorded
+from headrace.local.services import LocalService
 from headrace.local.stack import Plan, place_parts, plan
 from headrace.local.state import HOME, ProcessState, StackState, read_state, supervision, write_state
+from headrace.local.topics import create_topics
 
 logger = logging.getLogger("headrace.local")
 
@@ -33,7 +35,11 @@ class Supervisor:
         kept = {name: ProcessState("stopped", ports=old.ports) for name, old in earlier.processes.items()}
         external = {name: ProcessState("external", address) for name, address in planned.external.items()}
         self.state.processes = kept | external | {name: keeper.state for name, keeper in self.keepers.items()}
-        self.state.environment = {HOME: str(home)}
+        # The user's own settings too: who asks for a topic or a bucket later must mean the same one.
+        self.state.environment = {name: value for name, value in os.environ.items() if name.startswith("HEADRACE_")}
+        self.state.environment[HOME] = str(home)
+        self._topics_lock = asyncio.Lock()
+        self._topics_made = False
 
     def write(self) -> None:
         """Puts the state where everyone sees it."""
@@ -69,8 +75,17 @@ class Supervisor:
         for need in keeper.part.needs:
             if need in self.keepers:
                 await self.keepers[need].serves.wait()
+        if isinstance(keeper.part, LocalService):
+            await self._topics_exist()
         keeper.place = replace(keeper.place, environment=dict(self.state.environment))
         await keeper.keep()
+
+    async def _topics_exist(self) -> None:
+        async with self._topics_lock:
+            if not self._topics_made:
+                created = await asyncio.to_thread(create_topics, self.state.environment.get("HEADRACE_KAFKA", ""))
+                logger.info("created %d topics", len(created))
+                self._topics_made = True
 
     async def _follow_phase(self) -> None:
         failures = [asyncio.create_task(keeper.failed.wait()) for keeper in self.keepers.values()]
@@ -109,12 +124,16 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--no-services", action="store_true")
     arguments = parser.parse_args()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    logger.setLevel(logging.INFO)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal that started it may close
     home = arguments.home.absolute()
     only = tuple(name for name in arguments.only.split(",") if name)
     with supervision(home):
-        asyncio.run(supervise(home, plan(os.environ, only=only, services=not arguments.no_services)))
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(supervise(home, plan(os.environ, only=only, services=not arguments.no_services)))
+        logging.shutdown()
+        os._exit(0)  # a thread that still downloads or converts something would keep us waiting; its child ends with us
 
 
 if __name__ == "__main__":

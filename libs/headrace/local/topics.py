@@ -1,0 +1,22 @@
+"""Creates the topics before the services start, which refuse to run without them."""
+
+from kafka.errors import KafkaError
+
+from headrace.adapters.kafka import BrokerUnreachable
+from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.local.launch import LocalStackError
+from headrace.runtime.settings import RuntimeSettings
+
+
+def create_topics(bootstrap: str) -> list[str]:
+    """Creates the topics that are missing and returns their names; an empty address means the setting's.
+
+    Raises:
+        LocalStackError: the broker cannot be reached or refuses.
+    """
+    settings = RuntimeSettings(kafka=bootstrap) if bootstrap else RuntimeSettings()
+    try:
+        with KafkaAdmin(settings.kafka) as admin:
+            return admin.ensure_topics(partitions=settings.partitions, replication_factor=settings.replication_factor)
+    except (BrokerUnreachable, KafkaError) as error:
+        raise LocalStackError(f"the topics could not be created: {error}") from error

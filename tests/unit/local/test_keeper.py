@@ -1,0 +1,172 @@
+"""A keeper on small processes: it starts, watches, restarts and gives up."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.local.keeper import Keeper, restart_delay_s
+from headrace.local.launch import Launch, LocalStackError, Place, run_tool
+from headrace.local.processes import created_at, is_same, kill_recorded
+from headrace.local.state import ProcessState, StackState
+
+SLEEPS = "import time; time.sleep(600)"
+HAS_A_CHILD = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEPS!r}]); {SLEEPS}"
+
+
+async def _answers():
+    """A probe of a server that needs no time."""
+
+
+@dataclass
+class Script:
+    """A part that runs a line of Python."""
+
+    code: str
+    ready_s: float = 10
+    probe: Callable[[], Coroutine[Any, Any, None]] = _answers
+    name: str = "script"
+    needs: tuple[str, ...] = ()
+    port_names: tuple[str, ...] = ()
+    prepared: list[Place] = field(default_factory=list)
+
+    def prepare(self, place, say):
+        say("preparing the script")
+        self.prepared.append(place)
+        return Launch(
+            command=(sys.executable, "-c", self.code),
+            folder=None,
+            log=place.log,
+            probe=self.probe,
+            ready_s=self.ready_s,
+            stop_s=2,
+        )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Where the script lives."""
+    return Place(tmp_path, tmp_path / "script.log", {})
+
+
+async def _until(condition, within_s=10.0):
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110  # processes tell nobody
+            await asyncio.sleep(0.02)
+
+
+async def test_a_process_that_dies_is_started_again(place):
+    """The new one has another number, and the death is counted."""
+    keeper = Keeper(Script(SLEEPS), place, lambda: None)
+    task = asyncio.create_task(keeper.keep())
+    await _until(lambda: keeper.state.state == "up")
+    first = keeper.state.pid
+    os.kill(first, signal.SIGKILL)
+    await _until(lambda: keeper.state.state == "up" and keeper.state.pid not in {0, first})
+    assert keeper.state.restarts == 1
+    task.cancel()
+    await keeper.stop()
+    assert keeper.state.state == "stopped"
+
+
+async def test_stopping_ends_children_too(place):
+    """A process group is stopped as one."""
+    keeper = Keeper(Script(HAS_A_CHILD), place, lambda: None)
+    task = asyncio.create_task(keeper.keep())
+    await _until(lambda: keeper.state.state == "up")
+    group = keeper.state.pid
+    await _until(lambda: len(_members(group)) == 2)
+    task.cancel()
+    await keeper.stop()
+    await _until(lambda: not _members(group))
+
+
+async def test_a_part_that_never_serves_is_given_up(place):
+    """The error shows the end of its log."""
+    keeper = Keeper(Script("raise SystemExit('no disk left')", probe=_refuses), place, lambda: None)
+    with pytest.raises(LocalStackError, match=r"3 times before it served(?s:.*)no disk left"):
+        await keeper.keep()
+
+
+async def test_a_part_that_does_not_answer_in_time_is_given_up(place):
+    """Waiting has an end."""
+    keeper = Keeper(Script(SLEEPS, ready_s=0.3, probe=_refuses), place, lambda: None)
+    with pytest.raises(LocalStackError, match="did not serve within"):
+        await keeper.keep()
+    await keeper.stop()
+
+
+async def test_a_server_that_stops_answering_is_shown_as_unhealthy(place, monkeypatch):
+    """It is not killed: it may only be slow."""
+    monkeypatch.setattr("headrace.local.keeper.PROBE_EVERY_S", 0.1)
+    refuse = asyncio.Event()
+
+    async def probe():
+        if refuse.is_set():
+            raise ConnectionError("gone")
+
+    keeper = Keeper(Script(SLEEPS, probe=probe), place, lambda: None)
+    task = asyncio.create_task(keeper.keep())
+    await _until(lambda: keeper.state.state == "up")
+    refuse.set()
+    await _until(lambda: keeper.state.state == "unhealthy")
+    refuse.clear()
+    await _until(lambda: keeper.state.state == "up")
+    task.cancel()
+    await keeper.stop()
+
+
+async def test_what_a_dead_supervisor_left_is_killed_and_nothing_else(place):
+    """A number that now belongs to another process, and no number at all, are left alone."""
+    keeper = Keeper(Script(SLEEPS), place, lambda: None)
+    task = asyncio.create_task(keeper.keep())
+    await _until(lambda: keeper.state.state == "up")
+    task.cancel()
+    pid, created = keeper.state.pid, keeper.state.created
+    other = StackState(processes={"other": ProcessState(pid=pid, created=created - 60), "none": ProcessState()})
+    assert kill_recorded(other) == []
+    assert is_same(pid, created)
+    left = StackState(processes={"left": ProcessState(pid=pid, created=created)})
+    assert kill_recorded(left) == ["left"]
+    await keeper.stop()
+
+
+def test_restarts_slow_down_and_have_a_limit():
+    """The first is at once, a crash loop does not spin."""
+    delays = [restart_delay_s(deaths) for deaths in range(1, 12)]
+    assert delays == sorted(delays)
+    assert (delays[0], delays[-1]) == (0.1, 10.0)
+
+
+def test_a_tool_that_fails_says_why():
+    """Its output is in the error."""
+    with pytest.raises(LocalStackError, match="it is full"):
+        run_tool((sys.executable, "-c", "raise SystemExit('it is full')"), timeout_s=10)
+
+
+def test_a_tool_that_hangs_is_ended():
+    """After its time."""
+    with pytest.raises(LocalStackError, match="longer than"):
+        run_tool((sys.executable, "-c", SLEEPS), timeout_s=0.5)
+
+
+async def _refuses():
+    raise ConnectionError("not yet")
+
+
+def _members(group):
+    members = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and created_at(int(entry.name)):
+            try:
+                if os.getpgid(int(entry.name)) == group and "Z" not in (entry / "stat").read_text().rsplit(")")[1][:3]:
+                    members.add(int(entry.name))
+            except (ProcessLookupError, FileNotFoundError):
+                continue
+    return members
