@@ -35,8 +35,8 @@ _HEADERS = {
     "traceparent": "W3C trace context of the sample.",
 }
 _OPTIONAL_HEADERS = {"traceparent"}
-_ACCEPTED = "headrace.accepted.{dataset}"
 _ANY_ACCEPTED = accepted_topic("dataset")
+_ACCEPTED = _ANY_ACCEPTED.name.removesuffix("dataset") + "{dataset}"
 
 
 def document() -> dict[str, Any]:
@@ -114,8 +114,8 @@ def _operations() -> dict[str, Any]:
             operations[f"{service}.receive.{topic.name}"] = _operation("receive", topic.name) | {
                 "bindings": {"kafka": {"groupId": group, "bindingVersion": _BINDING}}
             }
-    operations["admission.send.headrace.accepted"] = _operation("send", _ACCEPTED)
-    operations["trainer.receive.headrace.accepted"] = _operation("receive", _ACCEPTED)
+    operations[f"admission.send.{_ACCEPTED}"] = _operation("send", _ACCEPTED)
+    operations[f"trainer.receive.{_ACCEPTED}"] = _operation("receive", _ACCEPTED)
     return operations
 
 

@@ -44,6 +44,7 @@ def create(
 ) -> None:
     """Create every topic that is missing, with HEADRACE_PARTITIONS and HEADRACE_REPLICATION_FACTOR. Existing ones stay."""
     from headrace.adapters.kafka_admin import KafkaAdmin  # noqa: PLC0415
+    from headrace.core.topics import accepted_topic  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
     settings = RuntimeSettings()
@@ -52,7 +53,7 @@ def create(
         created = admin.ensure_topics(partitions=partitions, replication_factor=replicas)
         for dataset in accepted or ():
             if admin.create_accepted_topic(dataset, partitions=partitions, replication_factor=replicas):
-                created.append(f"headrace.accepted.{dataset}")
+                created.append(accepted_topic(dataset).name)
     for name in created:
         typer.echo(f"created {name}")
     typer.echo(f"{len(created)} created, the others were there")

@@ -50,11 +50,19 @@ class Telemetry(NoObserver):
     def record(self, metric: Metric, value: float, attributes: Attributes = NO_ATTRIBUTES) -> None:
         """Record one value of a histogram, in the metric's unit."""
 
-    def begin_sample(self, topic: str, headers: Mapping[str, str] = _NO_HEADERS) -> Mapping[str, str]:  # noqa: ARG002
+    def begin_sample(
+        self,
+        topic: str,  # noqa: ARG002  # for the one that traces
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> Mapping[str, str]:
         """The trace headers of a sample that enters here and goes to `topic`: a new trace, or the caller's continued."""
         return headers
 
-    def call(self, name: str, attributes: Attributes = NO_ATTRIBUTES) -> AbstractContextManager[None]:  # noqa: ARG002
+    def call(
+        self,
+        name: str,  # noqa: ARG002  # for the one that traces
+        attributes: Attributes = NO_ATTRIBUTES,  # noqa: ARG002  # likewise
+    ) -> AbstractContextManager[None]:
         """A span around a call of an outside system, under the batch in hand."""
         return _NO_SPAN
 
