@@ -8,6 +8,7 @@ from headrace.adapters.object_store import ObjectStoreSettings
 from headrace.local.kafka import Kafka
 from headrace.local.object_store import ObjectStore
 from headrace.local.running import running
+from headrace.local.signals import Signals
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +24,10 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStoreSettings
     with running(ObjectStore(), tmp_path_factory.mktemp("s3")) as launch:
         told = {name.removeprefix("HEADRACE_S3_").lower(): value for name, value in launch.tells.items()}
         yield ObjectStoreSettings.model_validate(told)
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The gRPC address of a real Triton that serves `signals`; for tests marked `model`."""
+    with running(Signals(), tmp_path_factory.mktemp("triton")) as launch:
+        yield launch.tells["HEADRACE_SCORING_TRITON"]
