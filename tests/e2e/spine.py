@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import psutil
+
 from headrace.local.kafka import Kafka
 from headrace.local.launch import Launch, Part, Place, clear, spawn, stop_group, tail
 from headrace.local.object_store import ObjectStore
@@ -60,7 +62,7 @@ class Spine:
     """Starts the parts in order and keeps them by name."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
-        self._folder = folder
+        self.folder = folder
         self.environment: dict[str, str] = dict(settings or {})
         self.parts: dict[str, Running] = {}
         self._taken: set[int] = set()
@@ -87,7 +89,7 @@ class Spine:
         for port_name in part.port_names:
             ports[port_name] = free_port(self._taken)
             self._taken.add(ports[port_name])
-        place = Place(self._folder / part.name, self._folder / "logs" / f"{part.name}.log", ports, dict(self.environment))
+        place = Place(self.folder / part.name, self.folder / "logs" / f"{part.name}.log", ports, dict(self.environment))
         launch = part.prepare(place, lambda _: None)
         self.environment |= launch.tells
         self.parts[part.name] = Running(launch, spawn(launch))
@@ -100,11 +102,11 @@ class Spine:
         while True:
             try:
                 return asyncio.run(running.launch.probe())
-            except OSError as error:
-                log = running.launch.log
-                assert running.process.poll() is None, f"{name} ended with {running.process.returncode}:\n{tail(log, 40)}"
-                assert time.monotonic() < deadline, f"{name} does not serve ({error}):\n{tail(log, 40)}"
-            time.sleep(0.1)
+            except OSError:
+                time.sleep(0.1)
+            log = tail(running.launch.log, 40)
+            assert running.process.poll() is None, f"{name} ended with {running.process.returncode}:\n{log}"
+            assert time.monotonic() < deadline, f"{name} does not serve:\n{log}"
 
     def kill(self, name: str) -> None:
         """SIGKILL, to the process and all it started."""
@@ -125,8 +127,6 @@ class Spine:
 
     def rss_mb(self, name: str) -> float:
         """Resident memory of one part, with all its children, in MiB."""
-        import psutil
-
         process = psutil.Process(self.parts[name].process.pid)
         return sum(p.memory_info().rss for p in (process, *process.children(recursive=True))) / 2**20
 
@@ -135,10 +135,14 @@ class Spine:
         result = subprocess.run(
             (sys.executable, "-m", "headrace.cli.main", *arguments),
             input=stdin, capture_output=True, text=True, check=False, timeout=300,
-            env={**os.environ, **self.environment, "HEADRACE_HOME": str(self._folder / "home")},
+            env=self.environment_of_commands(),
         )  # fmt: skip
         assert result.returncode == 0, f"headrace {' '.join(arguments)}: {result.stdout}{result.stderr}"
         return result.stdout
+
+    def environment_of_commands(self) -> dict[str, str]:
+        """What a `headrace` command needs to find this spine and no other."""
+        return {**os.environ, **self.environment, "HEADRACE_HOME": str(self.folder / "home")}
 
     def stop(self) -> None:
         for running in reversed(list(self.parts.values())):

@@ -4,10 +4,9 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-_WORDS = (
-    "river mill wheel channel gate sluice stone bridge water stream bank weir race pond lock barge canal valve flume tail head "
-    "north south east west early late warm cold deep shallow broad narrow swift slow clear muddy old new left right upper lower"
-).split()
+_WORDS = tuple(
+    ["river", "mill", "wheel", "channel", "gate", "sluice", "stone", "bridge", "water", "stream", "bank", "weir", "race", "pond", "lock", "barge", "canal", "valve", "flume", "tail", "head", "north", "south", "east", "west", "early", "late", "warm", "cold", "deep", "shallow", "broad", "narrow", "swift", "slow", "clear", "muddy", "old", "new", "left", "right"]
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,180 @@
+"""Kill, pause and restart everything while samples stream in: nothing is lost and nothing counts twice."""
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from headrace.adapters.accounts import Accounts
+from headrace.adapters.kafka import read_topic
+from headrace.core.dossiers import Dossier, Verdict
+from headrace.core.ledger import Account, Identity, identity_of
+from headrace.core.topics import DECIDED, accepted_topic
+from tests.e2e.spine import Spine
+from tests.e2e.workload import POLICY, Workload, workload
+
+pytestmark = [pytest.mark.connected, pytest.mark.timeout(900)]
+
+SAMPLES = 2_000
+SEEDS = (1, 2)
+SESSION_S = 6.0
+STORM_S = 30.0
+SERVICES = ("gateway", "scoring", "diversity", "admission", "validation", "datasets")
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """How a workload ended: which identities were decided, which group each accepted one stands for, how often one was seen."""
+
+    decided: frozenset[Identity]
+    accepted_groups: Counter[str]
+    seen_by_subscriber: Counter[tuple[str, int]]
+    accepted: frozenset[Identity]
+
+
+@pytest.fixture(scope="module")
+def spine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spine]:
+    """One spine for all seeds; each has a dataset of its own."""
+    with Spine.up(tmp_path_factory.mktemp("spine")) as spine:
+        yield spine
+
+
+@pytest.fixture(scope="module")
+def work() -> Workload:
+    """The same samples for every run."""
+    return workload(SAMPLES, seed=0)
+
+
+@pytest.fixture(scope="module")
+def calm(spine: Spine, work: Workload) -> Ends:
+    """How the workload ends when nothing is disturbed."""
+    return run(spine, "calm", work)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whatever_is_killed_the_same_samples_end_the_same_way(spine: Spine, work: Workload, calm: Ends, seed: int):
+    """Under kills, zombies, a broker restart and absent servers: same decided, same accepted, each seen once by a subscriber."""
+    stormy = run(spine, f"storm-{seed}", work, chaos=Chaos(spine, seed))
+    assert {identity[1:] for identity in stormy.decided} == {identity[1:] for identity in calm.decided}
+    assert stormy.accepted_groups == calm.accepted_groups
+    assert max(stormy.seen_by_subscriber.values()) == 1
+    assert set(stormy.seen_by_subscriber) == {(identity[1], identity[2]) for identity in stormy.accepted}
+
+
+def test_the_calm_run_ends_as_the_workload_was_made(calm: Ends, work: Workload):
+    """Of each group of copies one is accepted, and no sample with a wrong answer or too short a response."""
+    assert set(calm.accepted_groups.values()) == {1}
+    assert {identity[1] for identity in calm.decided} == set(work.group_of)
+
+
+class Chaos:
+    """Does one bad thing after the other, in an order fixed by the seed, and mends each.
+
+    From the main thread, always: the kernel ends a tethered process when the thread that started it ends.
+    """
+
+    def __init__(self, spine: Spine, seed: int) -> None:
+        self._spine = spine
+        self._rng = random.Random(seed)
+        self.done: Counter[str] = Counter()
+
+    def rage(self, while_alive: threading.Thread) -> None:
+        """Goes on for as long as the thread lives, and at least until every kind of harm was done once."""
+        bag = [("kill", name) for name in SERVICES] + [("pause", self._rng.choice(SERVICES))]
+        bag += [("absence", "triton"), ("absence", "object-store"), ("kill", "kafka")]
+        self._rng.shuffle(bag)
+        while bag or while_alive.is_alive():
+            time.sleep(self._rng.uniform(0.3, 1.5))
+            kind, name = bag.pop() if bag else ("kill", self._rng.choice(SERVICES))
+            self._harm(kind, name)
+            self.done[f"{kind} {name}"] += 1
+
+    def _harm(self, kind: str, name: str) -> None:
+        if kind == "pause":
+            self._spine.pause(name)
+            time.sleep(SESSION_S + self._rng.uniform(1, 3))
+            self._spine.wake(name)
+            return
+        self._spine.kill(name)
+        time.sleep(self._rng.uniform(2, 5) if kind == "absence" else self._rng.uniform(0, 0.5))
+        self._spine.restart(name)
+        if name == "kafka":
+            self._spine.wait_until_it_serves("kafka")
+
+
+def run(spine: Spine, dataset: str, work: Workload, chaos: Chaos | None = None) -> Ends:
+    """Submits the workload to a dataset of its own, under chaos if any, and waits until every sample has ended."""
+    policy = spine.folder / "policy.yaml"
+    policy.write_text(POLICY)
+    spine.headrace("dataset", "create", dataset, "--policy", str(policy))
+    began = time.monotonic()
+    _submit(spine, dataset, work, chaos)
+    submitted_s = time.monotonic() - began
+    account = asyncio.run(_settled(spine, dataset))
+    ends = asyncio.run(_ends(spine, dataset, work))
+    sys.stderr.write(
+        f"\n{dataset}: submitted {account.submitted} = accepted {account.accepted} + rejected {account.rejected} "
+        f"{account.reasons} + dead-lettered {account.dead_lettered} + in flight {account.in_flight}; "
+        f"{submitted_s:.0f} s to submit, {time.monotonic() - began:.0f} s in all; harm: {dict(chaos.done) if chaos else 'none'}\n"
+    )
+    assert account.dead_lettered == 0, account.dead_letters_by_service
+    return ends
+
+
+def _submit(spine: Spine, dataset: str, work: Workload, chaos: Chaos | None) -> None:
+    """Through the client, which sends again what was not acknowledged; slowly enough for chaos to have its time."""
+    process = subprocess.Popen(
+        (sys.executable, "-m", "headrace.cli.main", "submit", "--dataset", dataset, "-"),
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=spine.environment_of_commands(), text=True,
+    )  # fmt: skip
+    feeder = threading.Thread(target=_feed, args=(process, work, STORM_S if chaos else 0.0))
+    feeder.start()
+    if chaos is not None:
+        chaos.rage(feeder)
+    feeder.join()
+    assert process.wait(300) == 0
+
+
+def _feed(process: subprocess.Popen[str], work: Workload, seconds: float) -> None:
+    assert process.stdin is not None
+    for line in work.lines:
+        process.stdin.write(json.dumps(line) + "\n")
+        process.stdin.flush()
+        time.sleep(seconds / len(work.lines))
+    process.stdin.close()
+
+
+async def _settled(spine: Spine, dataset: str) -> Account:
+    async with Accounts.opened(spine.environment["HEADRACE_KAFKA"]) as accounts:
+        deadline = time.monotonic() + 240
+        while True:
+            account = (await accounts.catch_up()).account(dataset)
+            if account.submitted >= SAMPLES and not account.in_flight:
+                return account
+            assert time.monotonic() < deadline, f"still in flight: {account}"
+            await asyncio.sleep(0.5)
+
+
+async def _ends(spine: Spine, dataset: str, work: Workload) -> Ends:
+    kafka = spine.environment["HEADRACE_KAFKA"]
+    decided: dict[Identity, Dossier] = {}
+    async for event in read_topic(DECIDED, kafka, until_now=True):
+        dossier = event.body
+        if dossier.sample.dataset_id == dataset:
+            identity = identity_of(dossier)
+            if dossier.decisions[-1].verdict is Verdict.ACCEPTED or identity not in decided:
+                decided[identity] = dossier
+    accepted = {i for i, dossier in decided.items() if dossier.decisions[-1].verdict is Verdict.ACCEPTED}
+    seen: Counter[tuple[str, int]] = Counter()
+    async for event in read_topic(accepted_topic(dataset), kafka, until_now=True):
+        sample = event.body.change.sample
+        seen[sample.id, sample.revision] += 1
+    return Ends(frozenset(decided), Counter(work.group_of[i[1]] for i in accepted), seen, frozenset(accepted))
