@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
@@ -16,10 +15,9 @@ from headrace.core.staged import (
     Place,
     Segment,
     Slice,
+    Staged,
     end_key,
-    is_decided,
     segment_from,
-    slices,
     staging_prefix,
     start_key,
     stream_prefix,
@@ -28,20 +26,6 @@ from headrace.core.versions import DamagedVersion
 
 SEGMENT_BYTES_MAX = 512 * 1024 * 1024
 """Longest segment that is read; a batch of records is far smaller."""
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """What lies behind a version: segments by stream, and when the oldest was written (the store's clock, Unix seconds)."""
-
-    segments: Mapping[str, tuple[Segment, ...]]
-    inputs: Mapping[str, int]
-    oldest: float | None
-
-    def slices(self, *, decided: bool) -> tuple[Slice, ...]:
-        """Each staged row exactly once, in the order of streams and offsets: decisions, or else embeddings."""
-        streams = sorted(stream for stream in self.segments if is_decided(stream) == decided)
-        return tuple(part for stream in streams for part in slices(self.segments[stream], self.inputs.get(stream, -1)))
 
 
 class StagingArea:
@@ -53,13 +37,13 @@ class StagingArea:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
 
-    async def stage_decided(self, dataset_id: str, stream: str, rows: Sequence[tuple[Dossier, Place]]) -> None:
-        """Write one batch's decisions of one dataset and stream. Raises ValueError where one carries no decision."""
-        await self._stage(dataset_id, stream, rows, partial(decided_table, rows))
+    async def stage_decided(self, dataset_id: str, stream: str, rows: Sequence[tuple[Dossier, Place]]) -> int:
+        """Write one batch's decisions of one dataset and stream; returns the bytes written. Raises ValueError without any."""
+        return await self._stage(dataset_id, stream, rows, partial(decided_table, rows))
 
-    async def stage_indexed(self, dataset_id: str, stream: str, rows: Sequence[tuple[IndexedSample, Place]]) -> None:
-        """Write one batch's embeddings of one dataset and stream. Raises ValueError where vectors are no vectors."""
-        await self._stage(dataset_id, stream, rows, partial(embeddings_table, rows))
+    async def stage_indexed(self, dataset_id: str, stream: str, rows: Sequence[tuple[IndexedSample, Place]]) -> int:
+        """Write one batch's embeddings of one dataset and stream; returns the bytes written. Raises ValueError for no vectors."""
+        return await self._stage(dataset_id, stream, rows, partial(embeddings_table, rows))
 
     async def since(self, dataset_id: str, inputs: Mapping[str, int]) -> Staged:
         """The segments that hold offsets above `inputs`; a stream that is not in it counts from its beginning.
@@ -109,13 +93,12 @@ class StagingArea:
             yield stream
             after = end_key(dataset_id, stream)
 
-    async def _stage(
-        self, dataset_id: str, stream: str, rows: Sequence[tuple[object, Place]], table: "partial[pa.Table]"
-    ) -> None:
+    async def _stage(self, dataset_id: str, stream: str, rows: Sequence[tuple[object, Place]], table: "partial[pa.Table]") -> int:
         offsets = [place.offset for _, place in rows]
         segment = Segment(stream, min(offsets), max(offsets), len(rows))
         body = await asyncio.to_thread(lambda: write_segment(table()))
         await self._objects.put_if_absent(segment.key(dataset_id), body)
+        return len(body)
 
     async def _body(self, key: str) -> bytes:
         try:

@@ -6,28 +6,24 @@ or the new version visible, and what it wrote is written again under the same na
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.adapters.staging import StagingArea
 from headrace.adapters.version_draft import CutSettings, Draft
-from headrace.adapters.version_store import Head, Version, VersionStore
+from headrace.adapters.version_store import Head, VersionStore
 from headrace.core.ports.object_store import ObjectStore
-from headrace.core.staged import Slice
-from headrace.core.versions import DamagedVersion, Manifest, Reference, reference_key, stored_bytes, version_of
-
-
-class CutContended(Exception):  # noqa: N818 - the name says what is so
-    """Others moved the reference every time; nothing is lost, and another attempt may succeed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """The version that answers a cut; `new` is False where there was nothing to cut. `committed_at` is the store's clock."""
-
-    version: Version
-    committed_at: float
-    new: bool
+from headrace.core.staged import Slice, Staged
+from headrace.core.versions import (
+    Cut,
+    CutContended,
+    DamagedVersion,
+    Manifest,
+    Reference,
+    Version,
+    reference_key,
+    stored_bytes,
+    version_of,
+)
 
 
 class VersionCutter:
@@ -66,6 +62,11 @@ class VersionCutter:
             if version := await self._commit(manifest, head, cut_by):
                 return await self._answer(version, new=True)
         raise CutContended(f"dataset {dataset_id}: others cut a version {self._settings.rebases_max} times in a row")
+
+    async def waiting(self, dataset_id: str) -> Staged:
+        """What is staged behind the head. Raises DamagedVersion or Stop."""
+        latest = await self.versions.latest(dataset_id)
+        return await self.staging.since(dataset_id, latest.manifest.inputs if latest else {})
 
     async def _first(self, dataset_id: str, parts: Sequence[Slice], rows: int | None) -> tuple[Slice, ...] | None:
         """The slices that hold the first so many rows, all of them where `rows` is None; None where there are fewer."""

@@ -15,13 +15,12 @@ import pyarrow.compute as pc
 
 from headrace.adapters.sample_rows import DECIDED_SCHEMA_ID, EMBEDDINGS_SCHEMA_ID
 from headrace.adapters.shards import LocalShard, ShardLimits, key_columns, verify_file
-from headrace.adapters.staging import Staged, StagingArea
+from headrace.adapters.staging import StagingArea
 from headrace.adapters.version_build import NewRows, Table, TableEditor, key_hashes, local_keys, tally
-from headrace.adapters.version_store import Version
 from headrace.core.dossiers import Verdict
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
-from headrace.core.staged import Slice, up_to
-from headrace.core.versions import Counts, DamagedVersion, Manifest, RowKind, Shard, added, in_id_order
+from headrace.core.staged import Slice, Staged, up_to
+from headrace.core.versions import Counts, DamagedVersion, Manifest, RowKind, Shard, Version, added, in_id_order
 
 _COPY_BYTES = 8 * 1024 * 1024
 _SCHEMAS = {

@@ -21,12 +21,15 @@ from headrace.core.versions import (
     Reference,
     RowKind,
     Shard,
+    Version,
     manifest_from,
     manifest_key,
     manifest_prefix,
     reference_from,
     reference_key,
 )
+
+__all__ = ["BATCH_ROWS", "Head", "NoSuchVersion", "Version", "VersionStore"]
 
 BATCH_ROWS = 1_024
 _MANIFESTS_KEPT = 8
@@ -53,18 +56,6 @@ class Head:
     @property
     def manifest_key(self) -> str:
         return manifest_key(self.reference.dataset, self.reference.sequence, self.reference.version)
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A version's id and its manifest."""
-
-    id: str
-    manifest: Manifest
-
-    @property
-    def manifest_key(self) -> str:
-        return manifest_key(self.manifest.dataset, self.manifest.sequence, self.id)
 
 
 class VersionStore:

@@ -130,3 +130,17 @@ def up_to(parts: Iterable[Slice], last: Mapping[Slice, int]) -> tuple[Slice, ...
 def rows_at_most(parts: Iterable[Slice]) -> int:
     """How many rows slices hold: exact where they are whole, else an upper bound."""
     return sum(min(part.segment.rows, part.upto - max(part.after, part.segment.first - 1)) for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What lies behind a version: segments by stream, and when the oldest was written (the store's clock, Unix seconds)."""
+
+    segments: Mapping[str, tuple[Segment, ...]]
+    inputs: Mapping[str, int]
+    oldest: float | None
+
+    def slices(self, *, decided: bool) -> tuple[Slice, ...]:
+        """Each staged row exactly once, in the order of streams and offsets: decisions, or else embeddings."""
+        streams = sorted(stream for stream in self.segments if is_decided(stream) == decided)
+        return tuple(part for stream in streams for part in slices(self.segments[stream], self.inputs.get(stream, -1)))

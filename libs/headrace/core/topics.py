@@ -173,6 +173,7 @@ PRODUCERS: dict[str, tuple[str, ...]] = {
     VALIDATED.name: ("validation",),
     DECIDED.name: ("admission",),
     INDEXED.name: ("diversity",),
+    CUT_REQUESTED.name: ("datasets",),
     COMMITTED.name: ("datasets",),
 }
 """Which services write a topic. Producers outside write intake; the command line, policies and requests for versions."""

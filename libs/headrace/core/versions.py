@@ -8,6 +8,7 @@ reference, moved by compare-and-swap.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
@@ -226,3 +227,28 @@ def added(*tallies: Mapping[str, int]) -> dict[str, int]:
 def in_id_order(shards: Iterable[Shard]) -> tuple[Shard, ...]:
     """The order in a manifest: by first id; the hash settles ties."""
     return tuple(sorted(shards, key=lambda shard: (shard.group, shard.min_id, shard.max_id, shard.sha256)))
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version's id and its manifest."""
+
+    id: str
+    manifest: Manifest
+
+    @property
+    def manifest_key(self) -> str:
+        return manifest_key(self.manifest.dataset, self.manifest.sequence, self.id)
+
+
+class CutContended(Exception):  # noqa: N818 - the name says what is so
+    """Others moved the reference every time; nothing is lost, and another attempt may succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The version that answers a cut; `new` is False where there was nothing to cut. `committed_at` is the store's clock."""
+
+    version: Version
+    committed_at: float
+    new: bool

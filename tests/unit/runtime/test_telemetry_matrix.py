@@ -42,6 +42,8 @@ def answer(service: str, event: Event) -> tuple[Send, ...]:
             return (Send(topics.DECIDED, replace(body, decisions=(*body.decisions, DECISIONS[1]))),)
         case "validation", _, Dossier():
             return (Send(topics.VALIDATED, replace(body, checks=CHECKS)),)
+        case "datasets", topics.DECIDED.name, Dossier():
+            return (Send(topics.CUT_REQUESTED, BODIES["DatasetCutRequested"]),)
         case "datasets", topics.CUT_REQUESTED.name, DatasetCutRequested():
             return (Send(topics.COMMITTED, BODIES["DatasetCommitted"]),)
     return ()

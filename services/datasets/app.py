@@ -1,0 +1,103 @@
+"""Puts datasets together."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+from headrace.adapters.catch_up import caught_up
+from headrace.adapters.kafka import BrokerUnreachable, EventPublisher, KafkaError
+from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
+from headrace.adapters.version_cut import VersionCutter
+from headrace.core.events import Send, Stop
+from headrace.core.topics import CUT_REQUESTED, DECIDED
+from headrace.core.versions import DamagedVersion
+from headrace.runtime.app import Runtime
+from headrace.runtime.policies import PolicyBook
+from headrace.runtime.service import Ping, Service
+from headrace.runtime.telemetry import Attribute, Metric, Telemetry
+from services.datasets.handlers import Datasets, due_by_age
+from services.datasets.settings import DatasetsSettings
+from services.datasets.subscribers import NAME, subscriptions
+
+_log = logging.getLogger("headrace.datasets")
+
+
+@asynccontextmanager
+async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
+    """Datasets, ready to run, on a store that has proved its conditional writes."""
+    settings = DatasetsSettings()
+    policies = runtime.policies
+    async with (
+        open_object_store(ObjectStoreSettings()) as objects,
+        EventPublisher(runtime.settings.kafka, f"headrace/{NAME}", start_s=runtime.settings.kafka_start_s) as publisher,
+    ):
+        await objects.require_conditional_writes()
+        cutter = VersionCutter(objects, settings.cut_settings())
+        datasets = Datasets(
+            staging=cutter.staging,
+            cutter=cutter,
+            policy_of=policies.policy_of,
+            measures=_Measured(runtime.telemetry),
+            settle=_Settle(runtime.settings.kafka, settings.settle_s_max),
+            pace_s=settings.pace_s,
+        )
+        ticking = asyncio.create_task(_tick(policies, datasets, publisher, settings.tick_s), name="datasets-tick")
+        try:
+            pings: dict[str, Ping] = {"object store": objects.ping, "policies": policies.ping, "tick": partial(_still, ticking)}
+            yield Service(NAME, subscriptions(datasets, settings.batch_records_max), pings)
+        finally:
+            ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticking
+
+
+async def _tick(policies: PolicyBook, datasets: Datasets, publisher: EventPublisher, tick_s: float) -> None:
+    """Ask for versions whose time has come. Every replica does: the request that comes second finds nothing to do."""
+    while True:
+        await asyncio.sleep(tick_s)
+        try:
+            for request in await due_by_age(dict(policies.policies), datasets, time.time()):
+                event_id = f"{request.dataset_id}/{request.request_id}"
+                await publisher.publish(Send(CUT_REQUESTED, request), event_id=event_id)
+        except (Stop, KafkaError, DamagedVersion) as error:
+            _log.warning("cannot look for versions that are due: %s", error)
+
+
+async def _still(ticking: asyncio.Task[None]) -> None:
+    if ticking.done():
+        raise RuntimeError("versions are no longer cut by age: restart")
+
+
+class _Settle:
+    """Waits until what was decided before a request is staged, so that the version it asks for holds it."""
+
+    def __init__(self, bootstrap: str, wait_s: float) -> None:
+        self._bootstrap = bootstrap
+        self._wait_s = wait_s
+
+    async def __call__(self) -> None:
+        try:
+            if not await caught_up(self._bootstrap, DECIDED, NAME, wait_s=self._wait_s):
+                _log.warning("a version is cut without decisions that are not staged yet (HEADRACE_DATASETS_SETTLE_S_MAX)")
+        except (KafkaError, BrokerUnreachable) as error:
+            raise Stop(f"cannot tell whether all decisions are staged: {error}") from error
+
+
+class _Measured:
+    """Tells telemetry what was staged and cut."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def staged(self, rows: Mapping[str, int], size_bytes: int) -> None:
+        for verdict, count in rows.items():
+            self._telemetry.count(Metric.DATASETS_ROWS, count, {Attribute.VERDICT: verdict})
+        self._telemetry.count(Metric.DATASETS_STAGED_BYTES, size_bytes)
+
+    def cut(self, dataset_id: str, *, new: bool, seconds: float) -> None:
+        if new:
+            self._telemetry.count(Metric.DATASETS_VERSIONS, 1, {Attribute.DATASET: dataset_id})
+        self._telemetry.record(Metric.DATASETS_CUT_DURATION, seconds, {Attribute.OUTCOME: "new" if new else "nothing_new"})

@@ -1,0 +1,236 @@
+"""Stages what was decided, and cuts versions from it."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from headrace.core.dossiers import DatasetCommitted, DatasetCutRequested, Dossier, IndexedSample, Verdict
+from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
+from headrace.core.policies import Policy, VersionRules
+from headrace.core.staged import Place, Staged, rows_at_most, stream_of
+from headrace.core.topics import COMMITTED, CUT_REQUESTED
+from headrace.core.versions import Cut, CutContended, DamagedVersion
+
+_log = logging.getLogger("headrace.datasets")
+
+BY_POLICY = "policy"
+"""Who asks for the versions that a policy's rules ask for; such a request counts only while its rule holds."""
+
+_FINAL = {Verdict.ACCEPTED, Verdict.REJECTED}
+_FLOAT32_BYTES = 4
+_CUT_BY_CHARS_MAX = 200
+_NO_RULES = VersionRules()
+Body = TypeVar("Body", Dossier, IndexedSample)
+
+
+class Staging(Protocol):
+    """Where batches lie until a version takes them; writing one again changes nothing. Returns the bytes written."""
+
+    async def stage_decided(self, dataset_id: str, stream: str, rows: Sequence[tuple[Dossier, Place]]) -> int: ...
+    async def stage_indexed(self, dataset_id: str, stream: str, rows: Sequence[tuple[IndexedSample, Place]]) -> int: ...
+
+
+class Cutter(Protocol):
+    """Cuts versions from what is staged; `headrace.adapters.version_cut` says what is raised."""
+
+    async def cut(self, dataset_id: str, cut_by: str, rows: int | None = None) -> Cut | None: ...
+    async def waiting(self, dataset_id: str) -> Staged: ...
+
+
+class Measures(Protocol):
+    """Is told what was done; rows by verdict, sizes in bytes, times in seconds."""
+
+    def staged(self, rows: Mapping[str, int], size_bytes: int) -> None: ...
+    def cut(self, dataset_id: str, *, new: bool, seconds: float) -> None: ...
+
+
+@dataclass(slots=True)
+class Datasets:
+    """What the handlers need.
+
+    `settle` returns once what was decided before the call is staged, or after a bounded wait. `pace_s` is the shortest time
+    between two batches of one topic: what arrives meanwhile makes one segment instead of many.
+    """
+
+    staging: Staging
+    cutter: Cutter
+    policy_of: Callable[[str], Policy | None]
+    measures: Measures
+    settle: Callable[[], Awaitable[None]]
+    pace_s: float
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    began: dict[str, float] = field(default_factory=dict)
+
+    def rules_of(self, dataset_id: str) -> VersionRules:
+        """When the dataset's standing policy wants versions."""
+        policy = self.policy_of(dataset_id)
+        return policy.versions if policy else _NO_RULES
+
+
+async def stage_decided(events: Sequence[Event[Dossier]], datasets: Datasets) -> list[Result]:
+    """Write each dataset's decisions to its staging area; ask for a version where the policy's number of rows is reached.
+
+    Raises:
+        Stop: the object store is gone, or refuses.
+    """
+    await _pace(events, datasets)
+    results: list[Result] = [_refused_decision(event.body) or Emit() for event in events]
+    for (dataset_id, stream), indices in _groups(events, results, lambda dossier: dossier.sample.dataset_id).items():
+        rows = [(events[i].body, _place(events[i], stream)) for i in indices]
+        size = await datasets.staging.stage_decided(dataset_id, stream, rows)
+        datasets.measures.staged(Counter(dossier.decisions[-1].verdict.value for dossier, _ in rows), size)
+        if await _reaches_rows(dataset_id, len(rows), datasets):
+            asked = DatasetCutRequested(dataset_id, f"{stream}/{rows[-1][1].offset}", BY_POLICY)
+            results[indices[-1]] = Emit((Send(CUT_REQUESTED, asked),))
+    return results
+
+
+async def stage_indexed(events: Sequence[Event[IndexedSample]], datasets: Datasets) -> list[Result]:
+    """Write each dataset's embeddings to its staging area.
+
+    Raises:
+        Stop: the object store is gone, or refuses.
+    """
+    await _pace(events, datasets)
+    results: list[Result] = [_refused_embeddings(event.body) or Emit() for event in events]
+    for (dataset_id, stream), indices in _groups(events, results, lambda indexed: indexed.dataset_id).items():
+        rows = [(events[i].body, _place(events[i], stream)) for i in indices]
+        size = await datasets.staging.stage_indexed(dataset_id, stream, rows)
+        datasets.measures.staged({}, size)
+    return results
+
+
+async def cut_versions(events: Sequence[Event[DatasetCutRequested]], datasets: Datasets) -> list[Result]:
+    """Answer each request with the version it led to; one by a person is answered with the latest where nothing is new.
+
+    Raises:
+        Stop: the object store is gone, or refuses.
+    """
+    return [await _cut(event, datasets) for event in events]
+
+
+async def due_by_age(policies: Mapping[str, Policy], datasets: Datasets, now: float) -> list[DatasetCutRequested]:
+    """The requests for datasets whose oldest undelivered decision is older than their policies allow; `now` is Unix seconds.
+
+    Raises:
+        Stop: the object store is gone.
+    """
+    requests = []
+    for dataset_id, policy in policies.items():
+        if policy.versions.every_s is not None:
+            staged = await datasets.cutter.waiting(dataset_id)
+            if _is_old(staged, policy.versions, now):
+                requests.append(DatasetCutRequested(dataset_id, f"age/{staged.oldest}", BY_POLICY))
+    return requests
+
+
+async def _cut(event: Event[DatasetCutRequested], datasets: Datasets) -> Result:
+    dataset_id, by_policy = event.body.dataset_id, event.body.requested_by == BY_POLICY
+    began = datasets.clock()
+    try:
+        cut = await (_cut_by_policy if by_policy else _cut_as_asked)(event, datasets)
+        if cut is None:
+            return Emit()
+        again = cut.new and by_policy and await _reaches_rows(dataset_id, None, datasets)
+    except DamagedVersion as damaged:
+        return Reject("DamagedVersion", str(damaged))
+    except CutContended as contended:
+        return Retry("CutContended", str(contended))
+    datasets.measures.cut(dataset_id, new=cut.new, seconds=datasets.clock() - began)
+    sends = [Send(COMMITTED, _committed(cut))]
+    if again:
+        sends.append(Send(CUT_REQUESTED, DatasetCutRequested(dataset_id, f"after/{cut.version.id}", BY_POLICY)))
+    return Emit(tuple(sends))
+
+
+async def _cut_as_asked(event: Event[DatasetCutRequested], datasets: Datasets) -> Cut | None:
+    await datasets.settle()
+    return await datasets.cutter.cut(event.body.dataset_id, _cut_by(event))
+
+
+async def _cut_by_policy(event: Event[DatasetCutRequested], datasets: Datasets) -> Cut | None:
+    """Exactly so many rows at a time, so that versions do not depend on the moment; else all of them once they are old."""
+    dataset_id, rules = event.body.dataset_id, datasets.rules_of(event.body.dataset_id)
+    if rules.every_rows is not None:
+        cut = await datasets.cutter.cut(dataset_id, _cut_by(event), rows=rules.every_rows)
+        if cut is not None and cut.new:
+            return cut
+    if _is_old(await datasets.cutter.waiting(dataset_id), rules, event.time):
+        return await datasets.cutter.cut(dataset_id, _cut_by(event))
+    return None
+
+
+async def _reaches_rows(dataset_id: str, new: int | None, datasets: Datasets) -> bool:
+    """Whether the policy's number of rows is staged; with `new`, only where these last rows made up a multiple of it."""
+    every = datasets.rules_of(dataset_id).every_rows
+    if every is None:
+        return False
+    try:
+        rows = rows_at_most((await datasets.cutter.waiting(dataset_id)).slices(decided=True))
+    except DamagedVersion as damaged:  # whoever asks for a version is told; staging goes on
+        _log.error("dataset %s cuts no versions by its policy: %s", dataset_id, damaged)
+        return False
+    return rows >= every and (new is None or rows // every > (rows - new) // every)
+
+
+def _is_old(staged: Staged, rules: VersionRules, now: float) -> bool:
+    return rules.every_s is not None and staged.oldest is not None and now - staged.oldest >= rules.every_s
+
+
+def _committed(cut: Cut) -> DatasetCommitted:
+    manifest = cut.version.manifest
+    return DatasetCommitted(
+        dataset_id=manifest.dataset,
+        version=cut.version.id,
+        sequence=manifest.sequence,
+        manifest_key=cut.version.manifest_key,
+        rows_accepted=manifest.counts.accepted,
+        rows_rejected=manifest.counts.rejected,
+        committed_at=cut.committed_at,
+    )
+
+
+def _cut_by(event: Event[DatasetCutRequested]) -> str:
+    return event.id[:_CUT_BY_CHARS_MAX]
+
+
+def _refused_decision(dossier: Dossier) -> Reject | None:
+    if not dossier.decisions or dossier.decisions[-1].verdict not in _FINAL:
+        return Reject("NotDecided", f"{dossier.sample.key[:200]}: the dossier does not end with accepted or rejected")
+    return None
+
+
+def _refused_embeddings(indexed: IndexedSample) -> Reject | None:
+    sizes = (len(indexed.embeddings.prompt), len(indexed.embeddings.conversation))
+    if not sizes[0] or sizes[0] % _FLOAT32_BYTES or sizes[0] != sizes[1]:
+        return Reject("BadEmbeddings", f"{indexed.sample_id[:200]}: {sizes[0]} and {sizes[1]} bytes are no float32 of one length")
+    return None
+
+
+async def _pace(events: Sequence[Event[Body]], datasets: Datasets) -> None:
+    topic = events[0].topic
+    wait_s = datasets.began.get(topic, -datasets.pace_s) + datasets.pace_s - datasets.clock()
+    if wait_s > 0:
+        await datasets.sleep(wait_s)
+    datasets.began[topic] = datasets.clock()
+
+
+def _groups(
+    events: Sequence[Event[Body]], results: Sequence[Result], dataset_of: Callable[[Body], str]
+) -> dict[tuple[str, str], list[int]]:
+    """Which events go into one segment: those of one dataset and stream that were not refused."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, (event, result) in enumerate(zip(events, results, strict=True)):
+        if isinstance(result, Emit):
+            stream = stream_of(event.position.topic, event.position.partition)
+            groups.setdefault((dataset_of(event.body), stream), []).append(index)
+    return groups
+
+
+def _place(event: Event[Body], stream: str) -> Place:
+    return Place(stream, event.position.offset, event.time)

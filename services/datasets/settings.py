@@ -1,0 +1,34 @@
+"""Settings of datasets, from HEADRACE_DATASETS_* environment variables; the store's own are HEADRACE_S3_*."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from headrace.adapters.shards import ShardLimits
+from headrace.adapters.version_draft import CutSettings
+
+
+class DatasetsSettings(BaseSettings):
+    """Sizes of segments and shards, and how long a cut waits."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_DATASETS_", frozen=True, extra="ignore")
+
+    batch_records_max: int = Field(2_000, ge=1, le=50_000, description="Most rows of one staged segment.")
+    pace_s: float = Field(0.5, ge=0, le=5, description="Shortest time between two batches of a topic: fewer, larger segments.")
+    tick_s: float = Field(5.0, gt=0, description="How often the ages of staged rows are compared with the policies.")
+    settle_s_max: float = Field(10.0, ge=0, description="Longest wait of a cut for decisions that are not staged yet.")
+    embeddings_wait_s: float = Field(5.0, ge=0, description="Longest wait of a cut for embeddings on their way.")
+    shard_rows_max: int = Field(100_000, ge=1, description="Most rows of one shard.")
+    shard_bytes_max: int = Field(256 * 1024 * 1024, ge=1024, description="Most uncompressed bytes of one shard, about.")
+    sort_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Rows sorted in memory at a time by a cut.")
+    folder: Path | None = Field(None, description="Where a cut sorts what memory does not hold; unset: the system's own place.")
+
+    def cut_settings(self) -> CutSettings:
+        """What one cut may use."""
+        return CutSettings(
+            folder=self.folder,
+            shards=ShardLimits(shard_rows_max=self.shard_rows_max, shard_bytes_max=self.shard_bytes_max),
+            run_bytes=self.sort_bytes,
+            embeddings_wait_s=self.embeddings_wait_s,
+        )
