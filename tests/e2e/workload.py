@@ -4,9 +4,11 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-_WORDS = tuple(
-    ["river", "mill", "wheel", "channel", "gate", "sluice", "stone", "bridge", "water", "stream", "bank", "weir", "race", "pond", "lock", "barge", "canal", "valve", "flume", "tail", "head", "north", "south", "east", "west", "early", "late", "warm", "cold", "deep", "shallow", "broad", "narrow", "swift", "slow", "clear", "muddy", "old", "new", "left", "right"]
-)
+_WORDS = [
+    first + last
+    for first in ("mill", "wheel", "stone", "weir", "race", "lock", "gate")
+    for last in ("pond", "head", "tail", "side")
+]
 
 
 @dataclass(frozen=True, slots=True)
