@@ -58,11 +58,11 @@ def dossier_from(message: dossier_pb2.Dossier, value: bytes) -> Dossier:
     require_dataset_id(sample.dataset_id, "sample.dataset_id")
     require(sample.id, "sample.id")
     submitted_at = seconds_of(message, "submitted_at")
-    signals = tuple([wire_pages.signals_from(page) for page in message.signals])
+    signals = tuple(map(wire_pages.signals_from, message.signals[:]))
     placement = wire_pages.placement_from(message.placement) if message.HasField("placement") else None
-    checks = tuple([wire_pages.check_from(page) for page in message.checks])
-    decisions = tuple([wire_pages.decision_from(page) for page in message.decisions])
-    costs = tuple([wire_pages.cost_from(page) for page in message.costs])
+    checks = tuple(map(wire_pages.check_from, message.checks[:]))
+    decisions = tuple(map(wire_pages.decision_from, message.decisions[:]))
+    costs = tuple(map(wire_pages.cost_from, message.costs[:]))
     wire = _DossierWire(value, sample, submitted_at, signals, placement, checks, decisions, costs)
     return Dossier(sample, submitted_at, signals, placement, checks, decisions, costs, wire)
 

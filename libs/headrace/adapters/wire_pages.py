@@ -89,7 +89,7 @@ def placement_from(page: dossier_pb2.Placement) -> Placement:
     return Placement(
         kind,
         _neighbour_from(page.duplicate_of) if page.HasField("duplicate_of") else None,
-        tuple([_neighbour_from(neighbour) for neighbour in page.neighbours]),
+        tuple(map(_neighbour_from, page.neighbours[:])),
         finite(page.density, "placement.density") if page.HasField("density") else None,
         page.prompt_copies,
         page.model,
@@ -144,9 +144,9 @@ def decision_from(page: dossier_pb2.Decision) -> Decision:
         verdict,
         page.reason,
         page.policy_version,
-        tuple([_comparison_from(comparison) for comparison in page.comparisons]),
+        tuple(map(_comparison_from, page.comparisons[:])),
         page.detail,
-        tuple(page.checks_requested),
+        tuple(page.checks_requested[:]),
     )
 
 

@@ -1,4 +1,7 @@
-"""Samples as protobuf messages and back."""
+"""Samples as protobuf messages and back.
+
+Repeated fields are sliced before they are walked: a slice is made in C, an iteration in Python, an exception at its end.
+"""
 
 from headrace.adapters.wire_fields import Undecodable
 from headrace.core.samples import Message, Origin, OriginKind, Reference, Sample, ToolCall
@@ -20,16 +23,17 @@ def sample_from_message(message: sample_pb2.Sample) -> Sample:
     Raises:
         Undecodable: the origin's kind is none that this version knows.
     """
+    attributes = message.attributes
     return Sample(
         message.dataset_id,
         message.id,
         message.revision,
         message.content_hash,
-        tuple([_turn_from(turn) for turn in message.messages]),
+        tuple(map(_turn_from, message.messages[:])),
         message.tools_json,
         _reference_from(message.reference) if message.HasField("reference") else None,
         _origin_from(message.origin) if message.HasField("origin") else _DEFAULT_ORIGIN,
-        dict(message.attributes),
+        {name: attributes[name] for name in attributes},
         message.metadata_json,
     )
 
@@ -57,7 +61,7 @@ def sample_to_message(sample: Sample) -> sample_pb2.Sample:
 
 
 def _turn_from(turn: sample_pb2.Message) -> Message:
-    calls = turn.tool_calls
+    calls = turn.tool_calls[:]
     return Message(
         turn.role,
         turn.content,
@@ -82,9 +86,9 @@ def _reference_from(reference: sample_pb2.Reference) -> Reference:
         reference.answer,
         reference.verifier,
         reference.json_schema,
-        tuple(reference.unit_tests),
+        tuple(reference.unit_tests[:]),
         reference.rubric,
-        tuple(reference.passages),
+        tuple(reference.passages[:]),
     )
 
 
@@ -104,7 +108,7 @@ def _origin_from(origin: sample_pb2.Origin) -> Origin:
     if kind is None:
         raise Undecodable(f"sample.origin.kind {origin.kind} is not known to this version")
     return Origin(
-        kind, tuple(origin.parent_ids), origin.recipe, origin.recipe_version, origin.round, origin.axis, origin.entry
+        kind, tuple(origin.parent_ids[:]), origin.recipe, origin.recipe_version, origin.round, origin.axis, origin.entry
     )  # fmt: skip
 
 
