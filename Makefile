@@ -61,8 +61,8 @@ test-unit: install ## the tests that need no server: seconds
 test-connected: install model-env ## the tests on real servers
 	.venv/bin/pytest -m "connected and not slow"
 
-test-cluster: install model-env ## the fault suite on three brokers: minutes
-	.venv/bin/pytest -m slow tests/e2e
+test-cluster: install model-env ## the tests on three brokers: minutes
+	.venv/bin/pytest -m slow -k cluster
 
 demo: install model-env ## real conversations through the whole stack, and what became of them
 	.venv/bin/headrace demo

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -48,9 +48,7 @@ def up(*, only: Only = "", no_services: NoServices = False) -> None:
     starting = start(home, only=names, services=not no_services)
     came_up = False
     try:
-        with Live(console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
-            for state in starting.follow():
-                live.update(_table(state.processes))
+        _show(starting.follow(), console)
         came_up = True
     finally:
         if not came_up:  # also on ctrl-C: nothing is left half up
@@ -97,6 +95,22 @@ def is_serving(state: StackState) -> bool:
 def report(error: LocalStackError) -> None:
     """Says what went wrong and what to do about it."""
     Console(stderr=True, highlight=False).print(f"[red]error:[/red] {error}", soft_wrap=True)
+
+
+def _show(states: Iterator[StackState], console: Console) -> None:
+    """A table that changes on a terminal; elsewhere a line for each step."""
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4) as live:
+            for state in states:
+                live.update(_table(state.processes))
+        return
+    said: dict[str, tuple[str, str]] = {}
+    for state in states:
+        for name, process in state.processes.items():
+            step = (process.state, process.detail)
+            if process.state != "stopped" and said.get(name) != step:
+                said[name] = step
+                console.print(f"{name}: {process.state} {process.detail}".rstrip(), soft_wrap=True)
 
 
 def _plain(home: Path, state: StackState) -> dict[str, object]:

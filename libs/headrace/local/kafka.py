@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headrace.local.kafka_jars import kafka_jars
 from headrace.local.launch import Launch, Place, Say, run_tool
-from headrace.local.ports import LOCALHOST
+from headrace.local.ports import LOCALHOST, free_port
 from headrace.local.probes import kafka_answers
 
 HEAP = "512m"
@@ -47,11 +47,41 @@ class Kafka:
     def prepare(self, place: Place, say: Say) -> Launch:
         """A formatted log folder and the command of a broker that serves this machine only."""
         node = Node(1, place.ports["broker"], place.ports["controller"])
-        return prepare_node(node, (node,), place, _cluster_id(place.folder), say)
+        return _prepare(node, (node,), place, say)
 
 
-def prepare_node(node: Node, nodes: tuple[Node, ...], place: Place, cluster_id: str, say: Say) -> Launch:
-    """The launch of one node of a cluster; `nodes` names all of them."""
+@dataclass(frozen=True, slots=True)
+class KafkaNode:
+    """One node of a cluster whose ports are chosen already, since each node has to know all of them.
+
+    It serves once a majority does: start all nodes before waiting for one.
+    """
+
+    node: Node
+    nodes: tuple[Node, ...]
+    needs: tuple[str, ...] = ()
+    port_names: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"kafka-{self.node.id}"
+
+    def prepare(self, place: Place, say: Say) -> Launch:
+        """As for a cluster of one; clients are told of every node, and how many copies a topic has to have."""
+        return _prepare(self.node, self.nodes, place, say)
+
+
+def kafka_cluster(size: int, taken: set[int]) -> tuple[KafkaNode, ...]:
+    """The nodes of a cluster on free ports, which are added to `taken`."""
+    nodes = []
+    for number in range(1, size + 1):
+        broker, controller = free_port(taken), free_port(taken)
+        taken |= {broker, controller}
+        nodes.append(Node(number, broker, controller))
+    return tuple(KafkaNode(node, tuple(nodes)) for node in nodes)
+
+
+def _prepare(node: Node, nodes: tuple[Node, ...], place: Place, say: Say) -> Launch:
     jars = kafka_jars(say)
     place.folder.mkdir(parents=True, exist_ok=True)
     config = place.folder / "server.properties"
@@ -59,22 +89,24 @@ def prepare_node(node: Node, nodes: tuple[Node, ...], place: Place, cluster_id: 
     (place.folder / "log4j2.properties").write_text(_LOG4J)
     if not (place.folder / "log" / "meta.properties").exists():
         say("formatting Kafka's log folder")
-        arguments = ("format", "-t", cluster_id, "-c", str(config))
+        arguments = ("format", "-t", _cluster_id(place.folder.parent), "-c", str(config))
         run_tool(java_command(jars, place.folder, "kafka.tools.StorageTool", *arguments), timeout_s=_FORMAT_S)
-    bootstrap = ",".join(f"{LOCALHOST}:{each.broker_port}" for each in nodes)
     return Launch(
         command=java_command(jars, place.folder, "kafka.Kafka", str(config)),
         log=place.log,
         folder=place.folder,
-        probe=partial(kafka_answers, f"{LOCALHOST}:{node.broker_port}", len(nodes)),
+        probe=partial(kafka_answers, f"{LOCALHOST}:{node.broker_port}", len(nodes) // 2 + 1),
         ready_s=90,
-        tells={"HEADRACE_KAFKA": bootstrap},
+        tells={
+            "HEADRACE_KAFKA": ",".join(f"{LOCALHOST}:{each.broker_port}" for each in nodes),
+            "HEADRACE_REPLICATION_FACTOR": str(_replicas(nodes)),
+        },
     )
 
 
 def properties(node: Node, nodes: tuple[Node, ...], log_folder: Path) -> str:
     """A node's configuration: replicated three times where there are three nodes, and quick to come back after a kill."""
-    replicas = min(3, len(nodes))
+    replicas = _replicas(nodes)
     in_sync = max(1, replicas - 1)
     settings = {
         "process.roles": "broker,controller",
@@ -95,7 +127,8 @@ def properties(node: Node, nodes: tuple[Node, ...], log_folder: Path) -> str:
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": in_sync,
         # A killed broker is let in again only when the controller has given up its old session: 9 s by default.
-        "broker.session.timeout.ms": 2000,
+        # One node has nobody to confuse by a pause; of several on one busy machine, one must not be given up too soon.
+        "broker.session.timeout.ms": 2000 if len(nodes) == 1 else 6000,
         "broker.heartbeat.interval.ms": 300,
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 1000,
@@ -120,6 +153,10 @@ def java_command(jars: Path, folder: Path, main_class: str, *arguments: str) -> 
     )  # fmt: skip
 
 
+def _replicas(nodes: tuple[Node, ...]) -> int:
+    return min(3, len(nodes))
+
+
 def _cluster_id(folder: Path) -> str:
-    """Kafka wants 16 bytes in URL-safe base64; derived from the folder, so that formatting again after a kill agrees."""
+    """Kafka wants 16 bytes in URL-safe base64; derived from the state folder, so that all nodes of one stack agree."""
     return base64.urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_URL, folder.as_uri()).bytes).decode().rstrip("=").replace("-", "x")

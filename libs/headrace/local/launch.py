@@ -109,9 +109,10 @@ def run_tool(command: tuple[str, ...], *, timeout_s: float, environment: Mapping
 
 def stop_group(process: subprocess.Popen[bytes], launch: Launch) -> None:
     """Ends the process and everything it started: SIGTERM, then SIGKILL when its time is over."""
-    signal_group(process.pid, signal.SIGTERM)
     try:
-        process.wait(launch.stop_s)
+        if process.poll() is None:
+            signal_group(process.pid, signal.SIGTERM)
+            process.wait(launch.stop_s)
     except subprocess.TimeoutExpired:
         pass
     finally:  # also on ctrl-C: nothing is left behind
@@ -120,7 +121,9 @@ def stop_group(process: subprocess.Popen[bytes], launch: Launch) -> None:
 
 def clear(process: subprocess.Popen[bytes], launch: Launch) -> None:
     """Removes what a process leaves behind: its children, its entry in the process table, its litter."""
-    signal_group(process.pid, signal.SIGKILL)
+    # Once its entry is gone the number may be another's; while a child of it lives, the number is given to nobody.
+    if process.returncode is None or not Path(f"/proc/{process.pid}").exists():
+        signal_group(process.pid, signal.SIGKILL)
     process.wait()
     for pattern in launch.litter:
         for path in glob.glob(pattern):  # noqa: PTH207  # absolute patterns

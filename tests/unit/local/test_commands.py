@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from headrace.local import kafka_jars, object_store
-from headrace.local.kafka import Node, properties
+from headrace.local.kafka import Node, kafka_cluster, properties
 from headrace.local.launch import LocalStackError, Place
 from headrace.local.object_store import ObjectStore
 from headrace.local.services import LocalService
@@ -40,6 +40,15 @@ def test_three_nodes_keep_three_copies(tmp_path):
     assert settings["transaction.state.log.min.isr"] == "2"
     assert settings["controller.quorum.voters"] == "1@127.0.0.1:9101,2@127.0.0.1:9102,3@127.0.0.1:9103"
     assert settings["node.id"] == "2"
+
+
+def test_the_nodes_of_a_cluster_know_each_other():
+    """No two share a port, and all are told the same members."""
+    taken = {20_000}
+    cluster = kafka_cluster(3, taken)
+    assert [part.name for part in cluster] == ["kafka-1", "kafka-2", "kafka-3"]
+    assert {part.nodes for part in cluster} == {cluster[0].nodes}
+    assert len(taken) == 7
 
 
 def test_other_jars_are_refused(tmp_path):
