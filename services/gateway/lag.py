@@ -1,0 +1,64 @@
+"""Slow spine, slow intake: while the services behind lag too far, nothing more is read."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from headrace.runtime.telemetry import Attribute, Metric, Telemetry
+
+_log = logging.getLogger("headrace.gateway")
+ReadLag = Callable[[], Awaitable[int]]
+"""How many records the spine is behind, over all its services; raises LagUnknown."""
+
+
+class LagUnknown(Exception):  # noqa: N818 - says what is the case
+    """Kafka did not tell how far the spine is behind."""
+
+
+class LagGate:
+    """Open while the spine lags at most `lag_max` records behind."""
+
+    def __init__(self, lag_max: int, telemetry: Telemetry) -> None:
+        self._lag_max = lag_max
+        self._telemetry = telemetry
+        self._open = asyncio.Event()
+        self._open.set()
+        self.lag = 0
+
+    @property
+    def closed(self) -> bool:
+        return not self._open.is_set()
+
+    async def passed(self, entry: str) -> None:
+        """Returns at once while the gate is open, else when it opens again."""
+        if self._open.is_set():
+            return
+        began = time.monotonic()
+        try:
+            await self._open.wait()
+        finally:
+            self._telemetry.record(Metric.GATEWAY_THROTTLED, time.monotonic() - began, {Attribute.ENTRY: entry})
+
+    def set_lag(self, lag: int) -> None:
+        """Take note of how far the spine is behind."""
+        self.lag = lag
+        if lag > self._lag_max and self._open.is_set():
+            _log.warning("intake pauses: the spine is %d records behind (HEADRACE_GATEWAY_LAG_MAX is %d)", lag, self._lag_max)
+            self._open.clear()
+        elif lag <= self._lag_max and not self._open.is_set():
+            _log.info("intake goes on: the spine is %d records behind", lag)
+            self._open.set()
+
+    async def follow(self, read_lag: ReadLag, poll_s: float) -> None:
+        """Look the lag up until cancelled. While it cannot be read the gate stays as it is: Kafka itself slows intake then."""
+        readable = True
+        while True:
+            try:
+                self.set_lag(await read_lag())
+                readable = True
+            except LagUnknown as error:
+                if readable:
+                    _log.warning("the spine's lag cannot be read: %s", error)
+                readable = False
+            await asyncio.sleep(poll_s)
