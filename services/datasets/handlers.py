@@ -132,6 +132,8 @@ async def due_by_age(policies: Mapping[str, Policy], datasets: Datasets, now: fl
 async def _cut(event: Event[DatasetCutRequested], datasets: Datasets) -> Result:
     dataset_id, by_policy = event.body.dataset_id, event.body.requested_by == BY_POLICY
     began = datasets.clock()
+    if datasets.policy_of(dataset_id) is None:  # a version would make a dataset of a name that was mistyped
+        return Retry("no_policy", f"there is no dataset {dataset_id}: `headrace dataset create {dataset_id}` makes it")
     try:
         cut = await (_cut_by_policy if by_policy else _cut_as_asked)(event, datasets)
         if cut is None:
@@ -149,6 +151,7 @@ async def _cut(event: Event[DatasetCutRequested], datasets: Datasets) -> Result:
 
 
 async def _cut_as_asked(event: Event[DatasetCutRequested], datasets: Datasets) -> Cut | None:
+    """A version of everything decided before the request."""
     await datasets.settle()
     return await datasets.cutter.cut(event.body.dataset_id, _cut_by(event))
 

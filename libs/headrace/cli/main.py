@@ -5,7 +5,8 @@ import sys
 
 import typer
 
-from headrace.cli import stack, watch
+from headrace.adapters.unreachable import BrokerUnreachable
+from headrace.cli import dataset, dlq, lag, policy, replay, run, sample, stack, topics, watch
 from headrace.local.launch import LocalStackError
 from headrace.local.state import environment, home_folder
 
@@ -16,7 +17,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(policy.app)
+app.add_typer(replay.app)
+app.add_typer(dataset.app)
+app.add_typer(sample.app)
 app.add_typer(stack.app)
+app.add_typer(run.app)
+app.add_typer(topics.app)
+app.add_typer(lag.app)
+app.add_typer(dlq.app)
 app.add_typer(watch.app)
 
 
@@ -34,6 +43,9 @@ def main() -> None:
         app()
     except LocalStackError as error:
         stack.report(error)
+        sys.exit(1)
+    except BrokerUnreachable as error:
+        typer.echo(f"headrace: {error}", err=True)
         sys.exit(1)
 
 

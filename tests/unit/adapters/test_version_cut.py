@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.adapters.shards import ShardLimits
-from headrace.adapters.version_cut import CutSettings, VersionCutter
+from headrace.adapters.version_cut import VersionCutter
+from headrace.adapters.version_draft import CutSettings
 from headrace.core.events import Stop
 from headrace.core.reasons import Reason
 from headrace.core.versions import RowKind, stored_bytes, version_of

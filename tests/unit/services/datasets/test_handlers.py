@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from headrace.adapters.version_cut import CutSettings, VersionCutter
+from headrace.adapters.version_cut import VersionCutter
+from headrace.adapters.version_draft import CutSettings
 from headrace.core.dossiers import DatasetCommitted, DatasetCutRequested, Decision, Dossier, Embeddings, IndexedSample, Verdict
 from headrace.core.events import Emit, Event, Position, Reject, Retry, Stop
 from headrace.core.policies import Policy, VersionRules
@@ -269,3 +270,12 @@ async def test_without_a_policy_nothing_is_cut_by_itself():
     world = World(every_rows=1)
     world.policies.clear()
     assert requests(await stage_decided(world.decided("a"), world.datasets)) == []
+
+
+async def test_a_dataset_that_is_not_there_gets_no_version():
+    """A mistyped name makes no dataset; a policy that is on its way is waited for."""
+    world = World()
+    world.policies.clear()
+    [result] = await cut_versions([world.request()], world.datasets)
+    assert isinstance(result, Retry)
+    assert world.objects.objects == {}

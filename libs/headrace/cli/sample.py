@@ -1,0 +1,98 @@
+"""`headrace sample`: what became of one sample, and why."""
+
+import asyncio
+import json
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from headrace.cli.policy import AsJson, Dataset
+
+if TYPE_CHECKING:  # Arrow and the Kafka client cost most of a second that `headrace --help` need not pay
+    from headrace.adapters.sample_history import Ending
+
+app = typer.Typer(name="sample", help="See what became of one sample, and why.", no_args_is_help=True)
+
+LETTERS_MAX = 100_000
+"""Dead letters looked through in each topic."""
+
+
+@app.callback()
+def group() -> None:
+    """Keeps `show` a command of its own while it is the only one."""
+
+
+@app.command()
+def show(
+    sample_id: Annotated[str, typer.Argument(metavar="ID", help="The sample's id.")], dataset: Dataset, *, as_json: AsJson = False
+) -> None:
+    """Tell a sample's story: what it says, its signals, neighbours, checks, and the decision with the numbers compared.
+
+    Looks through the dataset's latest version, then what is staged for the next, then the dead letters. Ends with 1 where
+    the sample is in none of them: it is still on its way, or never came.
+    """
+    from headrace.cli.dataset import told  # noqa: PLC0415
+
+    with told():
+        found = asyncio.run(_endings(dataset, sample_id))
+    if as_json:
+        typer.echo(json.dumps({"dataset": dataset, "sample_id": sample_id, "endings": [_plain(ending) for ending in found]}))
+    elif found:
+        _print(found)
+    else:
+        typer.echo(
+            f"dataset {dataset} has no decision on a sample {sample_id!a}: it is on its way (`headrace lag`), or it never came",
+            err=True,
+        )
+    if not found:
+        raise typer.Exit(1)
+
+
+async def _endings(dataset: str, sample_id: str) -> "list[Ending]":
+    from headrace.adapters.object_store import ObjectStoreSettings, open_object_store  # noqa: PLC0415
+    from headrace.adapters.sample_history import endings  # noqa: PLC0415
+    from headrace.adapters.version_store import VersionStore  # noqa: PLC0415
+
+    async with open_object_store(ObjectStoreSettings()) as objects:
+        found = await endings(VersionStore(objects), dataset, sample_id)
+    return found or await _dead_letters(dataset, sample_id)
+
+
+async def _dead_letters(dataset: str, sample_id: str) -> "list[Ending]":
+    from headrace.adapters import wire  # noqa: PLC0415
+    from headrace.adapters.sample_history import Ending  # noqa: PLC0415
+    from headrace.core.dossiers import Dossier, ScoredSample  # noqa: PLC0415
+    from headrace.core.topics import CONSUMERS, TOPICS, dlq_topic_name  # noqa: PLC0415
+    from headrace.runtime.delivery.redrive import dead_letters  # noqa: PLC0415
+    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
+
+    found = []
+    for topic in TOPICS:
+        for group_name in CONSUMERS.get(topic.name, ()) if topic.body in {Dossier, ScoredSample} else ():
+            seen = 0
+            async for letter in dead_letters(RuntimeSettings().kafka, dlq_topic_name(topic.name, group_name)):
+                seen += 1
+                if seen > LETTERS_MAX:
+                    break
+                try:
+                    body = wire.decode(topic.body, letter.value or b"")
+                except wire.Undecodable:
+                    continue
+                dossier = body.dossier if isinstance(body, ScoredSample) else body
+                if isinstance(dossier, Dossier) and (dossier.sample.dataset_id, dossier.sample.id) == (dataset, sample_id):
+                    where = f"{letter.position.topic}, offset {letter.position.offset}: given up by {letter.service}"
+                    found.append(Ending(where, dossier, None, f"{letter.error_class}: {letter.error}"))
+    return found
+
+
+def _print(found: "list[Ending]") -> None:
+    from headrace.cli.story import story  # noqa: PLC0415
+
+    for ending in found:
+        Console().print(story(ending))
+
+
+def _plain(ending: "Ending") -> dict[str, Any]:
+    return asdict(replace(ending, dossier=replace(ending.dossier, wire=None)))
