@@ -1,0 +1,116 @@
+"""Qdrant's engine in process: the default index on one machine, no server needed. One process may have a folder open."""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from headrace.adapters.vector_index.engine import Hit, Point, Search
+from headrace.adapters.vector_index.parts import TABLE, PartedCollection
+
+Answer = TypeVar("Answer")
+
+YOUNG_POINTS_MAX = 4_096
+"""Points that are scanned before they get a graph."""
+
+_FLIGHT_POINTS_MAX = 50_000
+"""Pending points and marks that are written before a part of a flight is merged. Marks have no vectors to scan."""
+
+
+class IndexInUse(RuntimeError):  # noqa: N818 - the name says what is so
+    """Another process has the index open."""
+
+
+class EdgeEngine:
+    """`Engine` in this process, under one folder.
+
+    What was written survives the death of the process (the engine's write-ahead log lies in the page cache), and that of the
+    machine up to the last `flush`.
+    """
+
+    def __init__(self, folder: Path, *, young_points_max: int = YOUNG_POINTS_MAX) -> None:
+        """Raises IndexInUse where another process has the folder open."""
+        self._folder = folder
+        self._young_points_max = young_points_max
+        self._lock = threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._held = _hold(folder)
+        self._collections: dict[str, PartedCollection] = {}
+        for table in sorted(folder.glob(f"*/{TABLE}")):
+            name = table.parent.name
+            self._collections[name] = self._opened(name, 0, searched=name.endswith(".accepted"))
+
+    async def names(self) -> Collection[str]:
+        return tuple(self._collections)
+
+    async def create(self, name: str, dimensions: int, *, searched: bool) -> None:
+        await asyncio.to_thread(self._create, name, dimensions, searched)
+
+    async def drop(self, name: str) -> None:
+        collection = self._collections.pop(name, None)
+        if collection is not None:
+            await asyncio.to_thread(collection.close)
+            await asyncio.to_thread(shutil.rmtree, self._folder / name)
+
+    async def add(self, name: str, points: Sequence[Point]) -> None:
+        await self._do(name, lambda collection: collection.add(points))
+
+    async def put(self, name: str, points: Sequence[Point]) -> None:
+        await self._do(name, lambda collection: collection.put(points))
+
+    async def get(self, name: str, ids: Sequence[str], *, vectors: bool) -> dict[str, Point]:
+        return await self._do(name, lambda collection: collection.get(ids, vectors=vectors))
+
+    async def find(self, name: str, any_of: Mapping[str, Collection[str | int]]) -> list[Point]:
+        vectors = name.endswith(".accepted")
+        return await self._do(name, lambda collection: collection.find(any_of, vectors=vectors))
+
+    async def search(self, name: str, searches: Sequence[Search]) -> list[list[Hit]]:
+        return await self._do(name, lambda collection: collection.search(searches))
+
+    async def tally(self, name: str, field_name: str, values: Collection[str]) -> dict[str, int]:
+        return await self._do(name, lambda collection: collection.tally(field_name, values))
+
+    async def count(self, name: str, field_name: str | None = None) -> int:
+        return await self._do(name, lambda collection: collection.count(field_name))
+
+    async def least(self, name: str, field_name: str) -> int | None:
+        return await self._do(name, lambda collection: collection.least(field_name))
+
+    async def remove_below(self, name: str, field_name: str, bound: int) -> int:
+        return await self._do(name, lambda collection: collection.remove_below(field_name, bound))
+
+    async def ping(self) -> None:
+        """It is here."""
+
+    async def close(self) -> None:
+        for collection in self._collections.values():
+            await asyncio.to_thread(collection.close)
+        self._collections.clear()
+        os.close(self._held)
+
+    async def _do(self, name: str, work: Callable[[PartedCollection], Answer]) -> Answer:
+        return await asyncio.to_thread(work, self._collections[name])
+
+    def _create(self, name: str, dimensions: int, searched: bool) -> None:  # noqa: FBT001 - passed on by to_thread
+        with self._lock:
+            if name not in self._collections:
+                self._collections[name] = self._opened(name, dimensions, searched=searched)
+
+    def _opened(self, name: str, dimensions: int, *, searched: bool) -> PartedCollection:
+        young = self._young_points_max if searched else _FLIGHT_POINTS_MAX
+        return PartedCollection(self._folder / name, dimensions=dimensions, young_points_max=young)
+
+
+def _hold(folder: Path) -> int:
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise IndexInUse(f"{folder} is open in another process: stop the diversity service first") from error
+    return descriptor

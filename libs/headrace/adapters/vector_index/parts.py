@@ -1,0 +1,287 @@
+"""A collection of the engine in process that grows without stalling: a young part that is written, older ones with graphs.
+
+The engine builds a graph only when told to, and while it builds (seconds to minutes) it lets no other thread of the process
+run. So points go into a young part, which is scanned; once it is full it is sealed, and a process of its own merges sealed
+parts and builds the graph of the result, which then takes their place. Parts grow geometrically: a search visits a handful
+of them, however many points there are.
+
+What counts is written in `parts.json`, replaced in one step; folders it does not name are left-overs of a death and go.
+"""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from headrace.adapters.vector_index import shard
+from headrace.adapters.vector_index.engine import CONVERSATION, Hit, Point, Search
+
+_log = logging.getLogger("headrace.vector_index")
+TABLE = "parts.json"
+_SEARCHES_AT_A_TIME = 16
+"""The engine holds the interpreter's lock while it searches: short turns let the event loop keep its heartbeats."""
+
+_TIER = 2
+"""An older part is merged with the younger ones once it is at most so many times as large as they are together."""
+
+
+Item = TypeVar("Item")
+
+
+@dataclass(eq=False, slots=True)
+class _Part:
+    path: Path
+    handle: Any
+    built: bool
+
+    @property
+    def points(self) -> int:
+        return shard.count(self.handle, None)
+
+
+@dataclass(eq=False, slots=True)
+class _Build:
+    """A merge under way: its sources, its target, and the ids taken out of the sources since it began."""
+
+    sources: list[_Part]
+    target: Path
+    copies: Path
+    process: subprocess.Popen[bytes]
+    removed: set[str]
+
+
+def to_merge(sizes: Sequence[int]) -> int:
+    """How many of the sealed parts, sizes given oldest first, the next merge takes from the young end; at least one."""
+    taken, total = 1, sizes[-1]
+    for size in reversed(sizes[:-1]):
+        if size > _TIER * total:
+            break
+        taken, total = taken + 1, total + size
+    return taken
+
+
+class PartedCollection:
+    """Blocking; safe to use from several threads. One process at a time may have it open."""
+
+    def __init__(self, path: Path, *, dimensions: int, young_points_max: int) -> None:
+        self._path = path
+        self._young_points_max = young_points_max
+        self._lock = threading.RLock()
+        self._build: _Build | None = None
+        self._watcher: threading.Thread | None = None
+        self._closed = False
+        if (path / TABLE).exists():
+            self._open()
+        else:
+            self._dimensions = dimensions
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
+            self._next = 0
+            self._parts = [self._new_part()]
+            self._write_table()
+
+    # Reading
+
+    def get(self, ids: Sequence[str], *, vectors: bool) -> dict[str, Point]:
+        found: dict[str, Point] = {}
+        with self._lock:
+            for part in self._parts:  # oldest first: where a death left a point in two parts, the younger one counts
+                found.update(shard.get(part.handle, ids, vectors=vectors))
+        return found
+
+    def find(self, any_of: Mapping[str, Collection[str | int]], *, vectors: bool) -> list[Point]:
+        found: dict[str, Point] = {}
+        if not any(any_of.values()):
+            return []
+        condition = shard.any_of(any_of)
+        with self._lock:
+            for part in self._parts:
+                for page in shard.scroll(part.handle, condition, [CONVERSATION] if vectors else False):
+                    found.update((point.id, point) for point in page)
+        return list(found.values())
+
+    def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
+        found: list[list[Hit]] = []
+        for some in _in_turns(searches, _SEARCHES_AT_A_TIME):
+            with self._lock:
+                by_part = [shard.search(part.handle, some) for part in self._parts]
+            found += [_best(each, [hits[n] for hits in by_part]) for n, each in enumerate(some)]
+        return found
+
+    def tally(self, field_name: str, values: Collection[str]) -> dict[str, int]:
+        with self._lock:
+            return {
+                value: sum(shard.count(part.handle, shard.any_of({field_name: [value]})) for part in self._parts)
+                for value in values
+            }
+
+    def count(self, field_name: str | None) -> int:
+        condition = None if field_name is None else shard.having(field_name)
+        with self._lock:
+            return sum(shard.count(part.handle, condition) for part in self._parts)
+
+    def least(self, field_name: str) -> int | None:
+        with self._lock:
+            values = [shard.least(part.handle, field_name) for part in self._parts]
+        return min((value for value in values if value is not None), default=None)
+
+    # Writing
+
+    def add(self, points: Sequence[Point]) -> None:
+        """Write those points whose ids are in no part."""
+        with self._lock:
+            there = self.get([point.id for point in points], vectors=False)
+            shard.write(self._young.handle, [point for point in points if point.id not in there], only_new=True)
+            self._seal_if_full()
+
+    def put(self, points: Sequence[Point]) -> None:
+        """Write points; those of the same ids in older parts go afterwards, so that there is never none."""
+        with self._lock:
+            shard.write(self._young.handle, points, only_new=False)
+            self._remove_from_sealed([point.id for point in points])
+            self._seal_if_full()
+
+    def remove_below(self, field_name: str, bound: int) -> int:
+        condition = shard.below(field_name, bound)
+        with self._lock:
+            ids = {point.id for part in self._parts for page in shard.scroll(part.handle, condition, False) for point in page}
+            for some in _in_turns(list(ids)):
+                shard.remove(self._young.handle, some)
+                self._remove_from_sealed(some)
+            return len(ids)
+
+    def flush(self) -> None:
+        """Bring everything to the disk, so that it survives the death of the machine too."""
+        with self._lock:
+            for part in self._parts:
+                part.handle.flush()
+
+    def close(self) -> None:
+        """Gives a merge under way up; it begins anew when the collection is opened again."""
+        with self._lock:
+            self._closed = True
+            build = self._build
+            if build is not None:
+                build.process.kill()
+        if self._watcher is not None:
+            self._watcher.join()
+        with self._lock:
+            for part in self._parts:
+                part.handle.close()
+            self._parts = []
+
+    # Parts
+
+    @property
+    def _young(self) -> _Part:
+        return self._parts[-1]
+
+    def _open(self) -> None:
+        table = json.loads((self._path / TABLE).read_text())
+        self._dimensions = table["dimensions"]
+        self._next = table["next"]
+        named = {each["name"] for each in table["parts"]}
+        for stray in self._path.iterdir():
+            if stray.is_dir() and stray.name not in named:
+                shutil.rmtree(stray)
+        self._parts = [
+            _Part(self._path / each["name"], shard.load(self._path / each["name"]), each["built"]) for each in table["parts"]
+        ]
+        self._begin_build()
+
+    def _new_part(self) -> _Part:
+        path = self._new_path()
+        return _Part(path, shard.create(path, self._dimensions), built=False)
+
+    def _new_path(self) -> Path:
+        self._next += 1
+        return self._path / f"part-{self._next:06}"
+
+    def _write_table(self) -> None:
+        parts = [{"name": part.path.name, "built": part.built} for part in self._parts]
+        text = json.dumps({"dimensions": self._dimensions, "next": self._next, "parts": parts})
+        fresh = self._path / f"{TABLE}.new"
+        with fresh.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path / TABLE)
+
+    def _remove_from_sealed(self, ids: Collection[str]) -> None:
+        for part in self._parts[:-1]:
+            there = shard.get(part.handle, list(ids), vectors=False)
+            if there:
+                shard.remove(part.handle, there)
+                if self._build is not None and part in self._build.sources:
+                    self._build.removed.update(there)
+
+    def _seal_if_full(self) -> None:
+        if self._young.points < self._young_points_max:
+            return
+        self._young.handle.flush()
+        self._parts.append(self._new_part())
+        self._write_table()
+        self._begin_build()
+
+    # Merging
+
+    def _begin_build(self) -> None:
+        sealed = self._parts[:-1]
+        if self._build is not None or self._closed or all(part.built for part in sealed):
+            return
+        sources = sealed[-to_merge([part.points for part in sealed]) :]
+        target, copies = self._new_path(), self._new_path()
+        for age, part in enumerate(sources):
+            part.handle.flush()
+            # A copy, because only one process may have a shard open. Under the lock, because files must not change meanwhile.
+            shutil.copytree(part.path, copies / f"{age:06}")
+        command = [sys.executable, "-m", "headrace.adapters.vector_index.merging", str(target), str(copies)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own module, no shell
+        self._build = _Build(sources, target, copies, process, set())
+        self._watcher = threading.Thread(target=self._await_build, args=(self._build,), name="merge", daemon=True)
+        self._watcher.start()
+
+    def _await_build(self, build: _Build) -> None:
+        code = build.process.wait()
+        if build.process.stdin is not None:
+            build.process.stdin.close()
+        shutil.rmtree(build.copies, ignore_errors=True)
+        with self._lock:
+            self._build = None
+            if self._closed:
+                return
+            if code != 0:
+                _log.error("merging %s ended with code %d; it is tried again once the next part is full", self._path, code)
+                return
+            self._take(build)
+            self._begin_build()
+
+    def _take(self, build: _Build) -> None:
+        """Puts what was built in the place of its sources."""
+        merged = _Part(build.target, shard.load(build.target), built=True)
+        if build.removed:
+            shard.remove(merged.handle, build.removed)
+        merged.handle.flush()
+        at = self._parts.index(build.sources[0])
+        self._parts[at : at + len(build.sources)] = [merged]
+        self._write_table()
+        for part in build.sources:
+            part.handle.close()
+            shutil.rmtree(part.path)
+
+
+def _in_turns(everything: Sequence[Item], at_a_time: int = 1_000) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(everything), at_a_time):
+        yield everything[start : start + at_a_time]
+
+
+def _best(asked: Search, by_part: Sequence[Sequence[tuple[str, Hit]]]) -> list[Hit]:
+    found = {point_id: hit for hits in by_part for point_id, hit in hits}
+    return sorted(found.values(), key=lambda hit: -hit.cosine)[: asked.limit]
