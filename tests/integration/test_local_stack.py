@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from headrace.local.stack import part_names
 from headrace.local.state import read_state
 
 pytestmark = pytest.mark.connected
@@ -30,7 +31,7 @@ class Stack:
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Runs `headrace`."""
         command = (sys.executable, "-m", "headrace.cli.main", *arguments)
-        return subprocess.run(command, env=self.environment | settings, capture_output=True, text=True, check=False, timeout=150)
+        return subprocess.run(command, env=self.environment | settings, capture_output=True, text=True, check=False, timeout=300)
 
     def up(self, *arguments: str, **settings: str) -> None:
         """Brings it up."""
@@ -164,3 +165,15 @@ def test_an_interrupted_up_leaves_nothing(stack):
     process.send_signal(signal.SIGINT)
     assert process.wait(60) != 0
     assert stack.processes() == []
+
+
+@pytest.mark.model
+@pytest.mark.timeout(400)
+def test_everything_comes_up_and_a_killed_service_comes_back(stack):
+    """All servers and all services serve; nobody has to wait for a restart by hand."""
+    stack.up()
+    processes = stack.status()["processes"]
+    assert set(processes) == set(part_names())
+    os.kill(processes["admission"]["pid"], signal.SIGKILL)
+    stack.wait(lambda: stack.status()["processes"]["admission"]["restarts"] == 1)
+    stack.wait(lambda: stack.run("status").returncode == 0)
