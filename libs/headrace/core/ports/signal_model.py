@@ -1,0 +1,71 @@
+"""The models whose signals decide, as scoring needs them: pinned to one version, measuring many samples at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from headrace.core.dossiers import Embeddings, Signals
+from headrace.core.samples import Sample
+
+
+class ModelMissing(LookupError):  # noqa: N818 - the name says what is so
+    """The model server has no such model, or not that version of it, ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the model says of one sample. Where the signals carry an error nothing was made and `embeddings` is None."""
+
+    signals: Signals
+    embeddings: Embeddings | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unmeasured:
+    """The server took the others but refused this one, for a reason that may pass: to be tried again."""
+
+    error: str
+
+
+class SignalModel(Protocol):
+    """One version of one model."""
+
+    @property
+    def name(self) -> str:
+        """The model's name on its server, recorded with every signal."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """The pinned version, recorded with every signal: no call is ever answered by another."""
+        ...
+
+    async def measure(self, samples: Sequence[Sample], role: str) -> Sequence[Measured | Unmeasured]:
+        """One outcome per sample, in order; `role` is recorded with the signals.
+
+        Raises:
+            headrace.core.events.Stop: the server is gone, or stays too busy to answer. No sample is at fault.
+            ModelMissing: the server no longer has this version.
+        """
+        ...
+
+
+class SignalModels(Protocol):
+    """The models of one server."""
+
+    async def current(self) -> SignalModel:
+        """The model that is being trained.
+
+        Raises:
+            headrace.core.events.Stop: the server is gone.
+            ModelMissing: the server does not have it.
+        """
+        ...
+
+    async def named(self, name: str) -> SignalModel:
+        """Another model of the server, at the version that is ready there. Raises as `current` does."""
+        ...
+
+    async def ping(self) -> None:
+        """Returns when the server answers and has the current model ready; raises when it has not."""
+        ...

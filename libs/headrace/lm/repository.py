@@ -1,0 +1,42 @@
+"""Entries of a Triton model repository: `<repository>/<model>/config.pbtxt`, `<model>/<version>/{model.py, weights}`.
+
+A version is a set of weights: the folder's number is the model version that every signal is recorded with.
+The server that reads the repository needs two variables in its environment: HEADRACE_LM_LIBS (the folder that holds the
+package `headrace`) and HEADRACE_LM_PACKAGES (where torch and transformers are installed).
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_MODEL = Path(__file__).parent / "triton" / "signals"
+
+
+def add_version(repository: Path, *, model: str, version: int, weights: Path) -> Path:
+    """Makes version `version` of `model` measure with these weights and returns its folder; replaces what was there.
+
+    The folder appears whole or not at all. A running server takes it up when it is told to load the model.
+
+    Raises:
+        FileNotFoundError: there are no weights in that folder.
+        ValueError: versions count from 1.
+    """
+    if version < 1:
+        raise ValueError(f"version {version}: Triton's versions count from 1")
+    if not (weights / "config.json").is_file():
+        raise FileNotFoundError(f"{weights} holds no weights: make them with `python -m headrace.lm.prepare --out {weights}`")
+    entry = repository / model
+    entry.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(_MODEL / "config.pbtxt", entry / "config.pbtxt")
+    folder = entry / str(version)
+    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=repository))
+    try:
+        shutil.copyfile(_MODEL / "1" / "model.py", unfinished / "model.py")
+        (unfinished / "weights").symlink_to(weights.absolute(), target_is_directory=True)
+        unfinished.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(unfinished, folder)  # noqa: PTH105 - at once
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder

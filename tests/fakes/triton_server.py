@@ -1,0 +1,137 @@
+"""A Triton server without a model: the real gRPC interface, answered at once with pseudo-signals.
+
+In a test: `async with StubTriton.running() as stub`; as a process: `python -m tests.fakes.triton_server --address HOST:PORT`.
+"""
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
+
+from tests.fakes.signal_model import REFUSED, PseudoSignals, pseudo_signals
+
+_MIB = 1024 * 1024
+
+
+@dataclass
+class StubTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # the base class has no types
+    """`models` maps names to the versions that are ready; what it was asked is kept in `rows`, one number per request."""
+
+    models: dict[str, list[str]] = field(default_factory=lambda: {"signals": ["1"], "base": ["1"]})
+    embedding_size: int = 576
+    delay_s: float = 0.0
+    busy: int = 0
+    rows: list[int] = field(default_factory=list)
+    in_flight: int = 0
+    in_flight_most: int = 0
+    answers_as: str = ""
+    address: str = ""
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, address: str = "127.0.0.1:0", **options: Any) -> AsyncIterator[Self]:
+        stub = cls(**options)
+        async with stub.served(address):
+            yield stub
+
+    @asynccontextmanager
+    async def served(self, address: str) -> AsyncIterator[None]:
+        """Serve until the block ends; port 0 takes a free one, see `address`."""
+        limits = [("grpc.max_receive_message_length", 64 * _MIB), ("grpc.max_send_message_length", 64 * _MIB)]
+        server = grpc.aio.server(options=limits)
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, server)
+        port = server.add_insecure_port(address)
+        self.address = f"{address.rpartition(':')[0]}:{port}"
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop(grace=None)
+
+    async def ServerLive(self, _request: Any, _context: Any) -> Any:  # noqa: N802 - the interface's name
+        return service_pb2.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, _request: Any, _context: Any) -> Any:  # noqa: N802 - the interface's name
+        return service_pb2.ServerReadyResponse(ready=True)
+
+    async def ModelReady(self, request: Any, _context: Any) -> Any:  # noqa: N802 - the interface's name
+        return service_pb2.ModelReadyResponse(ready=self._has(request.name, request.version))
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802 - the interface's name
+        await self._require(request.name, request.version, context)
+        return service_pb2.ModelMetadataResponse(name=request.name, versions=self.models[request.name], platform="python")
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802 - the interface's name
+        await self._require(request.model_name, request.model_version, context)
+        if self.busy > 0:
+            self.busy -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "[request id: <id_unknown>] Exceeds maximum queue size")
+        texts = deserialize_bytes_tensor(request.raw_input_contents[0])
+        self.rows.append(len(texts))
+        self.in_flight += 1
+        self.in_flight_most = max(self.in_flight, self.in_flight_most)
+        try:
+            await asyncio.sleep(self.delay_s)
+        finally:
+            self.in_flight -= 1
+        if any(REFUSED.encode() in text for text in texts):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "asked to be refused")
+        version = self.answers_as or request.model_version or self.models[request.model_name][-1]
+        return _response(request.model_name, version, [pseudo_signals(text, self.embedding_size) for text in texts])
+
+    def _has(self, model: str, version: str) -> bool:
+        versions = self.models.get(model, [])
+        return version in versions if version else bool(versions)
+
+    async def _require(self, model: str, version: str, context: Any) -> None:
+        if not self._has(model, version):
+            of_version = f" version {version}" if version else ""
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{model}'{of_version} is not found")
+
+
+def _response(model: str, version: str, rows: Sequence[PseudoSignals]) -> Any:
+    columns: dict[str, np.ndarray] = {
+        "LOSS_MEAN": np.array([[row.loss_mean] for row in rows], np.float32),
+        "LOSS_STD": np.array([[row.loss_std] for row in rows], np.float32),
+        "PROMPT_TOKENS": np.array([[row.prompt_tokens] for row in rows], np.int32),
+        "RESPONSE_TOKENS": np.array([[row.response_tokens] for row in rows], np.int32),
+        "TRUNCATED": np.zeros((len(rows), 1), np.bool_),
+        "PROMPT_EMBEDDING": np.stack([row.prompt for row in rows]),
+        "CONVERSATION_EMBEDDING": np.stack([row.conversation for row in rows]),
+        "ERROR": np.array([[row.error.encode()] for row in rows], np.object_),
+    }
+    datatypes = {"f": "FP32", "i": "INT32", "b": "BOOL", "O": "BYTES"}
+    response = service_pb2.ModelInferResponse(model_name=model, model_version=version)
+    for name, values in columns.items():
+        response.outputs.add(name=name, datatype=datatypes[values.dtype.kind], shape=values.shape)
+        is_text = values.dtype.kind == "O"
+        response.raw_output_contents.append(serialize_byte_tensor(values).item() if is_text else values.tobytes())
+    return response
+
+
+async def _serve(address: str, stub: StubTriton) -> None:
+    async with stub.served(address):
+        print(stub.address, flush=True)  # noqa: T201 - port 0 takes a free one
+        await asyncio.Event().wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.fakes.triton_server", description=__doc__)
+    parser.add_argument("--address", default="127.0.0.1:0", help="where to listen; port 0 takes a free one and prints it")
+    parser.add_argument("--delay-s", type=float, default=0.0, help="time that every request takes")
+    parser.add_argument("--embedding-size", type=int, default=576)
+    arguments = parser.parse_args()
+    stub = StubTriton(delay_s=arguments.delay_s, embedding_size=arguments.embedding_size)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(arguments.address, stub))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""The Triton adapter against a server: our stub in every run, a real Triton with a real model where one can be started."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from headrace.adapters.triton import TritonLimits, TritonSignalModels
+from headrace.core.dossiers import CURRENT
+from headrace.core.events import Stop
+from headrace.core.ports.signal_model import Measured, ModelMissing, Unmeasured
+from headrace.core.samples import Message, Sample
+from headrace.local.ports import free_port
+from tests.fakes.signal_model import REFUSED, UNMEASURABLE
+from tests.fakes.triton_server import StubTriton
+
+QUICK = TritonLimits(rows_max=4, in_flight_max=2, deadline_s=5, busy_s_max=1.5)
+
+
+def sample(number: int, text: str = "") -> Sample:
+    messages = (Message("user", f"What is {number} + 1?"), Message("assistant", text or f"It is {number + 1}."))
+    return Sample("d", f"s{number}", 0, "", messages)
+
+
+@asynccontextmanager
+async def opened(address: str, limits: TritonLimits = QUICK, version: str = "") -> AsyncIterator[TritonSignalModels]:
+    async with TritonSignalModels.opened(address, model="signals", version=version, limits=limits) as models:
+        yield models
+
+
+async def test_samples_are_measured_in_bounded_requests_by_one_version() -> None:
+    """Ten samples go out four at a time, two requests at most in flight, all answered by the newest version."""
+    async with StubTriton.running(models={"signals": ["9", "10"]}, delay_s=0.02) as stub, opened(stub.address) as models:
+        model = await models.current()
+        outcomes = await model.measure([sample(number) for number in range(10)], CURRENT)
+        assert sorted(stub.rows) == [2, 4, 4]
+        assert stub.in_flight_most == 2
+        assert {outcome.signals.model_version for outcome in outcomes if isinstance(outcome, Measured)} == {"10"}
+        assert len(outcomes) == 10
+
+
+async def test_a_busy_server_is_asked_again() -> None:
+    """A full queue is back-pressure and passes."""
+    async with StubTriton.running() as stub, opened(stub.address) as models:
+        model = await models.current()
+        stub.busy = 3
+        (outcome,) = await model.measure([sample(1)], CURRENT)
+        assert isinstance(outcome, Measured)
+
+
+async def test_a_server_that_stays_busy_stops_the_caller() -> None:
+    """The back-off is bounded, and no sample is blamed."""
+    async with StubTriton.running() as stub, opened(stub.address) as models:
+        model = await models.current()
+        stub.busy = 10_000
+        with pytest.raises(Stop, match="busy or gone"):
+            await model.measure([sample(1)], CURRENT)
+
+
+async def test_a_server_that_is_gone_stops_the_caller_and_is_found_again_when_it_is_back() -> None:
+    """The client reconnects by itself, soon."""
+    address = f"127.0.0.1:{free_port(set())}"
+    async with opened(address) as models:
+        with pytest.raises(Stop, match="HEADRACE_SCORING_TRITON"):
+            await models.current()
+        async with StubTriton.running(address):
+            await asyncio.sleep(1.2)
+            model = await models.current()
+            assert await model.measure([sample(1)], CURRENT)
+            await models.ping()
+        with pytest.raises(Stop):
+            await model.measure([sample(1)], CURRENT)
+
+
+async def test_a_request_without_an_answer_is_given_up() -> None:
+    """Every request has a deadline."""
+    limits = TritonLimits(deadline_s=0.1)
+    async with StubTriton.running(delay_s=5) as stub, opened(stub.address, limits) as models:
+        model = await models.current()
+        with pytest.raises(Stop, match="HEADRACE_SCORING_DEADLINE_S"):
+            await model.measure([sample(1)], CURRENT)
+
+
+async def test_a_model_that_is_missing_is_named() -> None:
+    """The error says which model, version and server."""
+    async with StubTriton.running() as stub, opened(stub.address, version="5") as models:
+        with pytest.raises(ModelMissing, match="nowhere"):
+            await models.named("nowhere")
+        model = await models.current()
+        with pytest.raises(ModelMissing, match="version 5"):
+            await model.measure([sample(1)], CURRENT)
+        with pytest.raises(ModelMissing):
+            await models.ping()
+
+
+async def test_a_version_that_disappears_is_let_go_and_the_next_one_pinned() -> None:
+    """The batch in hand fails whole; whoever comes back is measured by the new version alone."""
+    async with StubTriton.running() as stub, opened(stub.address) as models:
+        assert (await models.current()).version == "1"
+        stub.models["signals"] = ["2"]
+        with pytest.raises(ModelMissing):
+            await (await models.current()).measure([sample(1)], CURRENT)
+        assert (await models.current()).version == "2"
+
+
+async def test_an_answer_by_another_version_is_refused() -> None:
+    """A server that ignores the pin is no server for us."""
+    async with StubTriton.running() as stub, opened(stub.address) as models:
+        model = await models.current()
+        stub.answers_as = "2"
+        with pytest.raises(Stop, match="no model of headrace"):
+            await model.measure([sample(1)], CURRENT)
+
+
+async def test_a_conversation_the_server_refuses_is_found_by_halving() -> None:
+    """The others of its request are measured."""
+    async with StubTriton.running() as stub, opened(stub.address) as models:
+        model = await models.current()
+        outcomes = await model.measure([sample(1), sample(2, REFUSED), sample(3)], CURRENT)
+        assert [type(outcome) for outcome in outcomes] == [Measured, Unmeasured, Measured]
+
+
+async def test_a_server_that_refuses_everything_stops_the_caller() -> None:
+    """When nothing passes, the fault is not the samples'."""
+    async with StubTriton.running() as stub, opened(stub.address) as models:
+        model = await models.current()
+        with pytest.raises(Stop, match="refuses every"):
+            await model.measure([sample(1, REFUSED), sample(2, REFUSED)], CURRENT)
+
+
+async def test_a_row_that_cannot_be_measured_carries_its_error() -> None:
+    """An error of one row is that row's signals."""
+    async with StubTriton.running() as stub, opened(stub.address) as models:
+        model = await models.current()
+        first, second = await model.measure([sample(1, UNMEASURABLE), sample(2)], CURRENT)
+        assert isinstance(first, Measured)
+        assert isinstance(second, Measured)
+        assert first.signals.error
+        assert first.embeddings is None
+        assert second.embeddings is not None
