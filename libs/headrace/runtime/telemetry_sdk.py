@@ -1,8 +1,10 @@
 """Telemetry through the OpenTelemetry SDK; imported only where an endpoint is set."""
 
 import os
+import re
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -35,6 +37,8 @@ EXPORT_INTERVAL_MS = 15_000
 EXPORT_S_MAX = 3
 _NO_HEADERS: Mapping[str, str] = {}
 _W3C = TraceContextTextMapPropagator()
+_NOT_KEPT = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]")
+"""A well-formed traceparent whose trace nobody keeps: told apart without the SDK, since most may be such."""
 _current_span: ContextVar[Span | None] = ContextVar("headrace_current_span", default=None)
 
 
@@ -115,27 +119,25 @@ class _Batch:
         self._names = {Attribute.TOPIC: topic, Attribute.GROUP: group}
         self._events = events
         self._started_at = time.time()
-        contexts = [(event, _W3C.extract(event.headers, Context())) for event in events]
-        spans = [(event, context, trace.get_current_span(context).get_span_context()) for event, context in contexts]
-        links = [Link(seen, _place(event)) for event, _, seen in spans if seen.is_valid and seen.trace_flags.sampled]
+        traced = [each for each in events if not _NOT_KEPT.fullmatch(each.headers.get("traceparent", ""))]
+        contexts = [(event, _W3C.extract(event.headers, Context())) for event in traced]
+        above = [(event, trace.get_current_span(context).get_span_context()) for event, context in contexts]
+        links = [Link(seen, _place(event)) for event, seen in above if seen.is_valid]
         names = dict[str, Any](self._names.items())
         attributes = {**names, Attribute.SYSTEM: "kafka", Attribute.BATCH_RECORDS: len(events)}
         tracer = telemetry.tracer
         self._span = tracer.start_span(f"handle {topic}", Context(), SpanKind.CONSUMER, attributes, links[:LINKS_MAX])
         back = [Link(self._span.get_span_context())]
-        self._records: dict[str, Span] = {}
-        self._headers: dict[str, Mapping[str, str]] = {}
-        for event, context, seen in spans:
-            if seen.is_valid and not seen.trace_flags.sampled:
-                continue
-            attributes = {**names, **_identity(event)}
-            span = tracer.start_span(f"process {topic}", context, SpanKind.CONSUMER, attributes, back)
-            self._records[event.id] = span
-            self._headers[event.id] = _headers_of(span)
+        # By identity: the ids of events are their producers' business, and may not differ.
+        self._records = {
+            id(event): tracer.start_span(f"process {topic}", context, SpanKind.CONSUMER, {**names, **_identity(event)}, back)
+            for event, context in contexts
+        }
+        self._headers = {key: _headers_of(span) for key, span in self._records.items()}
         _enter(self._span)
 
     def trace_of(self, event: Event[Any]) -> Mapping[str, str]:
-        return self._headers.get(event.id, event.headers)
+        return self._headers.get(id(event), event.headers)
 
     def finished(self, outcome: BatchOutcome) -> None:
         _enter(None)
@@ -144,7 +146,7 @@ class _Batch:
 
     def _end_spans(self, outcome: BatchOutcome) -> None:
         for event, result in outcome.settled:
-            span = self._records.pop(event.id, None)
+            span = self._records.pop(id(event), None)
             if span is None:
                 continue
             ended = {Retry: Outcome.RETRIED, Reject: Outcome.DEAD_LETTERED}.get(type(result), Outcome.DONE)
@@ -190,8 +192,14 @@ class _Batch:
         if outcome.settled:
             oldest = min(event.time for event, _ in outcome.settled)
             self._telemetry.record(Metric.EVENT_AGE, max(0.0, now - oldest), names)
+        sums: dict[tuple[Metric, tuple[tuple[Attribute, str], ...]], float] = defaultdict(float)
         for metric, amount, attributes in measurements_of(names[Attribute.GROUP], outcome.settled, now):
-            self._telemetry.count(metric, amount, dict(attributes))
+            if metric.value.kind is Kind.HISTOGRAM:
+                self._telemetry.record(metric, amount, dict(attributes))
+            else:
+                sums[metric, attributes] += amount
+        for (metric, attributes), amount in sums.items():
+            count(metric, amount, dict(attributes))
 
 
 class _LinkedSampler(Sampler):

@@ -4,11 +4,14 @@ import time
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from opentelemetry.trace import StatusCode
 
 from headrace.adapters.envelope import Record, record_of
-from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
+from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Send
 from headrace.core.topics import PLACED, SCORED, SUBMITTED, dlq_topic_name
+from headrace.runtime.observer import BatchOutcome
 from headrace.runtime.telemetry import CURRENT_TRACE, Attribute, Kind, Metric, Telemetry
 from headrace.runtime.telemetry_names import BUCKETS
 from headrace.runtime.telemetry_sdk import LINKS_MAX
@@ -16,6 +19,7 @@ from tests.fakes.bodies import BODIES
 from tests.fakes.bodies import SUBMITTED as BODY
 from tests.fakes.telemetry import Hop, RecordedTelemetry
 
+SHARED = RecordedTelemetry("scoring")
 KEPT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NOT_KEPT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 
@@ -96,6 +100,13 @@ def test_a_trace_that_is_not_kept_is_handed_on_without_a_span():
     assert dict(output.headers)["traceparent"].decode() == NOT_KEPT
 
 
+def test_events_of_one_id_are_told_apart():
+    """Two records with the same event id, as a producer may write them, each get a span that ends."""
+    recorded = RecordedTelemetry("admission")
+    Hop(SUBMITTED, "admission", recorded, pass_on).deliver([submitted(1, {}), submitted(1, {})])
+    assert len({span.context.span_id for span in recorded.spans("process ")}) == 2
+
+
 def test_a_batch_is_kept_when_one_of_its_records_is(monkeypatch):
     """However few traces are kept, a kept sample's batch is there to be looked at."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
@@ -107,12 +118,27 @@ def test_a_batch_is_kept_when_one_of_its_records_is(monkeypatch):
     assert [span.name for span in recorded.spans()] == [f"process {SUBMITTED.name}", f"handle {SUBMITTED.name}"]
 
 
-@pytest.mark.parametrize("header", ["", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "00-zz-zz-01", "\x00" * 500])
+NO_TRACES = ["", "nonsense", f"00-{'0' * 32}-{'0' * 16}-00", f"00-{'0' * 32}-{'0' * 16}-01", "00-zz-zz-01", "\x00" * 500]
+
+
+@pytest.mark.parametrize("header", NO_TRACES)
 def test_a_header_that_is_no_trace_begins_a_new_one(header):
     """Whatever a producer wrote there, the sample gets a trace and nothing fails."""
     recorded = RecordedTelemetry("gateway")
     [output] = Hop(SUBMITTED, "gateway", recorded, pass_on).deliver([submitted(1, {"traceparent": header})])
     assert traced(output)[0] == f"{recorded.spans('process ')[0].context.trace_id:032x}"
+
+
+@settings(max_examples=50)
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_no_header_makes_telemetry_raise(traceparent, tracestate):
+    """The delivery layer may rely on it: whatever the headers hold, a batch is observed."""
+    headers = ({"traceparent": traceparent}, {"traceparent": KEPT, "tracestate": tracestate})
+    events = [Event("1", SUBMITTED.name, "k", BODY, 0.0, Position(SUBMITTED.name, 0, 0), headers=each) for each in headers]
+    observation = SHARED.telemetry.batch_started("scoring", SUBMITTED.name, events)
+    for event in events:
+        assert "traceparent" in observation.trace_of(event)
+    observation.finished(BatchOutcome(0, 0, 0, 2, {}, 0.0, 0.0))
 
 
 def test_failures_are_seen_in_trace_and_metrics():
