@@ -1,6 +1,7 @@
 """What gRPC and HTTP share: a caller, a dataset, a sample, a ticket."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,17 @@ from services.gateway.streams import Streams
 from services.gateway.tokens import Caller, Tokens
 
 _LOOK_AGAIN_S = 0.05
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACESTATE_CHARACTERS_MAX = 512
+
+
+def trace_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """The W3C trace context in a caller's headers, if it is one; nothing else of them goes on."""
+    parent, state = headers.get("traceparent", ""), headers.get("tracestate", "")
+    if not _TRACEPARENT.fullmatch(parent):
+        return {}
+    stated = state.isascii() and state.isprintable() and 0 < len(state) <= _TRACESTATE_CHARACTERS_MAX
+    return {"traceparent": parent} | ({"tracestate": state} if stated else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +43,7 @@ class Edge:
     telemetry: Telemetry
     clock: Callable[[], float] = time.time
 
-    async def take(
-        self, caller: Caller, make: Callable[[], Dossier], size: int, entry: str, headers: Mapping[str, str]
-    ) -> Ticket:
+    async def take(self, caller: Caller, make: Callable[[], Dossier], size: int, entry: str, trace: Mapping[str, str]) -> Ticket:
         """One sample of `size` bytes: `make` checks it, then it is on its way.
 
         Waits where the spine is behind, the caller too fast, or too much in flight.
@@ -49,7 +59,7 @@ class Edge:
             dossier = make()
         except Refused as refused:
             return self.outbox.refuse(refused, entry)
-        return await self.outbox.post(dossier, size, headers)
+        return await self.outbox.post(dossier, size, trace)
 
     def check_access(self, caller: Caller, dataset_id: str) -> None:
         """Raises Refused (foreign_dataset) where the token is for others, Unauthenticated where it has ended."""

@@ -100,16 +100,16 @@ class Outbox:
         """How much of the budget is left."""
         return self._budget.free
 
-    async def post(self, dossier: Dossier, size: int, headers: Mapping[str, str]) -> Ticket:
-        """Queue one sample of about `size` bytes. Waits while too much is in flight."""
+    async def post(self, dossier: Dossier, size: int, trace: Mapping[str, str]) -> Ticket:
+        """Queue one sample of about `size` bytes, under the caller's trace if there is one. Waits while too much is in flight."""
         sample = dossier.sample
         event_id = str(uuid.uuid5(_IDS, f"{sample.dataset_id}\n{sample.id}\n{sample.revision}\n{sample.content_hash}"))
         taken = await self._budget.take(size)
         written: asyncio.Future[Any] | None = None
         try:
-            trace = self._telemetry.begin_sample(SUBMITTED.name, headers)
+            begun = self._telemetry.begin_sample(SUBMITTED.name, trace)
             async with asyncio.timeout(self._publish_s_max):  # a partition's queue is full while the broker does not answer
-                written = await self._publisher.enqueue(Send(SUBMITTED, dossier), event_id=event_id, headers=trace)
+                written = await self._publisher.enqueue(Send(SUBMITTED, dossier), event_id=event_id, headers=begun)
         except ValueError as error:
             told = f"with its dossier the sample is larger than a record may be: {error}"
             return self.refuse(Refused(RefusalCode.TOO_LARGE, told), sample.origin.entry)

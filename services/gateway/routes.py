@@ -4,13 +4,13 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 
 from headrace.core.refusals import RefusalCode, Refused
-from services.gateway.edge import Edge
+from services.gateway.edge import Edge, trace_of
 from services.gateway.json_lines import Gunzip, Line, LineSplitter, Plain
 from services.gateway.outbox import Answer, Status, Ticket
 from services.gateway.streams import TooManyStreams, Window
@@ -46,6 +46,10 @@ def application(edge: Edge) -> web.Application:
     return app
 
 
+class _CutOff(Exception):  # noqa: N818 - names what was done
+    """The connection was closed on a client that does not read."""
+
+
 class _Routes:
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
@@ -73,8 +77,12 @@ class _Routes:
         if results not in {"all", "refused"}:
             raise _Denied(400, "bad_query", "results is 'all' or 'refused'")
         body = self._body_of(request)
+        answers = _Results(request, self._edge, all_lines=results == "all")
         with self._edge.streams.opened(ENTRY, caller):
-            return await self._serve(request, body, caller, _Results(request, self._edge, all_lines=results == "all"))
+            try:
+                return await self._serve(request, body, caller, answers)
+            except _CutOff:
+                return answers.response
 
     async def _serve(self, request: web.Request, body: Gunzip | Plain, caller: Caller, results: "_Results") -> web.StreamResponse:
         window: Window[int] = Window(self._edge.settings.window)
@@ -100,27 +108,25 @@ class _Routes:
                 raise error
 
     async def _read(self, request: web.Request, body: Gunzip | Plain, caller: Caller, window: Window[int]) -> None:
-        splitter = LineSplitter(self._edge.settings.line_bytes_max)
+        splitter, trace = LineSplitter(self._edge.settings.line_bytes_max), trace_of(request.headers)
         while chunk := await self._chunk(request):
             for piece in body.feed(chunk):
                 for line in splitter.feed(piece):
-                    await window.put(line.number, await self._ticket(line, request, caller))
+                    await window.put(line.number, await self._ticket(line, request, caller, trace))
         body.finish()
         for line in splitter.finish():
-            await window.put(line.number, await self._ticket(line, request, caller))
+            await window.put(line.number, await self._ticket(line, request, caller, trace))
 
     async def _chunk(self, request: web.Request) -> bytes:
         async with asyncio.timeout(self._edge.settings.body_idle_s_max):
             return await request.content.readany()
 
-    async def _ticket(self, line: Line, request: web.Request, caller: Caller) -> Ticket:
+    async def _ticket(self, line: Line, request: web.Request, caller: Caller, trace: Mapping[str, str]) -> Ticket:
         raw, dataset_id = line.raw, request.match_info["dataset"]
         if raw is None:
             told = f"the line has more than {self._edge.settings.line_bytes_max} bytes (HEADRACE_GATEWAY_LINE_BYTES_MAX)"
             return self._edge.outbox.refuse(Refused(RefusalCode.TOO_LARGE, told), ENTRY)
-        return await self._edge.take(
-            caller, lambda: self._edge.door.from_json(raw, dataset_id, ENTRY), len(raw), ENTRY, request.headers
-        )
+        return await self._edge.take(caller, lambda: self._edge.door.from_json(raw, dataset_id, ENTRY), len(raw), ENTRY, trace)
 
     def _body_of(self, request: web.Request) -> Gunzip | Plain:
         settings = self._edge.settings
@@ -152,7 +158,7 @@ class _Results:
         self._stall_s_max = edge.settings.answer_stall_s_max
         self._all_lines = all_lines
         self._counts = dict.fromkeys(Status, 0)
-        self._response = web.StreamResponse(headers={"Content-Type": _NDJSON, "X-Accel-Buffering": "no"})
+        self.response = web.StreamResponse(headers={"Content-Type": _NDJSON, "X-Accel-Buffering": "no"})
 
     async def write(self, batch: list[tuple[int, Answer]]) -> None:
         """One line for each answer; waits while the client does not read."""
@@ -168,37 +174,37 @@ class _Results:
         """All of the body was read."""
         await self._sum_up()
         await self._begin()
-        await self._response.write_eof()
-        return self._response
+        await self.response.write_eof()
+        return self.response
 
     async def end(self, status: int, code: str, message: str) -> web.StreamResponse:
         """The body could not be read further: an error status where nothing was answered yet, else a last line."""
-        if not self._response.prepared:
+        if not self.response.prepared:
             raise _Denied(status, code, message)
         await self._send(_json_line({"status": "ended", "code": code, "error": message}))
         await self._sum_up()
-        self._response.force_close()
-        await self._response.write_eof()
-        return self._response
+        self.response.force_close()
+        await self.response.write_eof()
+        return self.response
 
     async def _sum_up(self) -> None:
         if not self._all_lines:
             await self._send(_json_line({"summary": {status.value: count for status, count in self._counts.items()}}))
 
     async def _begin(self) -> None:
-        if not self._response.prepared:
-            await self._response.prepare(self._request)
+        if not self.response.prepared:
+            await self.response.prepare(self._request)
 
     async def _send(self, lines: bytes) -> None:
         try:
             async with asyncio.timeout(self._stall_s_max):
                 await self._begin()
-                await self._response.write(lines)
+                await self.response.write(lines)
         except TimeoutError:
             _log.warning("a client did not read its answers and was cut off (HEADRACE_GATEWAY_ANSWER_STALL_S_MAX)")
             if self._request.transport is not None:
                 self._request.transport.abort()
-            raise ConnectionResetError("answers were not read") from None
+            raise _CutOff from None
 
 
 def _result_line(number: int, answer: Answer) -> bytes:

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from headrace.core.dossiers import Dossier
 from headrace.core.refusals import RefusalCode, Refused
 from headrace_protos.ingest.v1 import ingest_pb2, ingest_pb2_grpc
-from services.gateway.edge import Edge
+from services.gateway.edge import Edge, trace_of
 from services.gateway.outbox import Answer, Status, Ticket
 from services.gateway.streams import Place, TooManyStreams, Window
 from services.gateway.tokens import Caller, Unauthenticated
@@ -38,7 +38,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         try:
             caller = self._edge.tokens.authenticate(headers.get("authorization"))
             with self._edge.streams.opened(ENTRY, caller) as place:
-                await self._serve(request_iterator, context, caller, headers, place)
+                await self._serve(request_iterator, context, caller, trace_of(headers), place)
         except DecodeError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a message that is no IngestRequest")
         except Unauthenticated as error:
@@ -48,9 +48,9 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         if self._edge.streams.draining:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the gateway is stopping; send what was not answered again")
 
-    async def _serve(self, requests: Requests, context: Any, caller: Caller, headers: Mapping[str, str], place: Place) -> None:
+    async def _serve(self, requests: Requests, context: Any, caller: Caller, trace: Mapping[str, str], place: Place) -> None:
         window: Window[int] = Window(self._edge.settings.window)
-        with self._edge.streams.reading(self._read(requests, caller, headers, window), window) as reader:
+        with self._edge.streams.reading(self._read(requests, caller, trace, window), window) as reader:
             async for batch in window.answers():
                 with self._watching(reader, place):
                     for ref, answer in batch:
@@ -80,7 +80,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         finally:
             timer.cancel()
 
-    async def _read(self, requests: Requests, caller: Caller, headers: Mapping[str, str], window: Window[int]) -> None:
+    async def _read(self, requests: Requests, caller: Caller, trace: Mapping[str, str], window: Window[int]) -> None:
         seen: set[str] = set()
         async for request in requests:
             dataset_id = request.dataset_id
@@ -88,10 +88,10 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
                 seen.add(dataset_id)
                 if caller.opens(dataset_id, self._edge.clock()):
                     await self._edge.settle(dataset_id)
-            await window.put(request.ref, await self._ticket(request, caller, headers))
+            await window.put(request.ref, await self._ticket(request, caller, trace))
 
-    async def _ticket(self, request: ingest_pb2.IngestRequest, caller: Caller, headers: Mapping[str, str]) -> Ticket:
-        return await self._edge.take(caller, lambda: self._dossier(request, caller), request.ByteSize(), ENTRY, headers)
+    async def _ticket(self, request: ingest_pb2.IngestRequest, caller: Caller, trace: Mapping[str, str]) -> Ticket:
+        return await self._edge.take(caller, lambda: self._dossier(request, caller), request.ByteSize(), ENTRY, trace)
 
     def _dossier(self, request: ingest_pb2.IngestRequest, caller: Caller) -> Dossier:
         self._edge.check_access(caller, request.dataset_id)

@@ -60,9 +60,9 @@ class Gateway:
                 results = [json.loads(line) for line in text.splitlines()]
                 return response.status, response.headers, results
 
-    async def ingest(self, *requests, token=None):
+    async def ingest(self, *requests, bearer=None):
         """The responses to these requests on one stream."""
-        metadata = (("authorization", f"Bearer {token}"),) if token else None
+        metadata = (("authorization", f"Bearer {bearer}"),) if bearer else None
         async with self.channel() as channel:
             stub = ingest_pb2_grpc.IngestServiceStub(channel)
             return [response async for response in stub.Ingest(iter(requests), metadata=metadata)]
