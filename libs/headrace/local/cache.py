@@ -27,6 +27,8 @@ def once(name: str, make: Callable[[Path], None]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if target.is_dir():
             return target
+        for left in target.parent.glob(f"{target.name}.making-*"):  # by one that was killed: nobody else is at it now
+            shutil.rmtree(left)
         making = Path(tempfile.mkdtemp(prefix=f"{target.name}.making-", dir=target.parent))
         try:
             make(making)

@@ -12,7 +12,7 @@ from pathlib import Path
 from headrace.local.checkout import require_linux
 from headrace.local.launch import LocalStackError, tail
 from headrace.local.processes import is_same, kill_recorded
-from headrace.local.state import HOME, StackState, is_supervised, read_state, write_state
+from headrace.local.state import HOME, ProcessState, StackState, is_supervised, read_state, write_state
 
 STOP_S = 60.0
 """Longest wait for a supervisor to take everything down before it is killed."""
@@ -99,4 +99,8 @@ def _record_down(home: Path, state: StackState) -> None:
 
 def _failures(state: StackState) -> str:
     failed = {name: process for name, process in state.processes.items() if process.state == "failed"}
-    return "\n".join(f"{name}: {process.detail}\n(log: {process.log})" for name, process in failed.items())
+    return "\n".join(f"{name}: {process.detail}" + _log_of(process) for name, process in failed.items())
+
+
+def _log_of(process: ProcessState) -> str:
+    return f"\n(log: {process.log})" if Path(process.log).exists() else ""
