@@ -12,6 +12,8 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
+from types import TracebackType
 from typing import Any
 
 ENDED = 3
@@ -23,6 +25,8 @@ _DENIED = frozenset({
     "ctypes.dlopen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system",
     "socket.__new__", "subprocess.Popen",
 })  # fmt: skip
+
+_ERROR_CHARS_MAX = 500
 
 Task = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -67,9 +71,13 @@ def _end_of_fork(replies: int, tasks: Mapping[str, Task], jobs_max: int) -> int:
 
 def _serve(replies: int, tasks: Mapping[str, Task], jobs_max: int) -> int:
     sys.addaudithook(_deny)
+    sys.excepthook = partial(_confess, replies)
     requests = os.fdopen(0, "rb", closefd=False)  # of this fork: what a killed one had buffered is not read twice
     for _ in range(jobs_max):
-        line = requests.readline()
+        try:
+            line = requests.readline()
+        except MemoryError:  # what is left of the line would be taken for the next request
+            return ENDED
         if not line:
             return ENDED
         try:
@@ -95,6 +103,12 @@ def _say(replies: int, reply: dict[str, Any]) -> None:
     line = json.dumps(reply).encode() + b"\n"
     while line:
         line = line[os.write(replies, line) :]
+
+
+def _confess(replies: int, kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+    """Whatever a task raises is told, and is the end of this fork."""
+    _say(replies, {"error": f"{kind.__name__}: {error}"[:_ERROR_CHARS_MAX]})
+    os._exit(RECYCLED)
 
 
 def _deny(event: str, _: tuple[Any, ...]) -> None:

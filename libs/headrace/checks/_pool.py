@@ -64,6 +64,7 @@ class WorkerPool:
         self._gone = ""
         self._started = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
+        self._endings: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._loops = [asyncio.create_task(self._work()) for _ in range(self._limits.workers)]
@@ -74,6 +75,7 @@ class WorkerPool:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        await asyncio.gather(*self._endings)
         self._turn_away("the service is stopping")
 
     async def run(self, task: str, request: Mapping[str, Any], cpu_s_max: float) -> Mapping[str, Any]:
@@ -97,40 +99,49 @@ class WorkerPool:
         """One worker's life: start, serve jobs until it is lost, start again."""
         while True:
             try:
-                child = await _Child.start(self._limits, self._tasks)
+                child = await _Child.spawn(self._limits, self._tasks)
+                try:
+                    await child.ready()
+                    await self._serve(child)
+                finally:
+                    self._end(child)
             except (OSError, WorkersGoneError) as error:
                 self._start_failed(str(error))
                 await asyncio.sleep(self._limits.restart_s)
-                continue
-            self._ready, self._starts_failed, self._gone = self._ready + 1, 0, ""
-            self._started.set()
-            try:
-                await self._serve(child)
-            finally:
-                self._ready -= 1
-                await child.kill()
 
     async def _serve(self, child: "_Child") -> None:
         """Give the child one job after another; returns when it can do no more."""
-        while True:
-            job = await self._jobs.get()
-            if job.reply.done():  # whoever asked has gone away
-                continue
-            try:
-                reply = await child.ask(job)
-            except LimitReachedError as error:
-                _fail(job, error)
-            except WorkerLostError as error:
-                _log.warning("a check's worker was lost: %s", error)
-                _fail(job, error)
-                if child.is_spent:
-                    return
-            except asyncio.CancelledError:
-                _fail(job, WorkersGoneError("the service is stopping"))
-                raise
-            else:
-                if not job.reply.done():
-                    job.reply.set_result(reply)
+        self._ready, self._starts_failed, self._gone = self._ready + 1, 0, ""
+        self._started.set()
+        try:
+            while not child.is_spent:
+                await self._serve_one(child)
+        finally:
+            self._ready -= 1
+
+    async def _serve_one(self, child: "_Child") -> None:
+        job = await self._jobs.get()
+        if job.reply.done():  # whoever asked has gone away
+            return
+        try:
+            reply = await child.ask(job)
+        except LimitReachedError as error:
+            _fail(job, error)
+        except WorkerLostError as error:
+            _log.warning("a check's worker was lost: %s", error)
+            _fail(job, error)
+        except asyncio.CancelledError:
+            _fail(job, WorkersGoneError("the service is stopping"))
+            raise
+        else:
+            if not job.reply.done():
+                job.reply.set_result(reply)
+
+    def _end(self, child: "_Child") -> None:
+        """In a task of its own: who is cancelled while it waits would leave the pipes open."""
+        ending = asyncio.create_task(child.kill())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
 
     def _start_failed(self, error: str) -> None:
         self._starts_failed += 1
@@ -162,26 +173,23 @@ class _Child:
         self._requests, self._replies = process.stdin, process.stdout
 
     @classmethod
-    async def start(cls, limits: PoolLimits, tasks: tuple[str, ...]) -> "_Child":
-        """Start a process and wait until it has imported its tasks; raises WorkersGoneError when it does not."""
+    async def spawn(cls, limits: PoolLimits, tasks: tuple[str, ...]) -> "_Child":
+        """A process that has begun to import its tasks."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "headrace.checks._child", str(limits.memory_bytes_max), str(limits.jobs_max), *tasks,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True, limit=_REPLY_BYTES_MAX, env=_environment(),
         )  # fmt: skip
-        child = cls(process, limits)
+        return cls(process, limits)
+
+    async def ready(self) -> None:
+        """Returns once the tasks are imported; raises WorkersGoneError when they cannot be."""
         try:
-            said = await child._hear(limits.start_s_max)
+            said = await self._hear(self._limits.start_s_max)
         except WorkerLostError as error:
-            await child.kill()
             raise WorkersGoneError(str(error)) from error
-        except asyncio.CancelledError:
-            await child.kill()
-            raise
         if "missing" in said:
-            await child.kill()
             raise WorkersGoneError(f"{said['missing']} is missing: install headrace[validation]")
-        return child
 
     async def ask(self, job: _Job) -> Mapping[str, Any]:
         """The child's reply to one job. A lost worker may have a successor in the same process; `is_spent` says if not."""
@@ -196,27 +204,36 @@ class _Child:
             raise LimitReachedError(f"needs more memory than the {self._limits.memory_bytes_max >> 20} MiB of a worker")
         if said.get("died") == -signal.SIGPROF:
             raise LimitReachedError(f"takes more than {job.cpu_s_max:g} s of processor time (cpu_s_max)")
+        if "error" in said:
+            raise WorkerLostError(f"the worker failed: {said['error']}")
         if "died" in said:
             raise WorkerLostError(f"the worker ended with status {said['died']}")
-        reply: Mapping[str, Any] = said["reply"]
+        reply = said.get("reply")
+        if not isinstance(reply, dict):
+            self.is_spent = True
+            raise WorkerLostError("the worker said what is no reply")
         return reply
 
     async def kill(self) -> None:
         """End the process and everything it started, and wait until it is gone."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
+        with contextlib.suppress(OSError):
+            await self._process.communicate()  # to the end of its output: wait() alone leaves the pipes open
 
     async def _hear(self, seconds_max: float) -> dict[str, Any]:
         try:
             async with asyncio.timeout(seconds_max):
-                said: dict[str, Any] = json.loads(await self._replies.readline())
+                said = json.loads(await self._replies.readline())
         except TimeoutError as error:
             self.is_spent = True
             raise WorkerLostError(f"the worker said nothing for {seconds_max:g} s") from error
         except ValueError as error:  # too long a line, or what is left of one
             self.is_spent = True
             raise WorkerLostError("the worker ended before its reply did, or said too much") from error
+        if not isinstance(said, dict):
+            self.is_spent = True
+            raise WorkerLostError("the worker said what is no reply")
         return said
 
 
