@@ -30,6 +30,7 @@ BROAD_EXCEPT = {
 ENVIRONMENT = {
     "libs/headrace/checks/_pool.py": "gives its children a clean environment",
     "libs/headrace/cli/main.py": "the entry: reads the environment file of the local stack",
+    "libs/headrace/demo/": "speaks to the stack that the command line found",
     "libs/headrace/lm/": "runs inside Triton, which configures models by environment",
     "libs/headrace/local/": "starts processes and hands them their environment",
 }

@@ -26,4 +26,4 @@ async def _send_req(coordinator: Any, request: Any) -> Any:
     return response
 
 
-GroupCoordinator._send_req = _send_req  # noqa: SLF001
+GroupCoordinator._send_req = _send_req  # noqa: SLF001  # the mend itself

@@ -48,7 +48,7 @@ async def throw_away(producer: AIOKafkaProducer) -> None:
         async with asyncio.timeout(_CLOSE_S):
             if sender is not None:
                 sender.cancel()
-            producer._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001
+            producer._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001  # stop() would wait for what cannot be sent
             await producer.stop()
     waiter = producer._txn_manager._transaction_waiter  # noqa: SLF001  # else its error is reported as never retrieved
     if waiter is not None and waiter.done() and not waiter.cancelled():
