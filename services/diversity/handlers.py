@@ -94,10 +94,15 @@ class Diversity:
         return [results[n] for n in range(len(events))]
 
     async def recheck(self, events: Sequence[Event[ScoredSample]]) -> Sequence[Result]:
-        """Look at held samples again. Those whose first obstacle is still there need no comparison: it still is there."""
+        """Look at held samples again. Those behind a sample that is still pending need no comparison: nothing has changed.
+
+        A record that comes back through the retry topic may have been released meanwhile: it goes to the end of the line.
+        """
         cases = [self._case(event.body, event.body.order) for event in events]
+        asked = [(n, case) for n, case in enumerate(cases) if isinstance(case, _Case)]
         results: dict[int, Result] = {n: case for n, case in enumerate(cases) if not isinstance(case, _Case)}
-        held = [(n, case) for n, case in enumerate(cases) if isinstance(case, _Case)]
+        results.update(await self._requeue([(n, case) for n, case in asked if events[n].origin is not None]))
+        held = [(n, case) for n, case in asked if events[n].origin is None]
         delay_s = self._pace.recheck_s * max(1.0, len(held) / _HELD_AT_EASE)
         in_the_way = await self._still_pending(case for _, case in held)
         waiting = [(n, case) for n, case in held if _behind(case) in in_the_way]
@@ -181,16 +186,23 @@ class Diversity:
         return self._held_behind(case, outcome, delay_s)
 
     def _held_behind(self, case: _Case, wait: Wait, delay_s: float) -> Result:
-        """Holds a sample; the wait is counted from when the one in front became the first, so a line that moves is no dead end."""
+        """Holds a sample. The wait is counted from when the one in front became the first: a line that moves is no dead end."""
         if wait.first.order == case.scored.held_behind:
             return self._held_on(case, delay_s)
         submission = case.question.submission
-        return self._hold(
-            replace(case.scored, order=submission.order, held_behind=wait.first.order, held_since=self._clock()), delay_s
+        now = self._clock()
+        held = replace(
+            case.scored,
+            order=submission.order,
+            held_since=now if case.scored.held_since is None else case.scored.held_since,
+            held_behind=wait.first.order,
+            behind_since=now,
         )
+        return self._hold(held, delay_s)
 
     def _held_on(self, case: _Case, delay_s: float) -> Result:
-        waited_s = self._clock() - (case.scored.held_since or self._clock())
+        now = self._clock()
+        waited_s = now - (now if case.scored.behind_since is None else case.scored.behind_since)
         if waited_s > case.policy.diversity.hold_s_max:
             return Reject(
                 "HeldTooLong",
@@ -232,7 +244,7 @@ def _submission_of(dossier: Dossier) -> Submission | None:
 
 
 def _to_the_end(scored: ScoredSample) -> Emit:
-    return Emit((Send(SCORED, replace(scored, order=None, held_behind=None, held_since=None)),))
+    return Emit((Send(SCORED, replace(scored, order=None, held_since=None, held_behind=None, behind_since=None)),))
 
 
 def _indexed(dossier: Dossier, space: Space, vectors: Vectors | None) -> Result:
@@ -240,8 +252,8 @@ def _indexed(dossier: Dossier, space: Space, vectors: Vectors | None) -> Result:
     if vectors is None:
         return Reject(
             "NotInIndex",
-            f"accepted, but the vector index holds nothing of {sample.id} revision {sample.revision}: it was released before "
-            "(redriven from a later topic?), its decision took longer than HEADRACE_DIVERSITY_PENDING_S_MAX, or the index was lost",
+            f"accepted, but the vector index holds nothing of {sample.id} revision {sample.revision}: it was released before, "
+            "its decision took longer than HEADRACE_DIVERSITY_PENDING_S_MAX, or the index was lost",
         )
     embeddings = Embeddings(
         space.model, space.model_version, vectors.prompt.astype("<f4").tobytes(), vectors.conversation.astype("<f4").tobytes()

@@ -140,6 +140,7 @@ def scored_from(message: dossier_pb2.ScoredSample, value: bytes) -> ScoredSample
         seconds_of(message, "held_since") if message.HasField("held_since") else None,
         message.order if message.HasField("order") else None,
         message.held_behind if message.HasField("held_behind") else None,
+        seconds_of(message, "behind_since") if message.HasField("behind_since") else None,
         _ScoredWire(value, dossier, embeddings),
     )
 
@@ -163,6 +164,9 @@ def encode_scored(scored: ScoredSample) -> bytes:
     message.ClearField("held_behind")
     if scored.held_behind is not None:
         message.held_behind = scored.held_behind
+    message.ClearField("behind_since")
+    if scored.behind_since is not None:
+        message.behind_since.CopyFrom(timestamp_of(scored.behind_since))
     return message.SerializeToString()
 
 

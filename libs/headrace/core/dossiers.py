@@ -176,8 +176,8 @@ class ScoredSample:
     """A dossier with its embeddings, from scoring to diversity.
 
     `embeddings` is None when the signals were not made. While the sample waits for the decision on earlier ones that it
-    resembles, `order` is the offset that entered it into the index, `held_behind` the order of the first of those it waits
-    for, and `held_since` (Unix seconds) when it began to wait for that one.
+    resembles, `order` is the offset that entered it into the index, `held_since` (Unix seconds) when it was first put on
+    hold, `held_behind` the order of the first of those it waits for, and `behind_since` when that became the first.
     """
 
     dossier: Dossier
@@ -185,6 +185,7 @@ class ScoredSample:
     held_since: float | None = None
     order: int | None = None
     held_behind: int | None = None
+    behind_since: float | None = None
     wire: object = field(default=None, compare=False, repr=False)
 
 

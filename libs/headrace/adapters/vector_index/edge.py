@@ -84,6 +84,11 @@ class EdgeEngine:
     async def remove_below(self, name: str, field_name: str, bound: int) -> int:
         return await self._do(name, lambda collection: collection.remove_below(field_name, bound))
 
+    async def flush(self) -> None:
+        """Bring what was written to the disk, so that it survives the death of the machine too."""
+        for collection in tuple(self._collections.values()):
+            await asyncio.to_thread(collection.flush)
+
     async def ping(self) -> None:
         """It is here."""
 

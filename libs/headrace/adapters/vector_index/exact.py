@@ -172,7 +172,9 @@ class ExactVectorIndex:
         cosines = {
             other: cosine
             for other, point in before
-            if other in held.pending and other.sample_id != mine.sample_id and (cosine := _near_cosine(question, point)) is not None
+            if other in held.pending
+            and other.sample_id != mine.sample_id
+            and (cosine := _near_cosine(question, point)) is not None
         }
         near = set(sorted(cosines, key=lambda other: -cosines[other])[:NEAR_EARLIER_MAX])
         found = [
@@ -229,6 +231,4 @@ def _nearest(points: Sequence[AcceptedPoint], vector: np.ndarray, by: str, limit
         return ()
     cosines = np.stack([getattr(point.vectors, by) for point in points]) @ vector
     best = np.argsort(-cosines, kind="stable")[:limit]
-    return tuple(
-        Accepted(points[i].sample_id, points[i].revision, points[i].content, float(cosines[i])) for i in best.tolist()
-    )
+    return tuple(Accepted(points[i].sample_id, points[i].revision, points[i].content, float(cosines[i])) for i in best.tolist())

@@ -144,9 +144,7 @@ def _earlier(number: int, question: Question, flight: _Flight) -> tuple[Earlier,
     return tuple(by_order[order] for order in sorted(by_order))
 
 
-def _akin(
-    question: Question, own: Sequence[tuple[Space, Point]], same: Sequence[tuple[Space, Point]]
-) -> tuple[Accepted, ...]:
+def _akin(question: Question, own: Sequence[tuple[Space, Point]], same: Sequence[tuple[Space, Point]]) -> tuple[Accepted, ...]:
     found = {(space, point.id): (space, point) for space, point in [*own, *same]}
     return tuple(
         accepted_of(

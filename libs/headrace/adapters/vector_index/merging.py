@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from headrace.adapters.vector_index import shard
+from headrace.adapters.vector_index.engine import CONVERSATION, PROMPT
 
 
 def merge(target: Path, sources: Path) -> None:
@@ -17,7 +18,7 @@ def merge(target: Path, sources: Path) -> None:
     base = max(range(len(parts)), key=lambda age: shard.count(parts[age], None))
     merged = parts[base]  # grown from the largest: the engine carries its graph over, so less is built anew
     for age in [*range(base - 1, -1, -1), *range(base + 1, len(parts))]:
-        for page in shard.scroll(parts[age], None, with_vector=True):
+        for page in shard.scroll(parts[age], None, [PROMPT, CONVERSATION]):
             shard.write(merged, page, only_new=age < base)
         parts[age].close()
     merged.optimize()

@@ -103,7 +103,7 @@ class PartedCollection:
         condition = shard.any_of(any_of)
         with self._lock:
             for part in self._parts:
-                for page in shard.scroll(part.handle, condition, [CONVERSATION] if vectors else False):
+                for page in shard.scroll(part.handle, condition, [CONVERSATION] if vectors else []):
                     found.update((point.id, point) for point in page)
         return list(found.values())
 
@@ -151,7 +151,7 @@ class PartedCollection:
     def remove_below(self, field_name: str, bound: int) -> int:
         condition = shard.below(field_name, bound)
         with self._lock:
-            ids = {point.id for part in self._parts for page in shard.scroll(part.handle, condition, False) for point in page}
+            ids = {point.id for part in self._parts for page in shard.scroll(part.handle, condition, []) for point in page}
             for some in _in_turns(list(ids)):
                 shard.remove(self._young.handle, some)
                 self._remove_from_sealed(some)

@@ -127,9 +127,7 @@ class QdrantVectorIndex:
             oldest = await self._engine.least(collections.flight, "entered_at")
             accepted = await accepted_size(self._engine, collections)
             pending = await self._engine.count(collections.flight, "order")
-            censuses.append(
-                Census(space, collections.dimensions, accepted, pending, None if oldest is None else oldest / 1000)
-            )
+            censuses.append(Census(space, collections.dimensions, accepted, pending, None if oldest is None else oldest / 1000))
         return censuses
 
     async def ping(self) -> None:

@@ -2,14 +2,13 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import qdrant_edge as qe
 
 from headrace.adapters.vector_index.engine import CONVERSATION, INTEGERS, KEYWORDS, PROMPT, Hit, Point, Search
 
-_KIB_PER_POINT_LEAST = 0.25
 _GRAPH_FROM_KIB = 1_000
 """A part with less than this in vectors is scanned; a graph over it would not be faster."""
 
@@ -28,7 +27,9 @@ def create(path: Path, dimensions: int) -> qe.EdgeShard:
     for name in KEYWORDS:
         shard.update(qe.UpdateOperation.create_field_index(name, qe.KeywordIndexParams(enable_hnsw=False)))
     for name in INTEGERS:
-        shard.update(qe.UpdateOperation.create_field_index(name, qe.IntegerIndexParams(lookup=True, range=True, enable_hnsw=False)))
+        shard.update(
+            qe.UpdateOperation.create_field_index(name, qe.IntegerIndexParams(lookup=True, range=True, enable_hnsw=False))
+        )
     return shard
 
 
@@ -62,13 +63,11 @@ def get(shard: qe.EdgeShard, ids: Sequence[str], *, vectors: bool) -> dict[str, 
     return {str(record.id): _point(record) for record in records}
 
 
-def scroll(shard: qe.EdgeShard, condition: qe.Filter | None, with_vector: bool | list[str]) -> Iterable[list[Point]]:
-    """All points that match, page by page."""
+def scroll(shard: qe.EdgeShard, condition: qe.Filter | None, with_vector: list[str]) -> Iterable[list[Point]]:
+    """All points that match, with these of their vectors, page by page."""
     offset = None
     while True:
-        request = qe.ScrollRequest(
-            offset=offset, limit=_PAGE, filter=condition, with_payload=True, with_vector=with_vector
-        )
+        request = qe.ScrollRequest(offset=offset, limit=_PAGE, filter=condition, with_payload=True, with_vector=with_vector)
         records, offset = shard.scroll(request)
         yield [_point(record) for record in records]
         if offset is None:
@@ -89,7 +88,7 @@ def search(shard: qe.EdgeShard, searches: Sequence[Search]) -> list[list[tuple[s
         for each in searches
     ]
     answers = shard.query_batch(qe.QueryBatchRequest(queries))
-    return [[(str(hit.id), Hit(hit.payload, hit.score)) for hit in answer] for answer in answers]
+    return [[(str(hit.id), Hit(hit.payload or {}, hit.score)) for hit in answer] for answer in answers]
 
 
 def count(shard: qe.EdgeShard, condition: qe.Filter | None) -> int:
@@ -105,12 +104,13 @@ def least(shard: qe.EdgeShard, field_name: str) -> int | None:
     """The least value of an integer field."""
     request = qe.ScrollRequest(limit=1, with_payload=[field_name], order_by=qe.OrderBy(field_name, qe.Direction.Asc))
     records, _ = shard.scroll(request)
-    return int(records[0].payload[field_name]) if records else None
+    return int((records[0].payload or {})[field_name]) if records else None
 
 
 def any_of(values: Mapping[str, Collection[str | int]]) -> qe.Filter:
     """Points with one of the values in one of the fields."""
-    return qe.Filter(should=[qe.FieldCondition(name, match=qe.MatchAny(list(each))) for name, each in values.items() if each])
+    conditions = [qe.FieldCondition(name, match=qe.MatchAny(cast("Any", list(each)))) for name, each in values.items() if each]
+    return qe.Filter(should=list(conditions))
 
 
 def below(field_name: str, bound: int) -> qe.Filter:

@@ -180,18 +180,20 @@ class Dossier(_message.Message):
     def __init__(self, sample: _Optional[_Union[_sample_pb2.Sample, _Mapping]] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[Signals, _Mapping]]] = ..., placement: _Optional[_Union[Placement, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[CheckResult, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ..., costs: _Optional[_Iterable[_Union[Cost, _Mapping]]] = ...) -> None: ...
 
 class ScoredSample(_message.Message):
-    __slots__ = ("dossier", "embeddings", "held_since", "order", "held_behind")
+    __slots__ = ("dossier", "embeddings", "held_since", "order", "held_behind", "behind_since")
     DOSSIER_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     HELD_SINCE_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     HELD_BEHIND_FIELD_NUMBER: _ClassVar[int]
+    BEHIND_SINCE_FIELD_NUMBER: _ClassVar[int]
     dossier: Dossier
     embeddings: Embeddings
     held_since: _timestamp_pb2.Timestamp
     order: int
     held_behind: int
-    def __init__(self, dossier: _Optional[_Union[Dossier, _Mapping]] = ..., embeddings: _Optional[_Union[Embeddings, _Mapping]] = ..., held_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., order: _Optional[int] = ..., held_behind: _Optional[int] = ...) -> None: ...
+    behind_since: _timestamp_pb2.Timestamp
+    def __init__(self, dossier: _Optional[_Union[Dossier, _Mapping]] = ..., embeddings: _Optional[_Union[Embeddings, _Mapping]] = ..., held_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., order: _Optional[int] = ..., held_behind: _Optional[int] = ..., behind_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class IndexedSample(_message.Message):
     __slots__ = ("dataset_id", "sample_id", "revision", "content_hash", "embeddings", "prompt_hash")

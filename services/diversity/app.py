@@ -1,0 +1,107 @@
+"""Puts diversity together."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+from headrace.adapters.kafka import BrokerUnreachable, KafkaError, RecordReader, decoded
+from headrace.adapters.vector_index import VectorIndexSettings, open_vector_index
+from headrace.core.events import Event, Stop
+from headrace.core.ports.vector_index import VectorIndex
+from headrace.runtime.app import CannotStart, Runtime
+from headrace.runtime.service import Ping, Service
+from headrace.runtime.settings import RuntimeSettings
+from services.diversity.handlers import Diversity, Pace
+from services.diversity.settings import DiversitySettings
+from services.diversity.subscribers import NAME, dead_letters, subscriptions
+
+_log = logging.getLogger("headrace.diversity")
+_AGAIN_S = 1.0
+
+
+@asynccontextmanager
+async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
+    """Diversity, ready to run on its index."""
+    settings = DiversitySettings()
+    async with AsyncExitStack() as stack:
+        try:
+            index = await stack.enter_async_context(open_vector_index(VectorIndexSettings()))
+        except RuntimeError as error:
+            raise CannotStart(f"the vector index cannot be opened: {error}") from error
+        diversity = Diversity(index, runtime.policies.policy_of, Pace(settings.recheck_s, settings.looks_max))
+        following = _background(stack, _follow_dead_letters(diversity, runtime.settings, settings), "dead letters")
+        sweeping = _background(stack, _sweep(index, settings), "sweep")
+        pings: dict[str, Ping] = {
+            "policies": runtime.policies.ping,
+            "vector index": index.ping,
+            "dead letters": partial(_running, following),
+            "sweep": partial(_running, sweeping),
+        }
+        yield Service(NAME, subscriptions(diversity, settings.batch_records_max), pings)
+
+
+async def _follow_dead_letters(diversity: Diversity, runtime: RuntimeSettings, settings: DiversitySettings) -> None:
+    """Releases the points of samples that ended among the dead letters, from the oldest that may still have one."""
+    topics = {topic.name: topic for topic in dead_letters()}
+    while True:
+        try:
+            async with RecordReader.opened(runtime.kafka, list(topics), start_s=runtime.kafka_start_s) as reader:
+                async for record in reader:
+                    is_recent = record.timestamp / 1000 > time.time() - settings.pending_s_max
+                    event = decoded(topics[record.topic], record) if is_recent else None
+                    if event is not None:
+                        await _released(diversity, event)
+        except (BrokerUnreachable, KafkaError) as error:
+            _log.warning("dead letters cannot be followed, again in %g s: %s", _AGAIN_S, error)
+            await asyncio.sleep(_AGAIN_S)
+
+
+async def _released(diversity: Diversity, event: Event[Any]) -> None:
+    while True:
+        try:
+            await diversity.release([event])
+        except Stop as stop:
+            _log.warning("a dead letter's point cannot be released, again in %g s: %s", _AGAIN_S, stop)
+            await asyncio.sleep(_AGAIN_S)
+        else:
+            return
+
+
+async def _sweep(index: VectorIndex, settings: DiversitySettings) -> None:
+    """Forgets what has served its time. Every replica does: sweeping twice is sweeping once."""
+    while True:
+        now = time.time()
+        try:
+            gone = await index.sweep(settled_before=now - settings.settled_s_kept, entered_before=now - settings.pending_s_max)
+        except Stop as stop:
+            _log.warning("the vector index is not swept: %s", stop)
+        else:
+            if gone:
+                _log.warning(
+                    "%d pending points older than HEADRACE_DIVERSITY_PENDING_S_MAX (%g s) left the index",
+                    gone,
+                    settings.pending_s_max,
+                )
+        await asyncio.sleep(settings.sweep_s)
+
+
+def _background(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Runs until the service closes; what it raises before shows at the ping."""
+    task = asyncio.create_task(work, name=f"diversity-{name}")
+
+    async def end() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)
+    return task
+
+
+async def _running(task: asyncio.Task[None]) -> None:
+    if task.done():
+        raise RuntimeError(f"{task.get_name()} has ended: restart")
