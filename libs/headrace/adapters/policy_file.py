@@ -33,14 +33,28 @@ def parse_policy(source: bytes, validate: Callable[[Policy], None]) -> Policy:
     """
     root = _root(source)
     _refuse_duplicates(root)
+    document = _document(root)
     try:
-        policy = Policy.model_validate(_document(root))
+        policy = Policy.model_validate(document)
         validate(policy)
     except ValidationError as error:
-        raise _placed(problems_of(error, Policy), root) from error
+        raise _placed((*problems_of(error, Policy), *_problems_of_checks(document, validate)), root) from error
     except InvalidPolicyError as error:
         raise _placed(error.problems, root) from error
     return policy
+
+
+def _problems_of_checks(document: Any, validate: Callable[[Policy], None]) -> tuple[PolicyProblem, ...]:
+    """What is wrong with the checks' own settings where something else is wrong with the policy, so that all is told at once."""
+    if not isinstance(document, dict):
+        return ()
+    try:
+        validate(Policy.model_validate({"checks": document.get("checks", ())}))
+    except InvalidPolicyError as error:
+        return error.problems
+    except ValidationError:  # the list itself is wrong, which has been told
+        pass
+    return ()
 
 
 class _Loader(yaml.SafeLoader):

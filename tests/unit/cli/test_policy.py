@@ -1,0 +1,62 @@
+"""`headrace policy` without a broker: what a person sees of a good and of a bad file."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from headrace.cli.policy import app
+
+BAD = "signals:\n  loss_mx: 3\nchecks:\n- check: mth\n"
+
+
+@pytest.fixture
+def run():
+    """Runs the command in this process."""
+    return lambda *arguments, text=None: CliRunner().invoke(app, arguments, input=text)
+
+
+def test_starter_policy_can_be_validated(run):
+    """`init | validate` is the first thing a newcomer does."""
+    starter = run("init")
+    assert starter.exit_code == 0
+    found = run("validate", "-f", "-", text=starter.stdout)
+    assert (found.exit_code, found.stdout[:21]) == (0, "-: a policy, version ")
+
+
+def test_every_problem_is_printed_with_its_line(run, tmp_path):
+    """The exit code says no, standard error says why."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(BAD)
+    found = run("validate", "--file", str(file))
+    assert found.exit_code == 1
+    assert f"{file}: line 2: signals.loss_mx: unknown key 'loss_mx'; did you mean 'loss_max'?" in found.stderr
+    assert f"{file}: line 4: checks[0].check: unknown check 'mth'; did you mean 'math'?" in found.stderr
+
+
+def test_scripts_read_problems_as_json(run):
+    """One object, with the version of a good policy and the problems of a bad one."""
+    found = run("validate", "-f", "-", "--json", text=BAD)
+    assert found.exit_code == 1
+    assert [(p["path"], p["line"]) for p in json.loads(found.stdout)["problems"]] == [("signals.loss_mx", 2)]
+    good = json.loads(run("validate", "-f", "-", "--json", text="description: good").stdout)
+    assert len(good["version"]) == 12
+    assert good["problems"] == []
+
+
+def test_missing_file_is_one_line(run):
+    """No traceback."""
+    found = run("validate", "-f", "/no/such/file")
+    assert (found.exit_code, found.stderr) == (1, "error: /no/such/file: No such file or directory\n")
+
+
+def test_checks_are_listed_with_their_settings(run):
+    """What can be asked for, and how it can be told."""
+    assert "copies_max" in run("checks").stdout
+    listed = {row["check"]: row for row in json.loads(run("checks", "--json").stdout)}
+    assert listed["math"]["settings"]["properties"]["cpu_s_max"]["default"] == 3.0
+
+
+def test_schema_is_printed(run):
+    """Editors complete policies with it."""
+    assert "check_math" in json.loads(run("schema").stdout)["$defs"]
