@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from aiokafka import ConsumerRecord
@@ -89,15 +89,14 @@ async def until(true: Callable[[], Awaitable[bool] | bool], seconds: float = 15.
             await asyncio.sleep(0.05)
 
 
-async def until_seen(bootstrap: str, topic: Topic, count: int, seconds: float = 15.0) -> list[bytes]:
-    """The committed bodies of a topic once it has this many, or more."""
+async def until_seen(bootstrap: str, topic: Topic, count: int, seconds: float = 20.0) -> list[bytes]:
+    """The committed bodies of a topic once it has this many; TimeoutError where it never has."""
     seen: list[bytes] = []
-
-    async def enough() -> bool:
-        seen[:] = await bodies_in(bootstrap, topic)
-        return len(seen) >= count
-
-    await until(enough, seconds)
+    async with asyncio.timeout(seconds), aclosing(read_topic(topic, bootstrap)) as events:
+        async for event in events:
+            seen.append(event.body)
+            if len(seen) >= count:
+                break
     return seen
 
 

@@ -5,7 +5,6 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -13,7 +12,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from headrace.adapters.envelope import ATTEMPT, texts_of
 from headrace.adapters.kafka import bootstrap_list
 from headrace.adapters.record_lag import lags
-from headrace.core.events import Emit, Event, Reject, Result, Retry, Send, Stop
+from headrace.core.events import Emit, Event, Handler, Reject, Result, Retry, Send, Stop
 from headrace.core.topics import Topic, consumer_group_id, dlq_topic_name
 from headrace.runtime.delivery.redrive import dead_letters, redrive
 from tests.fakes.toy_topics import (
@@ -37,7 +36,7 @@ def numbered(count: int) -> list[bytes]:
     return [f"id-{number}".encode() for number in range(count)]
 
 
-def copying(out: Topic) -> Any:
+def copying(out: Topic) -> Handler[bytes]:
     async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
         return [Emit((Send(out, event.body),)) for event in events]
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -228,10 +228,11 @@ class RecordReader:
 
 async def read_topic(
     topic: Topic, bootstrap: str, *, start: Start = "beginning", until_now: bool = False, start_s: float = START_S
-) -> AsyncIterator[Event[Any]]:
+) -> AsyncGenerator[Event[Any], None]:
     """The committed events of a topic, in order within each partition; what cannot be decoded is left out.
 
-    With `until_now` it ends where the topic ended at the call, else it goes on until the caller stops.
+    With `until_now` it ends where the topic ended at the call, else it goes on until the caller stops; whoever stops early
+    closes it (`contextlib.aclosing`), which disconnects.
 
     Raises:
         BrokerUnreachable: the broker does not answer in time, or the topic does not exist.

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,10 +94,11 @@ async def _letters(topic: str, offset: int | None, limit: int | None) -> "list[D
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
     letters = []
-    async for letter in dead_letters(RuntimeSettings().kafka, _checked(topic), offset=offset):
-        letters.append(letter)
-        if limit is not None and len(letters) >= limit:
-            break
+    async with aclosing(dead_letters(RuntimeSettings().kafka, _checked(topic), offset=offset)) as found:
+        async for letter in found:
+            letters.append(letter)
+            if limit is not None and len(letters) >= limit:
+                break
     return letters
 
 

@@ -1,6 +1,6 @@
 """Dead letters: reading them, and sending them back to the service that could not process them, exactly once."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -46,7 +46,7 @@ class DeadLetter:
     headers: Mapping[str, str]
 
 
-async def dead_letters(bootstrap: str, dlq_topic: str, *, offset: int | None = None) -> AsyncIterator[DeadLetter]:
+async def dead_letters(bootstrap: str, dlq_topic: str, *, offset: int | None = None) -> AsyncGenerator[DeadLetter, None]:
     """The letters in a dead-letter topic as it stands now, oldest first; from `offset` on where one is given.
 
     Raises:
