@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import pytest
@@ -16,7 +17,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer, metrics_service_pb2
     """Keeps what it is sent."""
 
     def __init__(self) -> None:
-        self.sent = []
+        self.sent: list[Any] = []
 
     def Export(self, request, context):  # noqa: N802  # OTLP's name
         self.sent.append(request)

@@ -1,6 +1,7 @@
 """One full example of every event body: every field set, so that a field forgotten by the codec is seen."""
 
 import struct
+from typing import Any
 
 from headrace.core.dossiers import (
     CURRENT,
@@ -74,7 +75,7 @@ COSTS = (Cost("scoring", 0.125, 40, 0), Cost("judge", None, None, 12, 0.003, "EU
 DOSSIER = Dossier(SAMPLE, NOON, (SIGNALS, SIGNALS_NOT_MADE), PLACEMENT, CHECKS, DECISIONS, COSTS)
 EMBEDDINGS = Embeddings("smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5), struct.pack("<4f", 1, 0, 0, 0))
 
-BODIES: dict[str, object] = {
+BODIES: dict[str, Any] = {
     "Sample": SAMPLE,
     "Dossier": DOSSIER,
     "Dossier.submitted": SUBMITTED,

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiokafka import ConsumerRecord
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -29,11 +29,11 @@ class RecordedTelemetry:
         self._metrics = InMemoryMetricReader()
         self.telemetry = SdkTelemetry(service, SimpleSpanProcessor(self._spans), self._metrics)
 
-    def spans(self, name: str = "") -> list[ReadableSpan]:
+    def spans(self, name: str = "") -> list[Any]:
         """Ended spans whose names begin so, oldest first."""
         return [span for span in self._spans.get_finished_spans() if span.name.startswith(name)]
 
-    def points(self, metric: Metric) -> dict[tuple[tuple[str, str], ...], float]:
+    def points(self, metric: Metric) -> dict[tuple[tuple[str, Any], ...], float]:
         """Sums (for histograms: counts) by sorted attributes; empty where the metric was never touched."""
         found = {}
         data = self._metrics.get_metrics_data()
@@ -42,7 +42,7 @@ class RecordedTelemetry:
                 for measured in scope.metrics:
                     if measured.name == metric.value.name:
                         for point in measured.data.data_points:
-                            found[tuple(sorted(point.attributes.items()))] = (
+                            found[tuple(sorted((point.attributes or {}).items()))] = (
                                 point.value if hasattr(point, "value") else point.count
                             )
         return found
@@ -55,7 +55,7 @@ class Hop:
     topic: Topic
     group: str
     recorded: RecordedTelemetry
-    handler: Callable[[Event], Result]
+    handler: Callable[[Event[Any]], Result]
     settings: DeliverySettings = field(default_factory=DeliverySettings)
     read: int = 0
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from google.protobuf import json_format
+from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorSet
 from google.protobuf.message import Message
 
@@ -77,9 +77,7 @@ def land() -> int:
 
 def message_type(full_name: str) -> type[Message]:
     """The generated class of a message."""
-    from google.protobuf import message_factory, symbol_database  # noqa: PLC0415 # beside their only use
-
-    return message_factory.GetMessageClass(symbol_database.Default().pool.FindMessageTypeByName(full_name))
+    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(full_name))
 
 
 def _fields(message: DescriptorProto) -> dict[str, FieldDescriptorProto]:

@@ -4,7 +4,6 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from google.protobuf.message import Message
 
 from headrace.adapters.wire import decode, encode, message_name
@@ -59,7 +58,7 @@ def _collect(message: Message, seen: dict[str, set[str]]) -> None:
     names = seen.setdefault(message.DESCRIPTOR.full_name, set())
     for field, value in message.ListFields():
         names.add(field.name)
-        if field.type == FieldDescriptorProto.TYPE_MESSAGE and not field.message_type.GetOptions().map_entry:
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry:
             for part in value if hasattr(value, "append") else [value]:
                 _collect(part, seen)
 

@@ -1,7 +1,9 @@
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -24,13 +26,13 @@ KEPT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NOT_KEPT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 
 
-def submitted(number: int, trace: dict[str, str]) -> Record:
+def submitted(number: int, trace: Mapping[str, str]) -> Record:
     """The record of one submitted sample."""
     body = replace(BODY, sample=replace(BODY.sample, id=f"problem-{number}"))
     return record_of(Send(SUBMITTED, body), event_id=f"event-{number}", source="headrace/gateway", trace=trace)
 
 
-def pass_on(event: Event) -> Result:
+def pass_on(event: Event[Any]) -> Result:
     """A handler that sends the sample to the next topic."""
     return Emit((Send(PLACED, event.body),))
 
@@ -145,7 +147,7 @@ def test_failures_are_seen_in_trace_and_metrics():
     """A retry and a dead letter mark their spans as errors and are counted by error class; their trace goes on."""
     recorded = RecordedTelemetry("admission")
 
-    def fail(event: Event) -> Result:
+    def fail(event: Event[Any]) -> Result:
         return Retry("Busy", "later") if event.id == "event-1" else Reject("Impossible", "never")
 
     garbled = Record(SUBMITTED.name, b"k", b"\xff", (("traceparent", KEPT.encode()),))
@@ -177,9 +179,9 @@ def test_results_that_were_dropped_are_not_counted_as_done():
 def test_calls_of_outside_systems_lie_under_the_batch_and_logs_know_its_trace():
     """While a batch is in hand, calls are its children and log lines carry its trace; afterwards no longer."""
     recorded = RecordedTelemetry("scoring")
-    seen = []
+    seen: list[Any] = []
 
-    def call(event: Event) -> Result:
+    def call(event: Event[Any]) -> Result:
         with recorded.telemetry.call("infer signals", {Attribute.SERVER: "triton"}):
             seen.append(CURRENT_TRACE.get())
         return pass_on(event)
@@ -221,7 +223,7 @@ def test_silence_passes_traces_through_and_measures_nothing():
     telemetry = Telemetry.from_settings("scoring", "")
     assert not telemetry.enabled
     assert telemetry.begin_sample(SUBMITTED.name, {"traceparent": KEPT}) == {"traceparent": KEPT}
-    event = Event("1", SUBMITTED.name, "k", BODY, 0.0, None, headers={"traceparent": KEPT})
+    event = Event("1", SUBMITTED.name, "k", BODY, 0.0, Position(SUBMITTED.name, 0, 0), headers={"traceparent": KEPT})
     observation = telemetry.batch_started("scoring", SUBMITTED.name, [event])
     assert observation.trace_of(event)["traceparent"] == KEPT
     with telemetry.call("infer"):
@@ -241,7 +243,10 @@ def test_silence_imports_nothing_of_opentelemetry():
 def test_silence_costs_next_to_nothing():
     """A batch of 256 records costs less than a microsecond each when nobody listens."""
     telemetry = Telemetry()
-    events = [Event(str(n), SUBMITTED.name, "k", BODY, 0.0, None, headers={"traceparent": KEPT}) for n in range(256)]
+    events = [
+        Event(str(n), SUBMITTED.name, "k", BODY, 0.0, Position(SUBMITTED.name, 0, 0), headers={"traceparent": KEPT})
+        for n in range(256)
+    ]
 
     def batch() -> float:
         began = time.process_time()

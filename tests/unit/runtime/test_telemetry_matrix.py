@@ -2,7 +2,9 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from headrace.adapters.envelope import Record, record_of
 from headrace.adapters.wire import encode
 from headrace.core import topics
 from headrace.core.dossiers import DatasetCutRequested, Dossier, IndexedSample, ScoredSample
-from headrace.core.events import Emit, Event, Reject, Retry, Send
+from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
 from headrace.core.topics import CONSUMERS, PRODUCERS, TOPICS, Topic, accepted_topic
 from headrace.runtime.telemetry import Metric
 from tests.fakes.bodies import BODIES, CHECKS, DECISIONS, EMBEDDINGS, PLACEMENT, SIGNALS, SUBMITTED
@@ -21,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 OF_NAME = {topic.name: topic for topic in TOPICS}
 
 
-def answer(service: str, event: Event) -> tuple[Send, ...]:
+def answer(service: str, event: Event[Any]) -> tuple[Send, ...]:
     """What each service makes of an event, in the least that keeps a sample going."""
     body = event.body
     match service, event.topic, body:
@@ -82,7 +84,11 @@ class Spine:
             record = Record(topic, b"k", RECORD_VALUES[topic], ())
             for group in groups:
                 for result in (Retry("Busy", "later"), Reject("Impossible", "never")):
-                    Hop(OF_NAME[topic], group, self.services[group], lambda _, result=result: result).deliver([record])
+                    Hop(OF_NAME[topic], group, self.services[group], partial(_always, result)).deliver([record])
+
+
+def _always(result: Result, _: Event[Any]) -> Result:
+    return result
 
 
 RECORD_VALUES = {
