@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
 
 from headrace.adapters.triton import TritonLimits, TritonSignalModels
@@ -139,3 +140,50 @@ async def test_a_row_that_cannot_be_measured_carries_its_error() -> None:
         assert first.signals.error
         assert first.embeddings is None
         assert second.embeddings is not None
+
+
+@pytest.mark.connected
+@pytest.mark.model
+async def test_a_real_model_measures_a_batch_and_names_what_it_cannot_measure(triton: str) -> None:
+    """Answers that the question makes likely have less loss; bad rows carry an error; asking again gives the same."""
+    question = Message("user", "What is the capital of France?")
+    answers = ("The capital of France is Paris.", "Cheese walrus engine of the purple seven.", "")
+    samples = [Sample("d", answer[:3], 0, "", (question, Message("assistant", answer))) for answer in answers]
+    samples += [Sample("d", "unanswered", 0, "", (question,)), sample(1, "\ud800")]
+    async with opened(triton, TritonLimits(rows_max=2)) as models:
+        await models.ping()
+        model = await models.current()
+        likely, odd, empty, unanswered, torn = await model.measure(samples, CURRENT)
+        again = await model.measure(samples[::-1], CURRENT)
+        with pytest.raises(ModelMissing):
+            await models.named("nowhere")
+    assert [one.signals.error for one in (likely, odd, empty) if isinstance(one, Measured)] == ["", "", ""]
+    assert all(isinstance(one, Measured) and one.signals.error for one in (unanswered, torn))
+    assert isinstance(likely, Measured)
+    assert isinstance(odd, Measured)
+    assert isinstance(empty, Measured)
+    assert (likely.signals.loss_mean or 99) < 2 < (odd.signals.loss_mean or 0)
+    assert empty.signals.response_tokens == 1
+    assert likely.embeddings is not None
+    assert odd.embeddings is not None
+    first, second = (np.frombuffer(one.embeddings.prompt, "<f4") for one in (likely, odd) if one.embeddings is not None)
+    assert float(first @ second) == pytest.approx(1, abs=1e-3)
+    assert first.shape == (576,)
+    last = again[-1]
+    assert isinstance(last, Measured)
+    assert last.signals.loss_mean == pytest.approx(likely.signals.loss_mean, abs=0.02)  # bfloat16 in another row
+
+
+@pytest.mark.connected
+@pytest.mark.model
+async def test_a_real_server_merges_what_waits_and_refuses_what_is_too_much(triton: str) -> None:
+    """Twice as many requests as its queue holds: those it refuses are asked again until all are measured."""
+    refused: list[str] = []
+    limits = TritonLimits(rows_max=1, in_flight_max=70, busy_s_max=100)
+    async with TritonSignalModels.opened(
+        triton, model="signals", version="1", limits=limits, took=lambda _, outcome, __: refused.append(outcome)
+    ) as models:
+        model = await models.current()
+        outcomes = await model.measure([sample(number) for number in range(120)], CURRENT)
+    assert all(isinstance(outcome, Measured) and not outcome.signals.error for outcome in outcomes)
+    assert refused.count("failed") > 0

@@ -68,8 +68,10 @@ class ConversationReader:
         last = max((index for index, turn in enumerate(turns) if turn["role"] == "assistant"), default=None)
         if last is None:
             raise Unreadable("no assistant turn, so no response")
+        if last == 0:
+            raise Unreadable("no turn before the answer, so no prompt")
         turns = self._adapted(turns[: last + 1], tools)
-        prompt = self._template(turns[:last], tools, opens_answer=True)
+        prompt = self._template(turns[:-1], tools, opens_answer=True)
         whole = self._template(turns, tools, opens_answer=False)
         if not whole.startswith(prompt):
             raise Unreadable("the chat template renders the prompt differently once the answer is there")
