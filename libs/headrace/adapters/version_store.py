@@ -35,10 +35,11 @@ BATCH_ROWS = 1_024
 _MANIFESTS_KEPT = 8
 _PREFIX_MIN = 6
 """Fewest hex digits that name a version."""
+_SEQUENCE_DIGITS = 8
 
 
 class NoSuchVersion(LookupError):  # noqa: N818 - the name says what is so
-    """No version of the dataset has this name, or several have."""
+    """No version of the dataset has this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +91,18 @@ class VersionStore:
         """The version of that name: an id, its first six or more digits, a sequence number, or "" for the latest.
 
         Raises:
-            NoSuchVersion: none or several are called so.
+            NoSuchVersion: none is called so.
         """
         if not name:
             latest = await self.latest(dataset_id)
             if latest is None:
                 raise NoSuchVersion(f"dataset {dataset_id} has no version yet")
             return latest
-        if not name.isdigit() and len(name) < _PREFIX_MIN:
+        sequence = int(name) if name.isascii() and name.isdigit() and len(name) <= _SEQUENCE_DIGITS else None
+        if sequence is None and len(name) < _PREFIX_MIN:
             raise NoSuchVersion(f"{name}: give a sequence number, or {_PREFIX_MIN} or more digits of the version id")
         async for version in self.log(dataset_id):
-            if version.id.startswith(name) or (name.isdigit() and version.manifest.sequence == int(name)):
+            if version.manifest.sequence == sequence or (len(name) >= _PREFIX_MIN and version.id.startswith(name)):
                 return version
         raise NoSuchVersion(f"dataset {dataset_id} has no version {name}")
 

@@ -157,7 +157,7 @@ _StoredType = TypeVar("_StoredType", Manifest, Reference)
 def _stored_from(kind: type[_StoredType], body: bytes, key: str) -> _StoredType:
     try:
         value = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedVersion(f"{key}: not JSON: {error}") from error
     written = value.get("format") if isinstance(value, dict) else None
     if isinstance(written, int) and written > FORMAT:
