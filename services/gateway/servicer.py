@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from headrace.client.submit import ADMITTED
 from headrace.core.dossiers import Dossier
 from headrace.core.refusals import RefusalCode, Refused
 from headrace_protos.ingest.v1 import ingest_pb2, ingest_pb2_grpc
@@ -38,13 +39,14 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         try:
             caller = self._edge.tokens.authenticate(headers.get("authorization"))
             with self._edge.streams.opened(ENTRY, caller) as place:
+                await context.send_initial_metadata(((ADMITTED, "1"),))
                 await self._serve(request_iterator, context, caller, trace_of(headers), place)
         except DecodeError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a message that is no IngestRequest")
         except Unauthenticated as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         except TooManyStreams as error:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         if self._edge.streams.draining:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the gateway is stopping; send what was not answered again")
 

@@ -1,0 +1,1 @@
+"""For producers and trainers: submit samples, read what is admitted. Light: no FastStream, no torch."""
