@@ -39,8 +39,9 @@ SERVICES: dict[str, Signals] = {
         from_events=frozenset({Metric.VALIDATION_CHECKS}), measured=frozenset({Metric.VALIDATION_CHECK_DURATION})
     ),
     "datasets": Signals(
-        from_events=frozenset({Metric.DATASETS_ROWS, Metric.DATASETS_VERSIONS}),
-        measured=frozenset({Metric.DATASETS_STAGED_BYTES, Metric.DATASETS_CUT_DURATION}),
+        measured=frozenset({
+            Metric.DATASETS_ROWS, Metric.DATASETS_STAGED_BYTES, Metric.DATASETS_VERSIONS, Metric.DATASETS_CUT_DURATION,
+        }),
     ),
 }  # fmt: skip
 

@@ -100,4 +100,6 @@ class _Measured:
     def cut(self, dataset_id: str, *, new: bool, seconds: float) -> None:
         if new:
             self._telemetry.count(Metric.DATASETS_VERSIONS, 1, {Attribute.DATASET: dataset_id})
-        self._telemetry.record(Metric.DATASETS_CUT_DURATION, seconds, {Attribute.OUTCOME: "new" if new else "nothing_new"})
+        outcome = {Attribute.OUTCOME: "new" if new else "nothing_new"}
+        self._telemetry.record(Metric.DATASETS_CUT_DURATION, seconds, outcome)
+        self._telemetry.called("cut version", seconds, outcome)

@@ -38,3 +38,4 @@ class _Took:
     def __call__(self, role: str, outcome: str, seconds: float) -> None:
         attributes = {Attribute.MODEL_ROLE: role, Attribute.OUTCOME: outcome}
         self._telemetry.record(Metric.SCORING_CALL_DURATION, seconds, attributes)
+        self._telemetry.called("infer signals", seconds, attributes)

@@ -5,7 +5,6 @@ unchanged, so that a silent service does not break the traces of the others.
 """
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 
 from headrace.runtime.observer import NoObserver
@@ -18,7 +17,6 @@ CURRENT_TRACE: ContextVar[TraceIds | None] = ContextVar("headrace_current_trace"
 """Trace id and span id (hex) of the work in hand, for log lines; None where nothing is traced."""
 
 _NO_HEADERS: Mapping[str, str] = {}
-_NO_SPAN = nullcontext()
 
 
 class Telemetry(NoObserver):
@@ -58,13 +56,8 @@ class Telemetry(NoObserver):
         """The trace headers of a sample that enters here and goes to `topic`: a new trace, or the caller's continued."""
         return headers
 
-    def call(
-        self,
-        name: str,  # noqa: ARG002  # for the one that traces
-        attributes: Attributes = NO_ATTRIBUTES,  # noqa: ARG002  # likewise
-    ) -> AbstractContextManager[None]:
-        """A span around a call of an outside system, under the batch in hand."""
-        return _NO_SPAN
+    def called(self, name: str, seconds: float, attributes: Attributes = NO_ATTRIBUTES) -> None:
+        """A call of an outside system took `seconds` and has just ended: a span under the batch in hand."""
 
     def close(self) -> None:
         """Send what is left; blocks for some seconds at most when nobody answers. Safe to call twice."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from headrace.core import topics
-from headrace.core.dossiers import DatasetCommitted, Decision, Dossier, DuplicateKind, ScoredSample
+from headrace.core.dossiers import Decision, Dossier, DuplicateKind, ScoredSample
 from headrace.core.events import Emit, Event, Result
 from headrace.runtime.telemetry_names import Attribute, Metric, Outcome
 
@@ -20,12 +20,10 @@ class Measurement(NamedTuple):
     attributes: tuple[tuple[Attribute, str], ...] = ()
 
 
-def measurements_of(group: str, settled: Sequence[tuple[Event[Any], Result]], now: float) -> Iterator[Measurement]:
-    """What visible results of one service say; `now` is Unix time in seconds."""
+def measurements_of(settled: Sequence[tuple[Event[Any], Result]], now: float) -> Iterator[Measurement]:
+    """What visible results say; `now` is Unix time in seconds."""
     for event, result in settled:
         if isinstance(result, Emit):
-            if group == "datasets" and event.topic == topics.DECIDED.name:
-                yield from _staged(event.body)
             for send in result.sends:
                 measure = _BY_TOPIC.get(send.topic.name)
                 if measure is not None:
@@ -73,21 +71,10 @@ def _decided(_: Event[Any], body: object, now: float) -> Iterator[Measurement]:
     yield Measurement(Metric.ADMISSION_AGE, max(0.0, now - body.submitted_at), (verdict,))
 
 
-def _staged(body: object) -> Iterator[Measurement]:
-    if isinstance(body, Dossier) and body.decisions:
-        yield Measurement(Metric.DATASETS_ROWS, 1, ((Attribute.VERDICT, str(body.decisions[-1].verdict)),))
-
-
-def _cut(_: Event[Any], body: object, __: float) -> Iterator[Measurement]:
-    if isinstance(body, DatasetCommitted):
-        yield Measurement(Metric.DATASETS_VERSIONS, 1, ((Attribute.DATASET, body.dataset_id),))
-
-
 _BY_TOPIC = {
     topics.SCORED.name: _scored,
     topics.HELD.name: _held,
     topics.PLACED.name: _placed,
     topics.VALIDATED.name: _validated,
     topics.DECIDED.name: _decided,
-    topics.COMMITTED.name: _cut,
 }

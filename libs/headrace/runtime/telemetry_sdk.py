@@ -5,8 +5,7 @@ import re
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from importlib.metadata import version
 from typing import Any
@@ -92,13 +91,11 @@ class SdkTelemetry(Telemetry):
     def batch_started(self, group: str, topic: str, events: Sequence[Event[Any]]) -> BatchObservation:
         return _Batch(self, group, topic, events)
 
-    @contextmanager
-    def call(self, name: str, attributes: Attributes = NO_ATTRIBUTES) -> Iterator[None]:
-        above = _current_span.get()
+    def called(self, name: str, seconds: float, attributes: Attributes = NO_ATTRIBUTES) -> None:
+        above, ended = _current_span.get(), time.time_ns()
         parent = Context() if above is None else trace.set_span_in_context(above, Context())
-        span = self.tracer.start_span(name, parent, SpanKind.CLIENT, dict[str, Any](attributes.items()))
-        with trace.use_span(span, end_on_exit=True):
-            yield
+        told, began = dict[str, Any](attributes.items()), ended - int(seconds * 1e9)
+        self.tracer.start_span(name, parent, SpanKind.CLIENT, told, start_time=began).end(ended)
 
     def close(self) -> None:
         if not self._closed:
@@ -193,7 +190,7 @@ class _Batch:
             oldest = min(event.time for event, _ in outcome.settled)
             self._telemetry.record(Metric.EVENT_AGE, max(0.0, now - oldest), names)
         sums: dict[tuple[Metric, tuple[tuple[Attribute, str], ...]], float] = defaultdict(float)
-        for metric, amount, attributes in measurements_of(names[Attribute.GROUP], outcome.settled, now):
+        for metric, amount, attributes in measurements_of(outcome.settled, now):
             if metric.value.kind is Kind.HISTOGRAM:
                 self._telemetry.record(metric, amount, dict(attributes))
             else:

@@ -182,13 +182,14 @@ def test_calls_of_outside_systems_lie_under_the_batch_and_logs_know_its_trace():
     seen: list[Any] = []
 
     def call(event: Event[Any]) -> Result:
-        with recorded.telemetry.call("infer signals", {Attribute.SERVER: "triton"}):
-            seen.append(CURRENT_TRACE.get())
+        seen.append(CURRENT_TRACE.get())
+        recorded.telemetry.called("infer signals", 0.25, {Attribute.SERVER: "triton"})
         return pass_on(event)
 
     Hop(SUBMITTED, "scoring", recorded, call).deliver([submitted(1, {})])
     [batch], [called] = recorded.spans("handle "), recorded.spans("infer ")
     assert called.parent.span_id == batch.context.span_id
+    assert called.end_time - called.start_time == 250_000_000
     assert seen[0][0] == f"{batch.context.trace_id:032x}"
     assert CURRENT_TRACE.get() is None
 
@@ -226,8 +227,8 @@ def test_silence_passes_traces_through_and_measures_nothing():
     event = Event("1", SUBMITTED.name, "k", BODY, 0.0, Position(SUBMITTED.name, 0, 0), headers={"traceparent": KEPT})
     observation = telemetry.batch_started("scoring", SUBMITTED.name, [event])
     assert observation.trace_of(event)["traceparent"] == KEPT
-    with telemetry.call("infer"):
-        telemetry.count(Metric.SENT)
+    telemetry.called("infer", 0.25)
+    telemetry.count(Metric.SENT)
     telemetry.close()
 
 
