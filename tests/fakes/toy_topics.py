@@ -11,7 +11,7 @@ from aiokafka import ConsumerRecord
 from headrace.adapters.envelope import ATTEMPT, ERROR_CLASS, texts_of
 from headrace.adapters.kafka import EventPublisher, RecordReader, read_topic
 from headrace.adapters.kafka_admin import KafkaAdmin, TopicSpec, consumer_specs
-from headrace.core.events import Event, Handler, Send
+from headrace.core.events import Event, Handler, Position, Send
 from headrace.core.topics import DAY_MS, KeyedBy, Topic, dlq_topic_name, retry_topic_name
 from headrace.runtime.delivery import Hop
 from headrace.runtime.service import Subscription
@@ -30,7 +30,8 @@ def toy_topic(name: str, *, partitions: int = 2, delayed: bool = False) -> Topic
 
 
 def _itself(body: object) -> str:
-    return bytes(body).decode(errors="replace")  # type: ignore[call-overload]
+    assert isinstance(body, bytes)
+    return body.decode(errors="replace")
 
 
 def new_topics(
@@ -115,6 +116,4 @@ async def running_hop(bootstrap: str, topic: Topic, handler: Handler[Any], **opt
 
 def event(body: bytes = b"body", topic: str = "toy.in", attempt: int = 1, **fields: Any) -> Event[bytes]:
     """An event that was read nowhere."""
-    from headrace.core.events import Position  # noqa: PLC0415
-
     return Event("id", topic, "key", body, 0.0, Position(topic, 0, 7), attempt, **fields)

@@ -1,0 +1,85 @@
+"""Starting: what is wrong is one line that says what to change. Health: what is served while things are wrong."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from headrace.runtime.app import CannotStart, opener_of, run_services, setting_problems
+from headrace.runtime.health import Health
+from headrace.runtime.settings import DeliverySettings
+
+
+class ScoringSettings(BaseSettings):
+    """A service's settings, one of which has no default."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_SCORING_")
+    triton: str = Field()
+
+
+def test_a_wrong_setting_is_named_as_the_environment_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one line holds the variables and what is wrong with them."""
+    monkeypatch.setenv("HEADRACE_DELIVERY_ATTEMPTS_MAX", "many")
+    with pytest.raises(ValidationError) as delivery:
+        DeliverySettings()
+    assert setting_problems(delivery.value).startswith("HEADRACE_DELIVERY_ATTEMPTS_MAX: Input should be a valid integer")
+    with pytest.raises(ValidationError) as scoring:
+        ScoringSettings()
+    assert setting_problems(scoring.value) == "HEADRACE_SCORING_TRITON: Field required"
+
+
+@pytest.mark.parametrize("name", ["nope", "../etc", "os.path", ""])
+def test_an_unknown_service_cannot_start(name: str) -> None:
+    """A name is a folder of services/ with an app.py, or an error."""
+    with pytest.raises(CannotStart):
+        opener_of(name)
+
+
+def test_what_keeps_a_process_from_starting_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code and a line on standard error; no traceback."""
+    assert run_services(["nope"]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("headrace run")]
+    assert line.startswith("headrace run nope: there is no services/nope/app.py on the import path")
+
+
+async def answer(port: int, path: str) -> tuple[int, dict[str, object]]:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as response:
+        return response.status, await response.json()
+
+
+async def test_readiness_is_reasons_and_pings_and_liveness_is_neither() -> None:
+    """A process whose dependency is gone lives on and says what it waits for."""
+    health = Health()
+    port = await health.start("127.0.0.1", 0)
+    try:
+        assert await answer(port, "/readyz") == (503, {"ready": False, "reasons": {"process": "starts"}})
+        gone = True
+
+        async def ping() -> None:
+            if gone:
+                raise ConnectionRefusedError("nobody there")
+
+        health.reasons = dict
+        health.pings = {"triton": ping}
+        status, said = await answer(port, "/readyz")
+        assert (status, said["reasons"]) == (503, {"triton": "ConnectionRefusedError: nobody there"})
+        assert (await answer(port, "/livez"))[0] == 200
+        gone = False
+        assert await answer(port, "/readyz") == (200, {"ready": True, "reasons": {}})
+    finally:
+        await health.stop()
+
+
+async def test_a_ping_that_does_not_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readiness is told within the ping's limit, whatever the dependency does."""
+    monkeypatch.setattr("headrace.runtime.health.PING_S_MAX", 0.05)
+    health = Health()
+    health.reasons = dict
+
+    async def hangs() -> None:
+        await asyncio.sleep(60)
+
+    health.pings = {"store": hangs}
+    assert await health.unready() == {"store": "does not answer within 0.05 s"}

@@ -1,0 +1,76 @@
+"""What a hop makes of its handler's failures, without a broker."""
+
+from collections.abc import Sequence
+
+import pytest
+from aiokafka import ConsumerRecord
+
+from headrace.core.events import Emit, Event, Result, Retry, Stop
+from headrace.runtime.delivery import Hop
+from headrace.runtime.delivery.incoming import Codec, decode, parse
+from headrace.runtime.service import Subscription
+from tests.fakes.toy_topics import QUICK, event, toy_topic
+
+TOPIC = toy_topic("toy.in")
+
+
+def hop(handler) -> Hop:
+    return Hop(Subscription(TOPIC, "svc", handler), "nowhere:1", QUICK)
+
+
+async def test_only_guilty_events_are_retried() -> None:
+    """Halves are tried until the events that cause the failure stand alone; results keep their order."""
+    calls = 0
+
+    async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
+        nonlocal calls
+        calls += 1
+        if any(each.body in {b"3", b"9"} for each in events):
+            raise ValueError("three or nine")
+        return [Emit() for _ in events]
+
+    results = await hop(handle)._results([event(b"%d" % number) for number in range(16)])
+    assert [number for number, result in enumerate(results) if isinstance(result, Retry)] == [3, 9]
+    assert results[3] == Retry("ValueError", "three or nine")
+    assert calls < 20
+
+
+async def test_a_handler_that_loses_count_is_a_failed_handler() -> None:
+    """One result for each event, or none of them counts."""
+
+    async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
+        return [Emit()] if len(events) > 1 else []
+
+    results = await hop(handle)._results([event(), event()])
+    assert [result.error_class for result in results if isinstance(result, Retry)] == ["TypeError", "TypeError"]
+
+
+async def test_stop_is_not_searched_for() -> None:
+    """A dependency that is gone is gone for the whole batch, also when it is found while halves are tried."""
+
+    async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
+        if len(events) == 1:
+            raise Stop("gone")
+        raise ValueError("first this")
+
+    with pytest.raises(Stop):
+        await hop(handle)._results([event(), event()])
+
+
+def record(value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> ConsumerRecord:
+    return ConsumerRecord("toy.in", 0, 1, 2, 0, b"\xff", value, None, 1, 1, tuple(headers))
+
+
+async def test_decoding_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the bytes do to a decoder, the record becomes a value: FastStream would swallow an error (trap 7)."""
+    batch = (record(b"fine"), record(None), record(b"odd", [("x", b"\xff"), ("ce_time", b"\xff")]))
+    first, second, third = await Codec(TOPIC).decode_batch(await parse(batch))
+    assert (first.event.body, first.error) == (b"fine", "")
+    assert (second.event, second.error) == (None, "the record has no value")
+    assert third.event.body == b"odd"
+
+    def broken(*_: object) -> None:
+        raise RecursionError("deep")
+
+    monkeypatch.setattr("headrace.adapters.wire.decode", broken)
+    assert decode(TOPIC, record(b"x")).error == "RecursionError: deep"
