@@ -87,7 +87,6 @@ class Keeper:
     async def _live(self) -> float:
         """One life of the process, from its start to its end; returns how long it served, in seconds."""
         launch = self._require_launch()
-        # From this thread, always: the kernel ends the process when the thread that started it ends.
         process = self._process = spawn(launch)
         self.state.pid, self.state.created = process.pid, created_at(process.pid)
         self._turn("starting")

@@ -79,7 +79,10 @@ class Part(Protocol):
 
 
 def spawn(launch: Launch) -> subprocess.Popen[bytes]:
-    """Starts the process in a process group of its own that ends with us, writing to its log."""
+    """Starts the process in a process group of its own, writing to its log.
+
+    Call it from a thread that lives on: the kernel ends the process when the thread that started it ends.
+    """
     launch.log.parent.mkdir(parents=True, exist_ok=True)
     _set_aside(launch.log)
     environment = {**os.environ, **launch.environment}
