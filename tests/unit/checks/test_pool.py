@@ -98,7 +98,7 @@ async def test_worker_is_recycled_after_its_share_of_jobs():
     """No job notices."""
     async with pool(PoolLimits(workers=1, jobs_max=3)) as workers:
         [importer, *_] = children()
-        forks = set()
+        forks: set[int] = set()
         for _ in range(10):
             assert (await workers.run("schema", SCHEMA, 1))["outcome"] == "passed"
             forks.update(fork.pid for fork in importer.children())
@@ -185,6 +185,7 @@ def test_workers_end_with_their_service():
         "asyncio.run(main())"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env={"PYTHONPATH": "libs"}) as service:
+        assert service.stdout is not None
         assert service.stdout.readline() == b"up\n"
         left = psutil.Process(service.pid).children(recursive=True)
         assert left

@@ -20,7 +20,7 @@ from tests.fakes.evidence import dossier
 from tests.fakes.workers import FakeWorkers
 
 
-def policy(*requests: dict) -> Policy:
+def policy(*requests: dict[str, object]) -> Policy:
     return Policy.model_validate({"checks": requests})
 
 
@@ -77,7 +77,7 @@ def test_every_check_describes_itself(name: str):
         ({"check": "schema", "json_schema": 3}, "checks[0].json_schema: should be an object, not 3"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(request_: dict, problem: str):
+def test_settings_that_cannot_work_are_refused(request_: dict[str, object], problem: str):
     """A misspelt or impossible setting is found when the policy is read, not when the first sample comes."""
     with pytest.raises(InvalidPolicyError) as refused:
         checks.validate(policy(request_))
@@ -134,13 +134,14 @@ def test_published_schema_agrees_with_what_is_accepted():
     assert list(validator.iter_errors(starter)) == []
     good = {"checks": [{"check": "constraints", "languages": ["en"], "required": False}, {"check": "math", "cpu_s_max": 1}]}
     assert list(validator.iter_errors(good)) == []
-    for bad in (
+    refused: tuple[dict[str, object], ...] = (
         {"signls": {}},
         {"signals": {"loss_max": -1}},
         {"checks": [{"check": "mth"}]},
         {"checks": [{"check": "math", "copies_max": 1}]},
         {"checks": [{"check": "math", "cpu_s_max": 600}]},
         {"checks": [{}]},
-    ):
+    )
+    for bad in refused:
         assert list(validator.iter_errors(bad)), bad
     assert json.loads(json.dumps(schema)) == schema

@@ -38,7 +38,10 @@ def test_scripts_read_problems_as_json(run):
     """One object, with the version of a good policy and the problems of a bad one."""
     found = run("validate", "-f", "-", "--json", text=BAD)
     assert found.exit_code == 1
-    assert [(p["path"], p["line"]) for p in json.loads(found.stdout)["problems"]] == [("signals.loss_mx", 2), ("checks[0].check", 4)]
+    assert [(p["path"], p["line"]) for p in json.loads(found.stdout)["problems"]] == [
+        ("signals.loss_mx", 2),
+        ("checks[0].check", 4),
+    ]
     good = json.loads(run("validate", "-f", "-", "--json", text="description: good").stdout)
     assert len(good["version"]) == 12
     assert good["problems"] == []

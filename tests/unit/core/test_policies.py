@@ -77,7 +77,7 @@ def test_version_names_the_policy(one: Policy, other: Policy):
         ({"check": "math"}, None),
     ],
 )
-def test_quota_of_prompt_copies_follows_the_check(request_: dict, copies: int | None):
+def test_quota_of_prompt_copies_follows_the_check(request_: dict[str, object], copies: int | None):
     """Whoever places samples learns the quota from the policy; an optional check sets none."""
     assert Policy(checks=(CheckRequest.model_validate(request_),)).prompt_copies_max() == copies
 
