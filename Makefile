@@ -65,6 +65,7 @@ test-cluster: install model-env ## the tests on three brokers: minutes
 	.venv/bin/pytest -m slow -k cluster
 
 demo: install model-env ## real conversations through the whole stack, and what became of them
+	.venv/bin/headrace up
 	.venv/bin/headrace demo
 
 bench: install model-env ## measure speed and memory

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from headrace.adapters.unreachable import BrokerUnreachable
-from headrace.cli import dataset, dlq, lag, policy, replay, run, sample, stack, topics, watch
+from headrace.cli import dataset, demo, dlq, lag, policy, replay, run, sample, stack, submit, topics, watch
 from headrace.local.launch import LocalStackError
 from headrace.local.state import environment, home_folder
 
@@ -21,7 +21,9 @@ app.add_typer(policy.app)
 app.add_typer(replay.app)
 app.add_typer(dataset.app)
 app.add_typer(sample.app)
+app.add_typer(submit.app)
 app.add_typer(stack.app)
+app.add_typer(demo.app)
 app.add_typer(run.app)
 app.add_typer(topics.app)
 app.add_typer(lag.app)

@@ -1,0 +1,44 @@
+"""`headrace demo`: real conversations through the real parts."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer()
+
+Samples = Annotated[int, typer.Option(min=4, max=2_000, help="How many conversations go in; scoring takes most of the time.")]
+Seed = Annotated[int, typer.Option(help="Which ones: the same seed, the same conversations in the same order.")]
+
+
+@app.command()
+def demo(*, samples: Samples = 160, seed: Seed = 0) -> None:
+    """Run real conversations through the stack that is up, and tell what came of them.
+
+    Competition mathematics answered by language models. For half of the problems the reference answer goes in with the
+    sample; for the other half it is kept back and used for the closing table only. Needs `headrace up` first.
+    """
+    from headrace.cli.dataset import told  # noqa: PLC0415
+    from headrace.cli.sample import show  # noqa: PLC0415
+    from headrace.demo.play import play  # noqa: PLC0415
+
+    console = Console()
+    with told():
+        played = asyncio.run(play(console, count=samples, seed=seed))
+    if played.rejected_id:
+        console.rule("One that was turned away")
+        show(played.rejected_id, played.dataset)
+    console.rule("Look further")
+    for command in _further(played.dataset, played.rejected_id):
+        console.print(f"  {command}", highlight=False, soft_wrap=True)
+
+
+def _further(dataset: str, rejected_id: str) -> list[str]:
+    return [
+        f"headrace sample show {rejected_id or 'ID'} --dataset {dataset}",
+        f"headrace dataset show {dataset}",
+        f"headrace policy init > policy.yaml && headrace replay --dataset {dataset} -f policy.yaml",
+        "headrace account    headrace watch    headrace lag    headrace dlq ls    headrace status",
+        "headrace down       (and `headrace up` finds everything again)",
+    ]
