@@ -178,10 +178,14 @@ def test_comparisons_replay(evidence: Dossier, under: Policy):
 @given(dossiers, policies(), st.floats(0, 2))
 def test_tightening_a_bound_never_admits_more(evidence: Dossier, under: Policy, step: float):
     """What a policy turns away, a stricter one does not accept."""
-    strict = under.model_dump()
-    strict["signals"]["loss_max"] = max((under.signals.loss_max or 5.0) - step, under.signals.loss_min or 0)
-    strict["diversity"]["density_min"] = min((under.diversity.density_min or -1) + step, under.diversity.density_max or 1, 1)
-    strict["diversity"]["near_duplicate_cosine"] = (under.diversity.near_duplicate_cosine or 1.0) * 0.9
+
+    def or_else(bound: float | None, default: float) -> float:
+        return default if bound is None else bound
+
+    strict, bounds = under.model_dump(), under.diversity
+    strict["signals"]["loss_max"] = max(or_else(under.signals.loss_max, 5) - step, or_else(under.signals.loss_min, 0))
+    strict["diversity"]["density_min"] = min(or_else(bounds.density_min, -1) + step, or_else(bounds.density_max, 1))
+    strict["diversity"]["near_duplicate_cosine"] = or_else(bounds.near_duplicate_cosine, 1) * 0.9
     strict["signals"]["truncated"] = False
     for request in strict["checks"]:
         request["required"] = True
