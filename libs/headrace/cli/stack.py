@@ -1,7 +1,6 @@
 """`headrace up`, `down` and `status`: the stack on this machine."""
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -35,8 +34,8 @@ def up(*, only: Only = "", no_services: NoServices = False) -> None:
     the next `headrace up` finds it again. A server of your own replaces the local one when its setting is set:
     HEADRACE_KAFKA, HEADRACE_S3_ENDPOINT, HEADRACE_SCORING_TRITON.
     """
-    from headrace.local.control import bring_down, start  # noqa: PLC0415
-    from headrace.local.stack import part_names, plan  # noqa: PLC0415
+    from headrace.local.control import bring_down, require_running, start  # noqa: PLC0415
+    from headrace.local.stack import part_names  # noqa: PLC0415
 
     home = home_folder()
     names = tuple(name for name in only.split(",") if name)
@@ -47,8 +46,7 @@ def up(*, only: Only = "", no_services: NoServices = False) -> None:
         )
     console = Console(stderr=True)
     if is_supervised(home):
-        planned = plan(os.environ, only=names, services=not no_services)
-        _require_running(home, {*planned.external, *(part.name for part in planned.parts)})
+        require_running(home, only=names, services=not no_services)
         console.print("up already · `headrace status` shows the parts")
         return
     starting = start(home, only=names, services=not no_services)
@@ -101,13 +99,6 @@ def is_serving(state: StackState) -> bool:
 def report(error: LocalStackError) -> None:
     """Says what went wrong and what to do about it."""
     Console(stderr=True, highlight=False).print(f"[red]error:[/red] {error}", soft_wrap=True)
-
-
-def _require_running(home: Path, wanted: set[str]) -> None:
-    running = {name for name, process in read_state(home).processes.items() if process.state != "stopped"}
-    if not wanted <= running:
-        missing = ", ".join(sorted(wanted - running))
-        raise LocalStackError(f"the stack of {home} is up already, without {missing}: `headrace down`, then `headrace up` again")
 
 
 def _show(states: Iterator[StackState], console: Console) -> None:

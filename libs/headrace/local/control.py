@@ -12,6 +12,7 @@ from pathlib import Path
 from headrace.local.checkout import require_linux
 from headrace.local.launch import LocalStackError, tail
 from headrace.local.processes import is_same, kill_recorded
+from headrace.local.stack import plan
 from headrace.local.state import HOME, ProcessState, StackState, is_supervised, read_state, write_state
 
 STOP_S = 60.0
@@ -67,6 +68,20 @@ def start(home: Path, *, only: tuple[str, ...] = (), services: bool = True) -> S
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
         )
     return Starting(home, process, log)
+
+
+def require_running(home: Path, *, only: tuple[str, ...], services: bool) -> None:
+    """Checks that the stack that is up has every part asked for.
+
+    Raises:
+        LocalStackError: it has not.
+    """
+    planned = plan(os.environ, only=only, services=services)
+    wanted = {*planned.external, *(part.name for part in planned.parts)}
+    missing = wanted - {name for name, process in read_state(home).processes.items() if process.state != "stopped"}
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise LocalStackError(f"the stack of {home} is up already, without {names}: `headrace down`, then `headrace up` again")
 
 
 def bring_down(home: Path) -> list[str]:
