@@ -1,0 +1,150 @@
+"""The gateway as a whole, in front of a real Kafka."""
+
+import asyncio
+import contextlib
+import json
+import time
+
+import aiohttp
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from headrace.adapters.kafka import RecordReader, read_topic
+from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.policies import PolicyTopics, publish_policy
+from headrace.client.submit import Refused, Submitted, submit
+from headrace.core.policies import Policy
+from headrace.core.topics import INGEST, SUBMITTED, dlq_topic_name
+from headrace.local.ports import LOCALHOST, free_port
+from headrace.runtime.app import CannotStart, ServiceProcess
+from headrace.runtime.settings import DeliverySettings, RuntimeSettings
+from headrace_protos.sample.v1 import sample_pb2
+from services.gateway.spine import spine_lag
+from tests.fakes.gateway import lines, sample
+
+pytestmark = pytest.mark.connected
+
+DATASET = "gateway-whole"
+
+
+@pytest.fixture
+async def ports(kafka, monkeypatch):
+    """A running gateway in front of a real broker: its gRPC and HTTP ports."""
+    with KafkaAdmin(kafka) as admin:
+        admin.ensure_topics(partitions=2, replication_factor=1)
+    await publish_policy(DATASET, Policy(), PolicyTopics(kafka, 2, 1, 30), now=time.time())
+    grpc_port = free_port(set())
+    http_port = free_port({grpc_port})
+    for name, value in (("GRPC_PORT", grpc_port), ("HTTP_PORT", http_port), ("LAG_MAX", 10**9)):
+        monkeypatch.setenv(f"HEADRACE_GATEWAY_{name}", str(value))
+    process = ServiceProcess(("gateway",), RuntimeSettings(kafka=kafka), DeliverySettings())
+    running = asyncio.create_task(process.run())
+    try:
+        await _ready(process, running)
+        yield grpc_port, http_port
+    finally:
+        process.stop()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def _ready(process, running):
+    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+        while True:
+            if running.done():
+                await running
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(f"http://{LOCALHOST}:{process.health_port}/readyz") as response:
+                    if response.status == 200:
+                        return
+            await asyncio.sleep(0.1)
+
+
+async def submitted(kafka, count, dataset=DATASET):
+    """The dossiers of a dataset once there are so many."""
+    async with asyncio.timeout(30):
+        while True:
+            found = [event.body async for event in read_topic(SUBMITTED, kafka, until_now=True)]
+            ours = [dossier for dossier in found if dossier.sample.dataset_id == dataset]
+            if len(ours) >= count:
+                return ours
+            await asyncio.sleep(0.2)
+
+
+async def test_every_entry_leads_to_one_topic(kafka, ports):
+    """gRPC, HTTP and Kafka; what is acknowledged is readable, what is garbled is among the dead letters with its bytes."""
+    grpc_port, http_port = ports
+    answers = [
+        answer async for answer in submit(f"{LOCALHOST}:{grpc_port}", DATASET, [sample("g1", id="g1"), {}, sample("g2", id="g2")])
+    ]
+    assert [type(answer) for answer in answers] == [Submitted, Refused, Submitted]
+    async with aiohttp.ClientSession() as session:
+        url = f"http://{LOCALHOST}:{http_port}/v1/datasets/{DATASET}/samples"
+        async with session.post(url, data=lines(sample("h1", id="h1"), sample("h2", id="h2"))) as response:
+            assert [json.loads(line)["status"] for line in (await response.text()).splitlines()] == ["received", "received"]
+    assert {dossier.sample.id for dossier in await submitted(kafka, 4)} >= {"g1", "g2", "h1", "h2"}
+
+    garbled = b"\xff\x00 garbled"
+    message = sample_pb2.Sample(
+        id="k2", messages=[sample_pb2.Message(role="user", content="a"), sample_pb2.Message(role="assistant", content="b")]
+    )
+    producer = AIOKafkaProducer(bootstrap_servers=kafka)
+    await producer.start()
+    try:
+        await producer.send_and_wait(INGEST.name, json.dumps(sample("k1", id="k1", dataset=DATASET)).encode())
+        headers = [("ce_specversion", b"1.0"), ("ce_id", b"e-1"), ("ce_source", b"tests"), ("ce_type", b"org.example.sample")]
+        headers += [("ce_dataset", DATASET.encode()), ("content-type", b"application/protobuf")]
+        await producer.send_and_wait(INGEST.name, message.SerializeToString(), headers=headers)
+        await producer.send_and_wait(INGEST.name, garbled, headers=[("dataset", DATASET.encode())])
+        await producer.send_and_wait(INGEST.name, json.dumps(sample("k3")).encode(), headers=[("dataset", b"../etc")])
+    finally:
+        await producer.stop()
+    dossiers = {dossier.sample.id: dossier for dossier in await submitted(kafka, 6)}
+    assert {name: dossiers[name].sample.origin.entry for name in ("g1", "h1", "k1", "k2")} == {
+        "g1": "grpc", "h1": "http", "k1": "kafka", "k2": "kafka",
+    }  # fmt: skip
+    assert {garbled} < await _dead_letters(kafka, 2)
+
+
+async def _dead_letters(kafka, count):
+    async with asyncio.timeout(30):
+        while True:
+            async with RecordReader.opened(kafka, [dlq_topic_name(INGEST.name, "gateway")]) as reader:
+                values = {record.value async for record in reader.until_now()}
+            if len(values) >= count:
+                return values
+            await asyncio.sleep(0.2)
+
+
+async def test_a_dataset_made_a_moment_ago_can_be_sent_to(kafka, ports):
+    """`headrace dataset create` and then at once `headrace submit`; what was never made is not found."""
+    grpc_port, http_port = ports
+    await publish_policy("gateway-fresh", Policy(), PolicyTopics(kafka, 2, 1, 30), now=time.time())
+    samples = [sample(str(number)) for number in range(3)]
+    answers = [answer async for answer in submit(f"{LOCALHOST}:{grpc_port}", "gateway-fresh", samples)]
+    assert [type(answer) for answer in answers] == [Submitted] * 3
+    async with aiohttp.ClientSession() as session:
+        url = f"http://{LOCALHOST}:{http_port}/v1/datasets/gateway-never/samples"
+        async with session.post(url, data=lines(sample())) as response:
+            assert response.status == 404
+
+
+async def test_thousands_come_through_in_order_and_are_counted_as_lag(kafka, ports):
+    """Nothing is lost or doubled on the way, and the spine, which nobody serves here, is behind by as many."""
+    grpc_port, _ = ports
+    await publish_policy("gateway-many", Policy(), PolicyTopics(kafka, 2, 1, 30), now=time.time())
+    async with spine_lag(kafka) as read_lag:
+        before = await read_lag()
+        target = f"{LOCALHOST}:{grpc_port}"
+        answers = [answer async for answer in submit(target, "gateway-many", (sample(str(n), id=f"n{n}") for n in range(3_000)))]
+        assert [answer.ref for answer in answers] == list(range(3_000))
+        assert await read_lag() - before == 3_000
+    ids = [dossier.sample.id for dossier in await submitted(kafka, 3_000, "gateway-many")]
+    assert sorted(ids) == sorted(f"n{n}" for n in range(3_000))
+
+
+async def test_it_does_not_start_open_to_others(kafka):
+    """Without tokens, on an address that others can reach."""
+    process = ServiceProcess(("gateway",), RuntimeSettings(kafka=kafka, host="0.0.0.0"), DeliverySettings())  # noqa: S104
+    with pytest.raises(CannotStart, match="HEADRACE_GATEWAY_TOKENS_FILE"):
+        await process.run()
