@@ -1,5 +1,7 @@
 """Topics and groups: what exists, what should, and how far behind readers are. Blocking; call it from a thread."""
 
+import socket
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -15,6 +17,8 @@ from headrace.core.topics import CONSUMERS, DAY_MS, TOPICS, accepted_topic, cons
 
 RETRY_RETENTION_MS = 7 * DAY_MS
 DEAD_LETTER_RETENTION_MS = 90 * DAY_MS
+_CONNECT_S = 2.0
+_CONNECT_AGAIN_S = 0.2
 _RETURNED_BYTES_MAX = 2 * 1024 * 1024
 """Retries and dead letters carry headers of ours beside a record that may be as large as the broker takes."""
 
@@ -87,9 +91,13 @@ class KafkaAdmin:
         Raises:
             BrokerUnreachable: the broker does not answer within `start_s` seconds.
         """
+        servers = bootstrap_list(bootstrap)
+        # A client that cannot connect leaves its sockets and its thread behind, so it is made when somebody is there.
+        if not _somebody_listens(servers, start_s):
+            raise no_answer(bootstrap, start_s)
         try:
             self._client = KafkaAdminClient(
-                bootstrap_servers=bootstrap_list(bootstrap), bootstrap_timeout_ms=int(start_s * 1000), client_id="headrace-admin"
+                bootstrap_servers=servers, bootstrap_timeout_ms=int(start_s * 1000), client_id="headrace-admin"
             )
         except KafkaError as error:
             raise no_answer(bootstrap, start_s) from error
@@ -189,3 +197,18 @@ class KafkaAdmin:
 def _committed(offsets: Mapping[Any, Any], tp: TopicPartition, beginning: int) -> int:
     at = offsets.get(tp)
     return beginning if at is None or at.offset < 0 else max(int(at.offset), beginning)
+
+
+def _somebody_listens(servers: Sequence[str], start_s: float) -> bool:
+    deadline = time.monotonic() + start_s
+    while True:
+        for server in servers:
+            host, _, port = server.rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+            except (OSError, ValueError):
+                continue
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_CONNECT_AGAIN_S)

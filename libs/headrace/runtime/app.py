@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from headrace.adapters.kafka_admin import KafkaAdmin
-from headrace.adapters.unreachable import BrokerUnreachable
+from headrace.adapters.unreachable import BrokerUnreachable, no_answer
 from headrace.core.topics import dlq_topic_name, retry_topic_name
 from headrace.runtime.delivery import Hop
 from headrace.runtime.health import Health
@@ -130,7 +130,7 @@ class ServiceProcess:
                 dlq_topic_name(each.topic.name, each.group),
             )
         }
-        problem = ""
+        problem = str(no_answer(self._settings.kafka, self._settings.kafka_start_s))
         try:
             async with asyncio.timeout(self._settings.kafka_start_s):
                 while problem := await asyncio.to_thread(self._missing, needed):  # noqa: ASYNC110  # the broker tells nobody
@@ -142,8 +142,8 @@ class ServiceProcess:
         try:
             with KafkaAdmin(self._settings.kafka, start_s=_ADMIN_S) as admin:
                 missing = needed - set(admin.topics())
-        except BrokerUnreachable as error:
-            return str(error)
+        except BrokerUnreachable:
+            return str(no_answer(self._settings.kafka, self._settings.kafka_start_s))
         if not missing:
             return ""
         return f"Kafka at {self._settings.kafka} lacks {len(missing)} topics ({min(missing)}, ...): run `headrace topics create`"
