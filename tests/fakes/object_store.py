@@ -53,7 +53,7 @@ class FakeObjectStore:
 
     async def replace_if_match(self, key: str, body: bytes, etag: str) -> bool:
         self._require_up()
-        if not self.unconditional and (key not in self.objects or _etag(self.objects[key]) != etag):
+        if not self.unconditional and (key not in self.objects or _etag(self._body(key)) != etag):
             return False
         self._write(key, body)
         return True

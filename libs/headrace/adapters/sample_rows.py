@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from headrace.core.samples import Message, Reference, prompt_hash_of
 from headrace.core.staged import Place
 
 _US = 1_000_000
+_REFERENCE_FIELDS = tuple(field.name for field in fields(Reference))
 _FLOAT32_BYTES = 4
 
 POSITION_FIELDS = [pa.field("stream", pa.string()), pa.field("offset", pa.int64())]
@@ -207,7 +208,8 @@ def _message(message: Message) -> dict[str, Any]:
 def _reference_json(reference: Reference | None) -> str | None:
     if reference is None:
         return None
-    present = {name: value for name, value in asdict(reference).items() if value}
+    values = ((name, getattr(reference, name)) for name in _REFERENCE_FIELDS)
+    present = {name: value for name, value in values if value}
     return json.dumps(present, ensure_ascii=False, sort_keys=True)
 
 

@@ -1,0 +1,152 @@
+"""Staging and cutting versions: `python -m tests.bench.bench_versions [ROWS...]` (default 10,000 and 100,000).
+
+The store is a folder, so that the figures are those of our own work. The plain rewrite reads the same staged segments and
+writes them as one Parquet file with the same compression: no sorting, no revisions, no hashes.
+"""
+
+import asyncio
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow.parquet as pq
+
+from headrace.adapters import wire
+from headrace.adapters.shards import read_segment
+from headrace.adapters.version_cut import VersionCutter
+from headrace.adapters.version_draft import CutSettings
+from headrace.core.dossiers import Dossier
+from headrace.core.ports.object_store import ObjectEntry, ObjectMissing
+from headrace.core.reasons import Reason
+from headrace.core.versions import RowKind
+from tests.fakes.decisions import DATASET, DECIDED, INDEXED, dossier, indexed, place
+from tests.fakes.object_store import FakeObjectStore
+
+SEGMENT_ROWS = 2_000
+DIMENSIONS = 64
+WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in ("a", "ei", "o", "u") for c in ("n", "rk", "st", "l", "m")]
+MIB = 1024 * 1024
+
+
+class FolderStore(FakeObjectStore):
+    """The fake with its objects in files, so that they do not count as memory."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def open(self, key: str) -> BinaryIO:
+        return self._path(key).open("rb")
+
+    async def fetch(self, key: str, path: Path, *, bytes_max: int) -> None:
+        shutil.copyfile(self._path(key), path)
+
+    async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[ObjectEntry]:
+        for key in sorted(self.objects):
+            if key.startswith(prefix) and key > start_after:
+                yield ObjectEntry(key, self._path(key).stat().st_size, 0.0)
+
+    def _body(self, key: str) -> bytes:
+        if key not in self.objects:
+            raise ObjectMissing(key)
+        return self._path(key).read_bytes()
+
+    async def put_file(self, key: str, path: Path) -> None:
+        self._write(key, b"")
+        shutil.copyfile(path, self._path(key))
+
+    def _write(self, key: str, body: bytes) -> None:
+        self._path(key).write_bytes(body)
+        self.objects[key] = b""
+        self._modified[key] = 0.0
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key.replace("/", "|")
+
+
+async def measure(rows: int, folder: Path) -> None:
+    """One line: staging, plain rewrite, first cut, a second cut that replaces one sample in a thousand, one sample found."""
+    chance = random.Random(1)
+    store = FolderStore(folder)
+    cutter = VersionCutter(store, CutSettings(folder=folder, embeddings_wait_s=0))
+    staging_s = 0.0
+    for start in range(0, rows, SEGMENT_ROWS):
+        numbers = range(start, min(start + SEGMENT_ROWS, rows))
+        decided, embedded = [], []
+        for number in numbers:
+            sample_id = f"{chance.getrandbits(64):016x}-{number}"
+            text = " ".join(chance.choices(WORDS, k=150))
+            reason = Reason.TOO_DENSE if number % 5 == 0 else Reason.ACCEPTED
+            value = wire.encode(dossier(sample_id, 0, reason, text=text))
+            decided.append((wire.decode(Dossier, value), place(number)))
+            if reason is Reason.ACCEPTED:
+                embedded.append((indexed(sample_id, dimensions=DIMENSIONS), place(number, INDEXED)))
+        began = time.perf_counter()
+        await cutter.staging.stage_decided(DATASET, DECIDED, decided)
+        await cutter.staging.stage_indexed(DATASET, INDEXED, embedded)
+        staging_s += time.perf_counter() - began
+    rewrite_s = plain_rewrite(store, folder / "plain.parquet")
+    before_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    began = time.perf_counter()
+    first = (await cutter.cut(DATASET, "first")).version
+    first_s = time.perf_counter() - began
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    some = [
+        row async for batch in cutter.versions.rows(first.manifest, RowKind.ACCEPTED, ["sample_id"]) for row in batch["sample_id"]
+    ]
+    replaced = [(dossier(row.as_py(), 1), place(rows + n)) for n, row in enumerate(chance.sample(some, max(1, rows // 1_000)))]
+    await cutter.staging.stage_decided(DATASET, DECIDED, replaced)
+    began = time.perf_counter()
+    second = (await cutter.cut(DATASET, "second")).version
+    second_s = time.perf_counter() - began
+    assert second.manifest.counts.accepted == first.manifest.counts.accepted
+    began = time.perf_counter()
+    [found] = await cutter.versions.find(second.manifest, RowKind.ACCEPTED, some[0].as_py())
+    find_ms = (time.perf_counter() - began) * 1000
+    size = sum(shard.size_bytes for shards in first.manifest.shards.values() for shard in shards) / MIB
+    print(  # noqa: T201 - its output
+        f"{rows:>9,} {rows / staging_s:>10,.0f} {rows / rewrite_s:>10,.0f} {rows / first_s:>10,.0f} {rewrite_s / first_s:>7.2f} "
+        f"{second_s:>9.2f} {find_ms:>8.1f} {size:>9.1f} {before_mib:>9.0f} {peak_mib:>9.0f}",
+        flush=True,
+    )
+    assert found.num_rows == 1
+
+
+def plain_rewrite(store: FolderStore, path: Path) -> float:
+    """Seconds to read all staged segments and write their rows as they come."""
+    began = time.perf_counter()
+    for stem in ("decided", "indexed"):
+        writer = None
+        for key in sorted(key for key in store.objects if key.startswith(f"staging/{DATASET}/{stem}/")):
+            table = read_segment(store._body(key), key)
+            writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=3)
+            writer.write_table(table)
+        writer.close()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Each size in a process of its own, so that its peak of memory is its own."""
+    if os.environ.get("BENCH_ROWS"):
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(measure(int(os.environ["BENCH_ROWS"]), Path(folder)))
+        return
+    print(  # noqa: T201 - its output
+        f"{'rows':>9} {'staged/s':>10} {'plain/s':>10} {'cut/s':>10} {'ratio':>7} {'recut s':>9} {'find ms':>8} {'MiB':>9} "
+        f"{'RSS MiB':>9} {'peak MiB':>9}",
+        flush=True,
+    )
+    for rows in sys.argv[1:] or ("10000", "100000"):
+        subprocess.run([sys.executable, "-m", "tests.bench.bench_versions"], env=os.environ | {"BENCH_ROWS": rows}, check=True)
+
+
+if __name__ == "__main__":
+    main()
