@@ -70,10 +70,10 @@ def main() -> None:
         "encode scored, 2 x 576 floats": lambda: encode(scored),
         "encode accepted": lambda: encode(AcceptedSample(read)),
     }
-    print(f"dossier of {len(value)} bytes")  # noqa: T201  # its output
+    print(f"dossier of {len(value)} bytes")
     for name, step in steps.items():
         best = min(_seconds(step) for _ in range(ROUNDS))
-        print(f"{name:30} {EVENTS / best:10,.0f} /s {best / EVENTS * 1e6:6.1f} us")  # noqa: T201  # its output
+        print(f"{name:30} {EVENTS / best:10,.0f} /s {best / EVENTS * 1e6:6.1f} us")
 
 
 def _seconds(step: Callable[[], object]) -> float:

@@ -62,5 +62,5 @@ diversity:
 checks:
   - check: math
   - check: constraints
-    response_characters: {min: 40}
+    characters_min: 40
 """
