@@ -30,6 +30,8 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
     """Datasets, ready to run, on a store that has proved its conditional writes."""
     settings = DatasetsSettings()
     policies = runtime.policies
+    if settings.folder is not None:
+        settings.folder.mkdir(parents=True, exist_ok=True)
     async with (
         open_object_store(ObjectStoreSettings()) as objects,
         EventPublisher(runtime.settings.kafka, f"headrace/{NAME}", start_s=runtime.settings.kafka_start_s) as publisher,

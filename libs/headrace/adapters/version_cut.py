@@ -56,7 +56,10 @@ class VersionCutter:
             decided = await self._first(dataset_id, staged.slices(decided=True), rows)
             if decided is None or (parent and not staged.segments):
                 return await self._answer(parent, new=False) if parent else None
-            with tempfile.TemporaryDirectory(prefix="headrace-cut-", dir=self._settings.folder) as folder:
+            # A cut that is cancelled leaves a thread behind that still writes while the folder goes.
+            with tempfile.TemporaryDirectory(
+                prefix="headrace-cut-", dir=self._settings.folder, ignore_cleanup_errors=True
+            ) as folder:
                 draft = Draft(self._objects, self.staging, self._settings, Path(folder), dataset_id, parent)
                 manifest = await draft.manifest(staged, decided, everything=rows is None)
             if version := await self._commit(manifest, head, cut_by):

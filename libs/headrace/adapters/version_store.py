@@ -171,7 +171,7 @@ class VersionStore:
     @asynccontextmanager
     async def local(self, shard: Shard) -> AsyncIterator[Path]:
         """The shard as a local file, verified; gone afterwards."""
-        with tempfile.TemporaryDirectory(prefix="headrace-shard-", dir=self._folder) as folder:
+        with tempfile.TemporaryDirectory(prefix="headrace-shard-", dir=self._folder, ignore_cleanup_errors=True) as folder:
             path = Path(folder) / "shard.parquet"
             await self.download(shard, path)
             yield path

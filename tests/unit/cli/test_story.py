@@ -1,0 +1,54 @@
+"""A sample's story says everything that led to the decision, and nothing in it drives the terminal."""
+
+from dataclasses import replace
+
+from rich.console import Console
+
+from headrace.adapters.sample_history import Ending
+from headrace.cli.story import story
+from headrace.core.dossiers import Cost, Decision, Verdict
+from headrace.core.samples import Message
+from tests.fakes.bodies import DOSSIER, SUBMITTED
+
+
+def told(ending: Ending) -> str:
+    console = Console(width=200, record=True, file=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(story(ending))
+    return captured.get()
+
+
+def test_a_story_tells_what_was_compared():
+    """Conversation, signals, neighbours, checks with evidence, numbers with bounds, costs and times are all there."""
+    text = told(Ending("version 3 (abc), rejected", DOSSIER, DOSSIER.submitted_at + 2.5))
+    for expected in (
+        "arithmetic / problem-7 · revision 3 · rejected: check_failed", "What is 6 times 7?", "multiply({",
+        "loss 1.25 ± 0.5 nats per response token", "not made: loss was not finite",
+        "near of problem-1 revision 2, cosine 0.99950",
+        "density 0.3700", "schema failed: not an integer", "loss_mean 1.25 <= 4 holds", "scoring: 0.125 s, 40 prompt tokens",
+        "2.50 s later", "version 3 (abc), rejected", "under policy 0123456789ab",
+    ):  # fmt: skip
+        assert expected in text, expected
+
+
+def test_a_story_of_a_dead_letter_says_why():
+    """A sample without a decision has its error for an ending."""
+    text = told(Ending("headrace.sample.placed.admission.dlq, offset 3", SUBMITTED, None, "no_policy: dataset has no policy"))
+    assert "dead letter" in text
+    assert "no_policy: dataset has no policy" in text
+
+
+def test_what_a_sample_says_stays_text():
+    """Escape sequences, markup and endless turns are shown, not obeyed."""
+    messages = (Message("user", "\x1b[2J[bold red]hi[/bold red] \u202e" + "x" * 10_000), *[Message("assistant", "ok")] * 100)
+    nasty = replace(
+        DOSSIER, wire=None, sample=replace(DOSSIER.sample, messages=messages, id="[/]\x07"),
+        decisions=(Decision(Verdict.REJECTED, "[link=x]new_reason", "p"),), costs=(Cost("[b]"),),
+    )  # fmt: skip
+    text = told(Ending("here", nasty, None))
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "\x07" not in text
+    assert "[bold red]hi[/bold red]" in text
+    assert "93 turns" in text
+    assert len(text) < 20_000
