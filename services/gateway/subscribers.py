@@ -9,4 +9,4 @@ GROUP = "gateway"
 
 def subscriptions(ingest: Handler[bytes]) -> tuple[Subscription, ...]:
     """The gateway's only subscription."""
-    return (Subscription(INGEST, GROUP, ingest),)
+    return (Subscription(INGEST, GROUP, ingest, trusted=False),)

@@ -70,7 +70,8 @@ class Hop:
         self._ping = ping
         self._clock = clock
         self._router = Router(topic.name, group, settings)
-        self._dead_letters = DeadLetterLimit(settings.dead_letters_share_max, settings.dead_letters_window)
+        share_max = settings.dead_letters_share_max if subscription.trusted else 1.0  # more than all of them are never dead
+        self._dead_letters = DeadLetterLimit(share_max, settings.dead_letters_window)
         self._claims = Claims(consumer_group_id(topic.name, group), bootstrap, settings, clock)
         self._halted: str | None = None
         self._stopped: str | None = None

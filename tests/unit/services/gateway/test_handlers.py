@@ -131,6 +131,6 @@ async def test_a_lagging_spine_hands_the_batch_back():
 
 
 def test_the_gateway_reads_its_own_topic():
-    """Under its own name."""
+    """Under its own name, and whatever strangers send there must not stop it."""
     [subscription] = subscriptions(ingest_handler(DOOR, LagGate(1, Telemetry()).passed, 1))
-    assert (subscription.topic, subscription.group) == (INGEST, "gateway")
+    assert (subscription.topic, subscription.group, subscription.trusted) == (INGEST, "gateway", False)
