@@ -1,5 +1,7 @@
 """Events as records and back."""
 
+import uuid
+
 import pytest
 
 from headrace.adapters import envelope
@@ -32,6 +34,7 @@ def test_a_record_reads_back_as_the_event_that_was_sent() -> None:
 def test_ids_of_outputs_are_the_same_whenever_the_work_is_done() -> None:
     """A redelivered event gives outputs of the same ids, and every output one of its own."""
     assert derived_id("parent", "topic", 0) == derived_id("parent", "topic", 0)
+    assert derived_id("é", "topic", 12) == str(uuid.uuid5(uuid.UUID("7d3f4c1e-9f0e-5b1a-8a43-6f0f5a5d1c27"), "é\ntopic\n12"))
     assert len({derived_id(parent, topic, index) for parent in "ab" for topic in "cd" for index in (0, 1)}) == 8
 
 

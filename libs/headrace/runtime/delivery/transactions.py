@@ -2,20 +2,17 @@
 
 import asyncio
 import contextlib
-import logging
 from collections import defaultdict
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import ProducerClosed
-from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
 from headrace.adapters.envelope import Record
+from headrace.adapters.partitioning import partition_of
 
-_log = logging.getLogger("headrace.delivery")
-_partition_of = DefaultPartitioner()
 _METADATA_S = 5.0
 _CLOSE_S = 5.0
 
@@ -63,7 +60,7 @@ async def _batches(producer: AIOKafkaProducer, records: Sequence[Record]) -> dic
     batches: dict[TopicPartition, list[BatchBuilder]] = defaultdict(list)
     for record in records:
         numbers = partitions[record.topic]
-        builders = batches[TopicPartition(record.topic, _partition_of(record.key, numbers, numbers))]
+        builders = batches[TopicPartition(record.topic, partition_of(record.key, numbers))]
         if not builders or not _append(builders[-1], record):
             builders.append(producer.create_batch())
             if not _append(builders[-1], record):
