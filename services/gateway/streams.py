@@ -111,9 +111,12 @@ class Streams:
     @contextmanager
     def reading(self, read: Coroutine[None, None, None], window: Window[Label]) -> Iterator["asyncio.Task[None]"]:
         """Run the reading side of a stream; however it ends, the window ends with it."""
-        reader = asyncio.create_task(_ending(read, window))
+        reader = asyncio.create_task(read)
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
+        reader.add_done_callback(lambda _: window.end())  # also when it is cancelled before its first step
+        if self.draining:
+            reader.cancel()
         try:
             yield reader
         finally:
@@ -138,10 +141,3 @@ class Streams:
             self._closed.clear()
         else:
             self._closed.set()
-
-
-async def _ending(read: Coroutine[None, None, None], window: Window[Label]) -> None:
-    try:
-        await read
-    finally:
-        window.end()
