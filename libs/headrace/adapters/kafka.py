@@ -181,12 +181,14 @@ class RecordReader:
             await consumer.stop()
 
     async def until_now(self) -> AsyncIterator[ConsumerRecord]:
-        """The records up to the ends that the partitions have at the time of the call."""
+        """The records up to the ends that the partitions have at the time of the call.
+
+        What was written meanwhile may come with them: it was read, and whoever goes on with this reader must not miss it.
+        """
         ends = await self._consumer.end_offsets(self._consumer.assignment())
         while [tp for tp, end in ends.items() if await self._consumer.position(tp) < end]:
             for record in await self._poll():
-                if record.offset < ends[TopicPartition(record.topic, record.partition)]:
-                    yield record
+                yield record
 
     async def __aiter__(self) -> AsyncIterator[ConsumerRecord]:
         while True:
@@ -231,7 +233,7 @@ async def read_topic(
 ) -> AsyncGenerator[Event[Any], None]:
     """The committed events of a topic, in order within each partition; what cannot be decoded is left out.
 
-    With `until_now` it ends where the topic ended at the call, else it goes on until the caller stops; whoever stops early
+    With `until_now` it ends soon after where the topic ended at the call, else it goes on until the caller stops; whoever stops early
     closes it (`contextlib.aclosing`), which disconnects.
 
     Raises:
