@@ -80,7 +80,6 @@ class EventPublisher:
             acks="all",
             enable_idempotence=True,
             max_batch_size=RECORD_BYTES_MAX,
-            retry_backoff_ms=10,
         )
         try:
             await reach(producer.start, self._bootstrap, self._start_s)

@@ -20,6 +20,7 @@ from headrace.runtime.delivery import Hop
 from headrace.runtime.health import Health
 from headrace.runtime.logs import configure_logging
 from headrace.runtime.policies import PolicyBook
+from headrace.runtime.repeats import Repeats
 from headrace.runtime.service import Ping, Service
 from headrace.runtime.settings import DeliverySettings, RuntimeSettings
 from headrace.runtime.telemetry import Telemetry
@@ -157,6 +158,8 @@ def run_services(names: Sequence[str]) -> int:
     try:
         settings, delivery = RuntimeSettings(), DeliverySettings()
         configure_logging("+".join(names), settings.log_format)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(Repeats("aiokafka", "kafka"))
         import uvloop  # noqa: PLC0415  # an extension module that only a running service needs
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -24,6 +24,7 @@ _log = logging.getLogger("headrace.delivery")
 _TAKE_OVER_S = 30.0
 _AGAIN_S_MIN = 0.05
 _AGAIN_S_MAX = 5.0
+_AWAY_S = 0.25
 _BATCH_BYTES = 1_000_000
 """One batch of outputs to one partition; a broker takes 1,048,588 bytes unless told otherwise."""
 
@@ -110,6 +111,9 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
         try:
             async with asyncio.timeout(self._settings.transaction_timeout_ms / 1000):
                 await write(claim.producer, records, claim.tp, offset, self._group)
+        except TimeoutError:
+            self.lose(claim, TimeoutError("a transaction took longer than HEADRACE_DELIVERY_TRANSACTION_TIMEOUT_MS"))
+            return False
         except Exception as error:  # noqa: BLE001  # there is one way out, whatever happened
             self.lose(claim, error)
             return False
@@ -212,7 +216,7 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
         return committed
 
     def _producer(self, tp: TopicPartition) -> AIOKafkaProducer:
-        return AIOKafkaProducer(
+        producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
             client_id=f"headrace-{self._group}",
             transactional_id=f"{self._group}-{_name(tp)}",
@@ -221,6 +225,8 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
             retry_backoff_ms=10,  # the default of 100 doubles the latency: a transaction soon after another is told to wait
             max_batch_size=_BATCH_BYTES,
         )
+        producer.client._retry_backoff = _AWAY_S  # noqa: SLF001  # the same setting asks for a broker that is away
+        return producer
 
     def _resume(self, claim: Claim) -> None:
         if self._held or self._claims.get(claim.tp) is not claim:

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import ProducerClosed
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
@@ -14,7 +13,7 @@ from headrace.adapters.envelope import Record
 from headrace.adapters.partitioning import partition_of
 
 _METADATA_S = 5.0
-_CLOSE_S = 5.0
+_CLOSE_S = 1.0
 
 
 class TopicMissing(Exception):  # noqa: N818  # says what is the case
@@ -30,23 +29,24 @@ async def write(producer: AIOKafkaProducer, records: Sequence[Record], source: T
     batches = await _batches(producer, records)
     await producer.begin_transaction()
     # Every send's future is awaited: commit_transaction() succeeds after a failed send, and the record would be missing.
-    await asyncio.gather(
-        producer.send_offsets_to_transaction({source: OffsetAndMetadata(offset, "")}, group),
-        *(_send(producer, target, builders) for target, builders in batches.items()),
-    )
+    parts = [asyncio.create_task(_send(producer, target, builders)) for target, builders in batches.items()]
+    offsets = producer.send_offsets_to_transaction({source: OffsetAndMetadata(offset, "")}, group)
+    parts.append(asyncio.create_task(offsets))
+    try:
+        await asyncio.gather(*parts)
+    finally:
+        for part in parts:
+            part.cancel()
     await producer.commit_transaction()
 
 
 async def throw_away(producer: AIOKafkaProducer) -> None:
-    """Closes a producer whatever state it is in, without waiting for anything that it still has to send."""
-    sender = producer._sender.sender_task  # noqa: SLF001  # stop() alone waits for batches that will never be answered
-    # A cancelled sender may cancel the request it waits for, which then looks like our own cancellation.
-    with contextlib.suppress(asyncio.CancelledError, Exception):
-        async with asyncio.timeout(_CLOSE_S):
-            if sender is not None:
-                sender.cancel()
-            producer._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001  # stop() would wait for what cannot be sent
-            await producer.stop()
+    """Closes a producer whatever state it is in, without waiting for what it still has to send, as `stop()` would."""
+    producer._closed = True  # noqa: SLF001
+    sender = producer._sender.sender_task  # noqa: SLF001
+    for _ in range(2 if sender is not None else 0):
+        sender.cancel()  # at first it waits for the requests on their way, the second time it leaves them
+        await asyncio.wait({sender}, timeout=_CLOSE_S)
     waiter = producer._txn_manager._transaction_waiter  # noqa: SLF001  # else its error is reported as never retrieved
     if waiter is not None and waiter.done() and not waiter.cancelled():
         waiter.exception()
