@@ -232,8 +232,8 @@ async def read_topic(
 ) -> AsyncGenerator[Event[Any], None]:
     """The committed events of a topic, in order within each partition; what cannot be decoded is left out.
 
-    With `until_now` it ends soon after where the topic ended at the call, else it goes on until the caller stops; whoever stops early
-    closes it (`contextlib.aclosing`), which disconnects.
+    With `until_now` it ends soon after where the topic ended at the call, else it goes on until the caller stops. Whoever
+    stops early closes it (`contextlib.aclosing`), which disconnects.
 
     Raises:
         BrokerUnreachable: the broker does not answer in time, or the topic does not exist.

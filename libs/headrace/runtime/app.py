@@ -178,7 +178,10 @@ def setting_problems(error: ValidationError) -> str:
     owner = error.title.removesuffix("Settings").upper()
     prefix = "HEADRACE_" if owner == "RUNTIME" else f"HEADRACE_{owner}_"
     return "; ".join(
-        f"{prefix}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}" for problem in error.errors()
+        f"{prefix}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+        if problem["loc"]
+        else problem["msg"]
+        for problem in error.errors()
     )
 
 

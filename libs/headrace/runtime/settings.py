@@ -1,6 +1,6 @@
 """Settings shared by every service, from HEADRACE_* environment variables. Each service adds its own in its settings.py."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -47,3 +47,17 @@ class DeliverySettings(BaseSettings):
         0.5, gt=0, le=1, description="Share of dead letters among the latest records that stops the consumer."
     )
     dead_letters_window: int = Field(200, ge=10, description="How many of the latest records that share is taken over.")
+
+    @model_validator(mode="after")
+    def _in_time(self) -> "DeliverySettings":
+        if self.drain_s * 1000 >= self.rebalance_timeout_ms:
+            raise ValueError(
+                f"HEADRACE_DELIVERY_DRAIN_S ({self.drain_s:g} s) must be below "
+                f"HEADRACE_DELIVERY_REBALANCE_TIMEOUT_MS ({self.rebalance_timeout_ms}): else the group goes on without us"
+            )
+        if self.heartbeat_interval_ms * 3 > self.session_timeout_ms:
+            raise ValueError(
+                f"HEADRACE_DELIVERY_HEARTBEAT_INTERVAL_MS ({self.heartbeat_interval_ms}) must be at most a third of "
+                f"HEADRACE_DELIVERY_SESSION_TIMEOUT_MS ({self.session_timeout_ms}): else one late heartbeat costs the partitions"
+            )
+        return self

@@ -30,6 +30,20 @@ def test_a_wrong_setting_is_named_as_the_environment_names_it(monkeypatch: pytes
     assert setting_problems(scoring.value) == "HEADRACE_SCORING_TRITON: Field required"
 
 
+def test_settings_that_contradict_each_other_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What holds between two settings is said with both of their names."""
+    monkeypatch.setenv("HEADRACE_DELIVERY_DRAIN_S", "30")
+    with pytest.raises(ValidationError) as raised:
+        DeliverySettings()
+    assert "HEADRACE_DELIVERY_DRAIN_S (30 s) must be below HEADRACE_DELIVERY_REBALANCE_TIMEOUT_MS" in setting_problems(
+        raised.value
+    )
+    monkeypatch.setenv("HEADRACE_DELIVERY_DRAIN_S", "1")
+    monkeypatch.setenv("HEADRACE_DELIVERY_SESSION_TIMEOUT_MS", "1000")
+    with pytest.raises(ValidationError, match="HEADRACE_DELIVERY_HEARTBEAT_INTERVAL_MS"):
+        DeliverySettings()
+
+
 @pytest.mark.parametrize("name", ["nope", "../etc", "os.path", ""])
 def test_an_unknown_service_cannot_start(name: str) -> None:
     """A name is a folder of services/ with an app.py, or an error."""

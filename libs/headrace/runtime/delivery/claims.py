@@ -24,7 +24,6 @@ _log = logging.getLogger("headrace.delivery")
 _TAKE_OVER_S = 30.0
 _AGAIN_S_MIN = 0.05
 _AGAIN_S_MAX = 5.0
-_AWAY_S = 0.25
 _BATCH_BYTES = 1_000_000
 """One batch of outputs to one partition; a broker takes 1,048,588 bytes unless told otherwise."""
 
@@ -216,7 +215,7 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
         return committed
 
     def _producer(self, tp: TopicPartition) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
+        return AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
             client_id=f"headrace-{self._group}",
             transactional_id=f"{self._group}-{_name(tp)}",
@@ -225,8 +224,6 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
             retry_backoff_ms=10,  # the default of 100 doubles the latency: a transaction soon after another is told to wait
             max_batch_size=_BATCH_BYTES,
         )
-        producer.client._retry_backoff = _AWAY_S  # noqa: SLF001  # the same setting asks for a broker that is away
-        return producer
 
     def _resume(self, claim: Claim) -> None:
         if self._held or self._claims.get(claim.tp) is not claim:

@@ -25,7 +25,10 @@ from headrace.runtime.service import Ping, Subscription
 from headrace.runtime.settings import DeliverySettings
 
 _log = logging.getLogger("headrace.delivery")
+_faststream_log = _log.getChild("faststream")
+_faststream_log.setLevel(logging.ERROR)  # it warns at every start that topics are not created by itself
 _DEPENDENCY_WAIT_S_MIN = 0.25
+_LEAVE_S = 5.0
 _FETCH_WAIT_MS = 250
 _FETCH_WAIT_DELAYED_MS = 50
 """How long an empty fetch waits at the broker. A partition that is resumed has to wait for it to come back."""
@@ -68,6 +71,7 @@ class Hop:
         self._settings = settings
         self._observer = observer or NoObserver()
         self._ping = ping
+        self._graceful_stop_s = graceful_stop_s
         self._clock = clock
         self._router = Router(topic.name, group, settings)
         share_max = settings.dead_letters_share_max if subscription.trusted else 1.0  # more than all of them are never dead
@@ -84,8 +88,7 @@ class Hop:
             allow_auto_create_topics=False,
             apply_types=False,
             graceful_timeout=graceful_stop_s,
-            logger=logging.getLogger("headrace.delivery.faststream"),
-            log_level=logging.DEBUG,
+            logger=_faststream_log,
         )
         self._subscriber = self._subscribe()
         self._claims.bind(self._consumer)
@@ -102,7 +105,11 @@ class Hop:
         """Finishes the batch in hand within the graceful stop, or drops it whole; then leaves the group."""
         if self._waiting is not None:
             self._waiting.cancel()
-        await self._broker.stop()
+        try:
+            async with asyncio.timeout(self._graceful_stop_s + _LEAVE_S):
+                await self._broker.stop()
+        except TimeoutError:
+            _log.warning("%s: the broker does not answer, so the group is left without a word", self.name)
         await self._claims.close()
 
     def unready(self) -> str | None:
