@@ -45,9 +45,9 @@ class TritonLimits:
     `busy_s_max`.
     """
 
-    rows_max: int = 16
+    rows_max: int = 4
     bytes_max: int = 128 * 1024
-    in_flight_max: int = 4
+    in_flight_max: int = 3
     deadline_s: float = 120.0
     busy_s_max: float = 20.0
     back_off_s_min: float = 0.05

@@ -7,13 +7,14 @@ sentence; the final table reads it to know which answers are right, so truth and
 import hashlib
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 _PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:/\d+)?")
+_CHARS_MAX = 2_200  # about 650 tokens: two cores score some hundred tokens a second
 _TURNS = 5  # system, question, worked answer, request for a summary, summary
 _SMALL = 2  # references of this size turn up in any text, so a match would prove nothing
 
@@ -51,8 +52,12 @@ def _all_samples() -> Iterator[DemoSample]:
     for index, (name, problem) in enumerate(telling):
         for setting, conversation in sorted(problem.conversations.items()):
             turns = conversation.messages
-            if len(turns) == _TURNS and turns[2].text and turns[4].text:
+            if len(turns) == _TURNS and turns[2].text and turns[4].text and _chars(turns[:3]) <= _CHARS_MAX:
                 yield _sample(name, setting, problem, withheld=index % 2 == 1)
+
+
+def _chars(turns: Sequence[Any]) -> int:
+    return sum(len(turn.text) for turn in turns)
 
 
 def _reference_stands_out(problem: Any) -> bool:

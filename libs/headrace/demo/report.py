@@ -1,12 +1,12 @@
 """What came of the demo: how every sample ended, what admission got right, and what the signals alone would have told."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Group, RenderableType
-from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from headrace.core.ledger import Account
 from headrace.demo.champ import DemoSample
@@ -49,16 +49,30 @@ def auroc(scores: Sequence[float], right: Sequence[bool]) -> float | None:
 
 def render(samples: Sequence[DemoSample], ended: dict[str, Ended], account: Account, spent: Sequence[Spent]) -> RenderableType:
     """The closing tables, to print."""
+    withheld = [sample for sample in samples if sample.withheld]
+    given = [sample for sample in samples if not sample.withheld]
+    base_rate = sum(sample.right for sample in withheld) / max(len(withheld), 1)
     return Group(
+        _heading("How every sample ended"),
         _account_table(account),
-        _truth_table([s for s in samples if not s.withheld], ended),
-        _signals_table([s for s in samples if s.withheld], ended),
+        _heading("With the reference given: what admission let in, against the truth"),
+        _truth_table(given, ended),
+        _heading(
+            f"With the reference withheld: how well each signal alone tells the {base_rate:.0%} right answers (the base rate) "
+            "from the wrong; 0.5 is chance"
+        ),
+        _signals_table(withheld, ended),
+        _heading("What it cost"),
         _spent_table(spent, len(ended)),
     )
 
 
+def _heading(text: str) -> Text:
+    return Text(f"\n{text}", style="bold")
+
+
 def _account_table(account: Account) -> Table:
-    table = Table("outcome", "samples", title="How every sample ended", title_justify="left")
+    table = Table("outcome", "samples")
     table.add_row("accepted", str(account.accepted))
     for reason, count in account.reasons.items():
         table.add_row(f"rejected: {reason}", str(count))
@@ -70,34 +84,33 @@ def _account_table(account: Account) -> Table:
 
 
 def _truth_table(samples: Sequence[DemoSample], ended: dict[str, Ended]) -> Table:
-    table = Table("", "truly right", "truly wrong", title="With a reference: admission against the truth", title_justify="left")
+    table = Table("", "truly right", "truly wrong")
     for label, accepted in (("admitted", True), ("turned away", False)):
         counts = [sum(1 for s in samples if _is(ended, s, accepted=accepted) and s.right is right) for right in (True, False)]
         table.add_row(label, *map(str, counts))
     return table
 
 
-def _signals_table(samples: Sequence[DemoSample], ended: dict[str, Ended]) -> RenderableType:
+def _signals_table(samples: Sequence[DemoSample], ended: dict[str, Ended]) -> Table:
     known = [(s.right, ended[s.id]) for s in samples if s.id in ended]
-    right = [r for r, _ in known]
-    table = Table("signal", "AUROC", title="Without a reference: what the signals alone tell", title_justify="left")
-    for name, score in (
-        ("low response loss", lambda e: -e.loss_mean if e.loss_mean is not None else None),
-        ("even response loss (low spread)", lambda e: -e.loss_std if e.loss_std is not None else None),
-        ("short response", lambda e: -float(e.response_tokens)),
-        ("dense neighbourhood", lambda e: e.density),
-    ):
-        pairs = [(score(e), r) for r, e in known]
-        made = [(value, r) for value, r in pairs if value is not None]
-        area = auroc([value for value, _ in made], [r for _, r in made])
-        table.add_row(name, "-" if area is None else f"{area:.3f}")
-    base_rate = sum(right) / len(right) if right else 0.0
-    note = f"{len(right)} answers, {base_rate:.0%} of them right: the base rate. An AUROC of 0.5 is chance."
-    return Panel(Group(table, note), expand=False, border_style="dim")
+    table = Table("signal", "AUROC", "answers")
+    for name, score in _SIGNALS.items():
+        made = [(value, right) for right, end in known if (value := score(end)) is not None]
+        area = auroc([value for value, _ in made], [right for _, right in made])
+        table.add_row(name, "-" if area is None else f"{area:.3f}", str(len(made)))
+    return table
+
+
+_SIGNALS: dict[str, Callable[[Ended], float | None]] = {
+    "low response loss": lambda end: None if end.loss_mean is None else -end.loss_mean,
+    "even response loss (low spread)": lambda end: None if end.loss_std is None else -end.loss_std,
+    "short response": lambda end: -float(end.response_tokens),
+    "dense neighbourhood": lambda end: end.density,
+}
 
 
 def _spent_table(spent: Sequence[Spent], samples: int) -> Table:
-    table = Table("stage", "model tokens", "seconds", "ms a sample", title="What it cost", title_justify="left")
+    table = Table("stage", "model tokens", "seconds", "ms a sample")
     for row in spent:
         table.add_row(
             row.stage,
