@@ -113,8 +113,9 @@ async def measure(rows: int, folder: Path) -> None:
     [found] = await cutter.versions.find(second.manifest, RowKind.ACCEPTED, some[0].as_py())
     find_ms = (time.perf_counter() - began) * 1000
     size = sum(shard.size_bytes for shards in first.manifest.shards.values() for shard in shards) / MIB
-    print(  # noqa: T201 - its output
-        f"{rows:>9,} {rows / staging_s:>10,.0f} {rows / rewrite_s:>10,.0f} {rows / first_s:>10,.0f} {rewrite_cpu_s / first_cpu_s:>9.2f} "
+    print(
+        f"{rows:>9,} {rows / staging_s:>10,.0f} {rows / rewrite_s:>10,.0f} {rows / first_s:>10,.0f} "
+        f"{rewrite_cpu_s / first_cpu_s:>9.2f} "
         f"{second_s:>9.2f} {find_ms:>8.1f} {size:>9.1f} {before_mib:>9.0f} {peak_mib:>9.0f}",
         flush=True,
     )
@@ -140,7 +141,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             asyncio.run(measure(int(os.environ["BENCH_ROWS"]), Path(folder)))
         return
-    print(  # noqa: T201 - its output
+    print(
         f"{'rows':>9} {'staged/s':>10} {'plain/s':>10} {'cut/s':>10} {'cpu ratio':>9} {'recut s':>9} {'find ms':>8} {'MiB':>9} "
         f"{'RSS MiB':>9} {'peak MiB':>9}",
         flush=True,
