@@ -24,7 +24,7 @@ if _libs := os.environ.get(_PREFIX + "LIBS"):
     sys.path.insert(0, _libs)
 
 import numpy as np  # noqa: E402 - importable only from here on, like the other two
-import triton_python_backend_utils as pb  # noqa: E402
+import triton_python_backend_utils as pb  # noqa: E402 - as above
 
 
 class TritonPythonModel:
