@@ -99,11 +99,13 @@ async def redrive(bootstrap: str, dlq_topic: str, *, limit: int | None = None) -
     redriven: interrupted, run twice or run by two people at once, it sends each letter back once.
 
     Raises:
-        BrokerUnreachable: the broker does not answer.
+        BrokerUnreachable: the broker does not answer, or there is no such topic.
         KafkaError: the broker refused, or someone else redrives the same letters at this moment.
     """
     retry_topic = dlq_topic.removesuffix(DLQ_SUFFIX) + RETRY_SUFFIX
     tp = TopicPartition(dlq_topic, 0)
+    async with RecordReader.opened(bootstrap, [dlq_topic, retry_topic], start="end"):
+        pass  # says clearly which topic is not there
     consumer = _consumer(bootstrap, dlq_topic)
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_list(bootstrap), transactional_id=f"{REDRIVE_GROUP}-{dlq_topic}", retry_backoff_ms=10

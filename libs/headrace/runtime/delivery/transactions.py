@@ -6,12 +6,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
 from headrace.adapters.envelope import Record
 from headrace.adapters.partitioning import partition_of
 
+sender.BACKOFF_OVERRIDE = 0.005
+"""Seconds until a transaction is begun again that met the last one's markers still being written; aiokafka waits 20 ms."""
 _METADATA_S = 5.0
 _CLOSE_S = 1.0
 
@@ -43,10 +46,10 @@ async def write(producer: AIOKafkaProducer, records: Sequence[Record], source: T
 async def throw_away(producer: AIOKafkaProducer) -> None:
     """Closes a producer whatever state it is in, without waiting for what it still has to send, as `stop()` would."""
     producer._closed = True  # noqa: SLF001
-    sender = producer._sender.sender_task  # noqa: SLF001
-    for _ in range(2 if sender is not None else 0):
-        sender.cancel()  # at first it waits for the requests on their way, the second time it leaves them
-        await asyncio.wait({sender}, timeout=_CLOSE_S)
+    task = producer._sender.sender_task  # noqa: SLF001
+    for _ in range(2 if task is not None else 0):
+        task.cancel()  # at first it waits for the requests on their way, the second time it leaves them
+        await asyncio.wait({task}, timeout=_CLOSE_S)
     waiter = producer._txn_manager._transaction_waiter  # noqa: SLF001  # else its error is reported as never retrieved
     if waiter is not None and waiter.done() and not waiter.cancelled():
         waiter.exception()
