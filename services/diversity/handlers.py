@@ -76,7 +76,6 @@ class Diversity:
         A record that comes back through the retry topic has lost its place in the order: once nothing speaks against it
         any more, it is sent to the end of the line.
         """
-        entered_at = self._clock()
         cases = [self._case(event.body, event.first_position.offset) for event in events]
         asked = [(n, case) for n, case in enumerate(cases) if isinstance(case, _Case)]
         late = [(n, case) for n, case in asked if events[n].origin is not None]
@@ -84,10 +83,8 @@ class Diversity:
         results: dict[int, Result] = {n: case for n, case in enumerate(cases) if not isinstance(case, _Case)}
         results.update(await self._requeue(late))
 
-        points = [PendingPoint(c.question.submission, c.question.content, c.question.vectors, entered_at) for _, c in fresh]
-        refusals = await self._index.enter(points)
-        results.update({n: Reject("WrongDimensions", why) for (n, _), why in zip(fresh, refusals, strict=True) if why})
-        entered = [(n, case) for (n, case), why in zip(fresh, refusals, strict=True) if not why]
+        entered, refused = await self._enter(fresh)
+        results.update(refused)
         found = await self._index.look([case.question for _, case in entered])
         for (n, case), surroundings in zip(entered, found, strict=True):
             results[n] = self._placed_or_held(case, surroundings, self._pace.recheck_s)
@@ -161,13 +158,26 @@ class Diversity:
         content = Content(sample.content_hash, prompt_hash_of(sample))
         return _Case(scored, policy, question_of(submission, content, vectors, policy))
 
+    async def _enter(self, cases: Sequence[tuple[int, _Case]]) -> tuple[list[tuple[int, _Case]], dict[int, Result]]:
+        """Enters samples; returns those that are in, and what becomes of those that cannot be."""
+        now = self._clock()
+        points = [PendingPoint(c.question.submission, c.question.content, c.question.vectors, now) for _, c in cases]
+        refusals = await self._index.enter(points) if points else ()
+        refused: dict[int, Result] = {
+            n: Reject("WrongDimensions", why) for (n, _), why in zip(cases, refusals, strict=True) if why
+        }
+        return [(n, case) for n, case in cases if n not in refused], refused
+
     async def _requeue(self, late: Sequence[tuple[int, _Case]]) -> dict[int, Result]:
-        """Gives records that come back a new place. Looking first lets a fault of the record show before it starts over."""
-        if not late:
-            return {}
-        await self._index.look([case.question for _, case in late])
-        await self._index.release([case.question.submission for _, case in late])
-        return {n: _to_the_end(case.scored) for n, case in late}
+        """Sends records that come back to the end of the line.
+
+        Their old places are entered (they may not have been) and released, which leaves a mark there: a suspended writer that
+        wakes up later cannot enter them any more. Whatever is wrong with a record shows here, before it starts over.
+        """
+        entered, results = await self._enter(late)
+        await self._index.release([case.question.submission for _, case in entered])
+        results.update({n: _to_the_end(case.scored) for n, case in entered})
+        return results
 
     async def _still_pending(self, cases: Iterable[_Case]) -> frozenset[tuple[str, int]]:
         orders: dict[str, set[int]] = {}

@@ -43,7 +43,9 @@ SERVER = os.environ.get("HEADRACE_TEST_QDRANT_URL", "")
         "edge",
         "edge in many parts",
         "client in memory",
-        pytest.param("server", marks=[pytest.mark.connected, pytest.mark.skipif(not SERVER, reason="HEADRACE_TEST_QDRANT_URL is empty")]),
+        pytest.param(
+            "server", marks=[pytest.mark.connected, pytest.mark.skipif(not SERVER, reason="HEADRACE_TEST_QDRANT_URL is empty")]
+        ),
     ]
 )
 async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorIndex]:
@@ -88,7 +90,9 @@ def pending(
     space: Space, sample_id: str, order: int, vector: np.ndarray, *, revision: int = 0, content: str = "", prompt: str = "p"
 ) -> PendingPoint:
     submission = Submission(space, sample_id, revision, order)
-    return PendingPoint(submission, Content(content or f"content-{sample_id}-{revision}", prompt), Vectors(vector, vector), 1_000.0)
+    return PendingPoint(
+        submission, Content(content or f"content-{sample_id}-{revision}", prompt), Vectors(vector, vector), 1_000.0
+    )
 
 
 def question(point: PendingPoint, *, near_cosine: float | None = 0.999, neighbours: int = 2, copies: bool = False) -> Question:
@@ -175,7 +179,9 @@ async def test_neighbours_are_the_nearest_accepted_by_prompt(index: VectorIndex,
     await index.enter([pending(space, "in-flight", 10, unit(1))])
     answer = await look(index, pending(space, "x", 11, unit(1)), neighbours=3, near_cosine=0.99)
     assert [each.sample_id for each in answer.neighbours] == ["s0", "s1", "s2"]
-    assert [each.cosine for each in answer.neighbours] == pytest.approx([float(near(1, s) @ unit(1)) for s in (0.1, 0.2, 0.3)], abs=1e-5)
+    assert [each.cosine for each in answer.neighbours] == pytest.approx(
+        [float(near(1, s) @ unit(1)) for s in (0.1, 0.2, 0.3)], abs=1e-5
+    )
     assert answer.near is not None
     assert answer.near.sample_id == "s0"
 

@@ -102,18 +102,20 @@ class World:
         self.parks = parks
         self.diversity = Diversity(index, lambda _: policy, Pace(0.25, looks_max=3), clock=lambda: self.now)
         self.scored = Hop(SCORED, self.diversity.place)
-        self.again = Hop(SCORED, self.diversity.place, retried=True)
+        self.scored_again = Hop(SCORED, self.diversity.place, retried=True)
         self.held = Hop(HELD, self.diversity.recheck)
+        self.held_again = Hop(HELD, self.diversity.recheck, retried=True)
         self.decided = Hop(DECIDED, self.diversity.settle)
-        self.hops = (self.scored, self.again, self.held, self.decided)
+        self.hops = (self.scored, self.scored_again, self.held, self.held_again, self.decided)
+        self.drowsiness = choose.choice([0.0, 0.9, 0.99, 1.0])
         self.zombies: list[Coroutine[Any, Any, Any]] = []
         self.placed: list[Dossier] = []
         self.letters: list[Dossier | ScoredSample] = []
         self.released = 0
+        self.redriven: set[int] = set()
         self.submitted: list[ScoredSample] = []
         self.accepted: list[Dossier] = []
         self.rejected: list[Dossier] = []
-        self.parked: list[str] = []
         self.indexed: list[IndexedSample] = []
         self.merits: dict[str, bool] = {}
 
@@ -126,9 +128,16 @@ class World:
 
     def step(self) -> None:
         """One thing happens: a hop moves on, fails or is suspended, a decision is made, a zombie moves, time passes."""
-        moves: list[Callable[[], None]] = [self._tick, self._decide, self._release, *[lambda hop=hop: self._move(hop) for hop in self.hops]]  # type: ignore[misc]
-        if self.zombies:
+        moves: list[Callable[[], None]] = [
+            self._tick,
+            self._decide,
+            self._release,
+            *[lambda hop=hop: self._move(hop) for hop in self.hops],
+        ]  # type: ignore[misc]
+        if self.zombies and self.choose.random() >= self.drowsiness:
             moves.append(self._move_zombie)
+        if self.chaos:
+            moves.append(self._redrive)
         self.choose.choice(moves)()
 
     def settle_down(self, steps_max: int = 200_000) -> None:
@@ -151,7 +160,10 @@ class World:
     def _move(self, hop: Hop) -> None:
         if hop.attempt is None:
             hop.batch = self._due(hop)
-            if hop.batch:
+            if hop.batch and hop.topic is SCORED and self.choose.random() < self.chaos / 2:
+                self._retry(hop, hop.batch[0])  # the handler failed on it before it was entered
+                hop.committed += 1
+            elif hop.batch:
                 hop.attempt = hop.handler([hop.event(record) for record in hop.batch])  # type: ignore[assignment]
             return
         if self.choose.random() < self.chaos:
@@ -184,7 +196,11 @@ class World:
     def _commit(self, hop: Hop, results: Sequence[Result]) -> None:
         assert len(results) == len(hop.batch)
         for record, result in zip(hop.batch, results, strict=True):
-            self._take(hop, record, result)
+            if hop.topic is not DECIDED and self.choose.random() < self.chaos:
+                # As if the handler had failed on this record alone: it comes back through the retry topic.
+                self._retry(hop, record)
+            else:
+                self._take(hop, record, result)
         hop.committed += len(hop.batch)
 
     def _take(self, hop: Hop, record: Record, result: Result) -> None:
@@ -192,8 +208,8 @@ class World:
             raise AssertionError(f"retried: {result}")
         if isinstance(result, Reject):
             assert hop.topic is not DECIDED, f"not settled: {result}"
+            assert result.error_class == "HeldTooLong", result
             self.letters.append(record.body)
-            self.parked.append(result.error_class)
             return
         sends = result.sends
         assert isinstance(result, Emit)
@@ -204,13 +220,13 @@ class World:
                 self.indexed.append(send.body)  # type: ignore[arg-type]
             else:
                 target = {SCORED.name: self.scored, HELD.name: self.held}[send.topic.name]
-                if target is self.scored and self.choose.random() < self.chaos:
-                    origin = Position(SCORED.name, 0, -1)
-                    self._append(self.again, send.body, origin=origin)
-                else:
-                    self._append(target, send.body, send.not_before or 0.0)
+                self._append(target, send.body, send.not_before or 0.0)
         if hop.topic in (SCORED, HELD):
             assert len(sends) == 1, "a sample goes exactly one way"
+
+    def _retry(self, hop: Hop, record: Record) -> None:
+        again = self.scored_again if hop.topic is SCORED else self.held_again
+        self._append(again, record.body, origin=record.origin or Position(hop.topic.name, 0, record.offset))
 
     @staticmethod
     def _append(hop: Hop, body: Any, not_before: float = 0.0, origin: Position | None = None) -> None:
@@ -235,7 +251,6 @@ class World:
         dossier = self.placed.pop(self.choose.randrange(len(self.placed)))
         if self.choose.random() < self.parks:
             self.letters.append(dossier)
-            self.parked.append("parked")
             return
         placement = dossier.placement
         assert placement is not None
@@ -260,6 +275,13 @@ class World:
             event: Event[Any] = Event("letter", topic.name, DATASET, body, 0.0, Position(f"{topic.name}.dlq", 0, self.released))
             run(self.diversity.release([event]))
             self.released += 1
+
+    def _redrive(self) -> None:
+        """Someone sends a letter of the hold back, whether its point was released meanwhile or not."""
+        for number, body in enumerate(self.letters):
+            if isinstance(body, ScoredSample) and number not in self.redriven and self.choose.random() < 0.3:
+                self.redriven.add(number)
+                self._append(self.held_again, body, origin=Position(HELD.name, 0, -1))
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
