@@ -11,7 +11,7 @@ from aiokafka import ConsumerRecord
 from headrace.adapters.envelope import ATTEMPT, ERROR_CLASS, texts_of
 from headrace.adapters.kafka import EventPublisher, RecordReader, read_topic
 from headrace.adapters.kafka_admin import KafkaAdmin, TopicSpec, consumer_specs
-from headrace.core.events import Event, Handler, Position, Send
+from headrace.core.events import Emit, Event, Handler, Position, Result, Send
 from headrace.core.topics import DAY_MS, KeyedBy, Topic, dlq_topic_name, retry_topic_name
 from headrace.runtime.delivery import Hop
 from headrace.runtime.service import Subscription
@@ -50,6 +50,20 @@ def new_topics(
             replication_factor=1,
         )
     return first, second
+
+
+def numbered(count: int) -> list[bytes]:
+    """So many different bodies."""
+    return [f"id-{number}".encode() for number in range(count)]
+
+
+def copying(out: Topic) -> Handler[bytes]:
+    """A handler that passes every body on."""
+
+    async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
+        return [Emit((Send(out, event.body),)) for event in events]
+
+    return handle
 
 
 async def publish(bootstrap: str, topic: Topic, bodies: Sequence[bytes], not_before: float | None = None) -> None:
