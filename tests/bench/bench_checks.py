@@ -85,7 +85,7 @@ def _answered(reference: str, response: str) -> Dossier:
 
 
 def _say(what: str, figure: str) -> None:
-    print(f"{what:40} {figure:>20}")  # noqa: T201 - its output
+    print(f"{what:40} {figure:>20}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ from headrace.adapters.version_draft import CutSettings
 from headrace.core.dossiers import Dossier
 from headrace.core.ports.object_store import ObjectEntry, ObjectMissing
 from headrace.core.reasons import Reason
+from headrace.core.staged import Place
 from headrace.core.versions import RowKind
+from tests.fakes.certain import certain
 from tests.fakes.decisions import DATASET, DECIDED, INDEXED, dossier, indexed, place
 from tests.fakes.object_store import FakeObjectStore
 
@@ -81,7 +83,8 @@ async def measure(rows: int, folder: Path) -> None:
     staging_s = 0.0
     for start in range(0, rows, SEGMENT_ROWS):
         numbers = range(start, min(start + SEGMENT_ROWS, rows))
-        decided, embedded = [], []
+        decided: list[tuple[Dossier, Place]] = []
+        embedded = []
         for number in numbers:
             sample_id = f"{chance.getrandbits(64):016x}-{number}"
             text = " ".join(chance.choices(WORDS, k=150))
@@ -97,7 +100,7 @@ async def measure(rows: int, folder: Path) -> None:
     rewrite_s, rewrite_cpu_s = plain_rewrite(store, folder / "plain.parquet")
     before_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     began, began_cpu = time.perf_counter(), time.process_time()
-    first = (await cutter.cut(DATASET, "first")).version
+    first = certain(await cutter.cut(DATASET, "first")).version
     first_s, first_cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     some = [
@@ -106,7 +109,7 @@ async def measure(rows: int, folder: Path) -> None:
     replaced = [(dossier(row.as_py(), 1), place(rows + n)) for n, row in enumerate(chance.sample(some, max(1, rows // 1_000)))]
     await cutter.staging.stage_decided(DATASET, DECIDED, replaced)
     began = time.perf_counter()
-    second = (await cutter.cut(DATASET, "second")).version
+    second = certain(await cutter.cut(DATASET, "second")).version
     second_s = time.perf_counter() - began
     assert second.manifest.counts.accepted == first.manifest.counts.accepted
     began = time.perf_counter()
@@ -126,12 +129,11 @@ def plain_rewrite(store: FolderStore, path: Path) -> tuple[float, float]:
     """Seconds, and seconds of CPU, to read all staged segments and write their rows as they come."""
     began, began_cpu = time.perf_counter(), time.process_time()
     for stem in ("decided", "indexed"):
-        writer = None
-        for key in sorted(key for key in store.objects if key.startswith(f"staging/{DATASET}/{stem}/")):
-            table = read_segment(store._body(key), key)
-            writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=3)
-            writer.write_table(table)
-        writer.close()
+        keys = sorted(key for key in store.objects if key.startswith(f"staging/{DATASET}/{stem}/"))
+        schema = read_segment(store._body(keys[0]), keys[0]).schema
+        with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3) as writer:
+            for key in keys:
+                writer.write_table(read_segment(store._body(key), key))
     return time.perf_counter() - began, time.process_time() - began_cpu
 
 

@@ -42,7 +42,7 @@ class Gateway:
 
     edge: Edge
     publisher: FakePublisher
-    policies: dict
+    policies: dict[str, Policy]
     grpc_port: int
     http_port: int
     exits: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)

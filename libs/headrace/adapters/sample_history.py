@@ -50,5 +50,4 @@ async def endings(versions: VersionStore, dataset_id: str, sample_id: str) -> li
 
 def _endings_in(table: pa.Table, where: str) -> list[Ending]:
     rows: list[dict[str, Any]] = table.select(["dossier", "decided_at"]).to_pylist()
-    decoded = [(wire.decode(Dossier, row["dossier"]), row["decided_at"].timestamp()) for row in rows]
-    return [Ending(where, dossier, ended_at) for dossier, ended_at in decoded if isinstance(dossier, Dossier)]
+    return [Ending(where, wire.decode(Dossier, row["dossier"]), row["decided_at"].timestamp()) for row in rows]

@@ -8,7 +8,7 @@ through untouched. Where a page was changed instead, that page alone is written 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from google.protobuf.message import DecodeError
 
@@ -38,7 +38,18 @@ from headrace_protos.control.v1 import policy_pb2
 from headrace_protos.dataset.v1 import version_pb2
 from headrace_protos.sample.v1 import dossier_pb2, sample_pb2
 
-__all__ = ["RAW_NAME", "Undecodable", "decode", "encode", "message_name", "sample_from_message", "sample_to_message"]
+__all__ = [
+    "RAW_NAME",
+    "Undecodable",
+    "decode",
+    "dossier_in",
+    "encode",
+    "message_name",
+    "sample_from_message",
+    "sample_to_message",
+]
+
+Body = TypeVar("Body")
 
 RAW_NAME = "headrace.raw"
 """What stands for a message name where a topic's records are bytes of the producer's own making."""
@@ -56,7 +67,7 @@ def encode(body: object) -> bytes:
     return _codec_of(type(body)).encode(body)
 
 
-def decode(body_type: type, value: bytes) -> object:
+def decode(body_type: type[Body], value: bytes) -> Body:
     """The event body in `value`, of the type that its topic names; bytes pass through.
 
     Raises:
@@ -64,13 +75,24 @@ def decode(body_type: type, value: bytes) -> object:
         TypeError: no event has a body of this type.
     """
     if body_type is bytes:
-        return value
+        return cast("Body", value)
     codec = _codec_of(body_type)
     try:
         message = codec.message_type.FromString(value)
     except DecodeError as error:
         raise Undecodable(f"not a {codec.name}: {len(value)} bytes that do not parse") from error
-    return codec.decode(message, value)
+    return cast("Body", codec.decode(message, value))
+
+
+def dossier_in(body_type: type, value: bytes | None) -> Dossier | None:
+    """The dossier in a record whose topic has bodies of this type; None where the record holds none that can be read."""
+    try:
+        body: object = decode(body_type, value or b"")
+    except Undecodable:
+        return None
+    if isinstance(body, ScoredSample):
+        return body.dossier
+    return body if isinstance(body, Dossier) else None
 
 
 def message_name(body_type: type) -> str:

@@ -62,9 +62,7 @@ async def _replayed(dataset: str, name: str, policy: "Policy") -> "tuple[Version
         for kind in (RowKind.ACCEPTED, RowKind.REJECTED):
             async for batch in store.rows(version.manifest, kind, ["dossier"]):
                 for stored in batch.column("dossier").to_pylist():
-                    dossier = wire.decode(Dossier, stored)
-                    if isinstance(dossier, Dossier):
-                        tally.add(dossier)
+                    tally.add(wire.decode(Dossier, stored))
     return version, tally
 
 

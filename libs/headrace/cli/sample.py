@@ -76,12 +76,8 @@ async def _dead_letters(dataset: str, sample_id: str) -> "list[Ending]":
                 seen += 1
                 if seen > LETTERS_MAX:
                     break
-                try:
-                    body = wire.decode(topic.body, letter.value or b"")
-                except wire.Undecodable:
-                    continue
-                dossier = body.dossier if isinstance(body, ScoredSample) else body
-                if isinstance(dossier, Dossier) and (dossier.sample.dataset_id, dossier.sample.id) == (dataset, sample_id):
+                dossier = wire.dossier_in(topic.body, letter.value)
+                if dossier is not None and (dossier.sample.dataset_id, dossier.sample.id) == (dataset, sample_id):
                     where = f"{letter.position.topic}, offset {letter.position.offset}: given up by {letter.service}"
                     found.append(Ending(where, dossier, None, f"{letter.error_class}: {letter.error}"))
     return found

@@ -14,6 +14,7 @@ from headrace.adapters.version_draft import CutSettings
 from headrace.core.events import Stop
 from headrace.core.reasons import Reason
 from headrace.core.versions import RowKind, stored_bytes, version_of
+from tests.fakes.certain import certain
 from tests.fakes.decisions import DATASET, DECIDED, INDEXED, dossier, indexed, place
 from tests.fakes.object_store import FakeObjectStore
 
@@ -49,7 +50,7 @@ async def test_a_version_holds_what_was_decided():
     cut = cutter(FakeObjectStore())
     await stage(cut, [("b",), ("a",), ("c", 0, Reason.NEAR_DUPLICATE)], first=10)
     await stage_embeddings(cut, [("b",), ("a",)])
-    result = await cut.cut(DATASET, "request-1")
+    result = certain(await cut.cut(DATASET, "request-1"))
     manifest = result.version.manifest
     assert result.new
     assert await ids(cut, result.version) == [("a", 0), ("b", 0)]
@@ -71,7 +72,7 @@ async def test_the_version_id_is_the_hash_of_the_manifest_and_shards_are_named_b
     objects = FakeObjectStore()
     cut = cutter(objects)
     await stage(cut, [(f"s{n}",) for n in range(20)])
-    version = (await cut.cut(DATASET, "r")).version
+    version = certain(await cut.cut(DATASET, "r")).version
     assert version.id == version_of(objects.objects[version.manifest_key])
     assert len(version.manifest.shards_of(RowKind.ACCEPTED)) == 3
     for shard in version.manifest.shards_of(RowKind.ACCEPTED):
@@ -84,9 +85,9 @@ async def test_nothing_new_is_no_new_version():
     objects = FakeObjectStore()
     cut = cutter(objects)
     await stage(cut, [("a",)])
-    first = await cut.cut(DATASET, "r1")
+    first = certain(await cut.cut(DATASET, "r1"))
     before = dict(objects.objects)
-    second = await cut.cut(DATASET, "r2")
+    second = certain(await cut.cut(DATASET, "r2"))
     assert (second.version.id, second.new, second.committed_at) == (first.version.id, False, first.committed_at)
     assert objects.objects == before
 
@@ -94,10 +95,10 @@ async def test_nothing_new_is_no_new_version():
 async def test_an_empty_dataset_has_an_empty_first_version():
     """Asking for a version of nothing gives one without rows, once."""
     cut = cutter(FakeObjectStore())
-    first = await cut.cut(DATASET, "r1")
+    first = certain(await cut.cut(DATASET, "r1"))
     assert (first.new, first.version.manifest.counts.accepted, first.version.manifest.sequence) == (True, 0, 1)
     assert await rows(cut, first.version) == []
-    assert not (await cut.cut(DATASET, "r2")).new
+    assert not certain(await cut.cut(DATASET, "r2")).new
 
 
 async def test_a_later_revision_replaces_the_earlier_one():
@@ -105,9 +106,9 @@ async def test_a_later_revision_replaces_the_earlier_one():
     cut = cutter(FakeObjectStore())
     await stage(cut, [(f"s{n:02}",) for n in range(16)])
     await stage_embeddings(cut, [(f"s{n:02}",) for n in range(16)])
-    first = (await cut.cut(DATASET, "r1")).version
+    first = certain(await cut.cut(DATASET, "r1")).version
     await stage(cut, [("s03", 1), ("s03", 2)], first=100)
-    second = (await cut.cut(DATASET, "r2")).version
+    second = certain(await cut.cut(DATASET, "r2")).version
     assert await ids(cut, second) == sorted([*((f"s{n:02}", 0) for n in range(16) if n != 3), ("s03", 2)])
     assert second.manifest.counts.superseded == 2
     assert second.manifest.counts.embeddings_missing == 1
@@ -117,7 +118,7 @@ async def test_a_later_revision_replaces_the_earlier_one():
     assert len(kept) == 1
     assert ("s03", 0) not in await ids(cut, second, RowKind.EMBEDDINGS)
     await stage_embeddings(cut, [("s03", 2)], first=100)
-    third = (await cut.cut(DATASET, "r3")).version
+    third = certain(await cut.cut(DATASET, "r3")).version
     assert third.manifest.counts.embeddings_missing == 0
     assert third.manifest.shards_of(RowKind.ACCEPTED) == second.manifest.shards_of(RowKind.ACCEPTED)
 
@@ -128,7 +129,7 @@ async def test_a_late_lower_revision_does_not_replace():
     await stage(cut, [("a", 3)])
     await cut.cut(DATASET, "r1")
     await stage(cut, [("a", 1), ("b", 0)], first=5)
-    second = (await cut.cut(DATASET, "r2")).version
+    second = certain(await cut.cut(DATASET, "r2")).version
     assert await ids(cut, second) == [("a", 3), ("b", 0)]
     assert second.manifest.counts.superseded == 1
 
@@ -139,7 +140,7 @@ async def test_every_rejection_is_kept():
     await stage(cut, [("a",), ("a", 0, Reason.ALREADY_ADMITTED), ("a", 0, Reason.ALREADY_ADMITTED)])
     await cut.cut(DATASET, "r1")
     await stage(cut, [("a", 0, Reason.ALREADY_ADMITTED)], first=10)
-    version = (await cut.cut(DATASET, "r2")).version
+    version = certain(await cut.cut(DATASET, "r2")).version
     assert await ids(cut, version, RowKind.REJECTED) == [("a", 0)] * 3
 
 
@@ -149,7 +150,7 @@ async def test_models_never_share_a_shard_of_embeddings():
     await stage(cut, [("a",), ("b",)])
     await stage_embeddings(cut, [("a",), ("b",)])
     await stage_embeddings(cut, [("a",)], first=10, dimensions=2, version="4")
-    version = (await cut.cut(DATASET, "r1")).version
+    version = certain(await cut.cut(DATASET, "r1")).version
     shards = version.manifest.shards_of(RowKind.EMBEDDINGS)
     assert sorted((shard.group, shard.rows) for shard in shards) == [(("smol", "3", 4), 2), (("smol", "4", 2), 1)]
     assert version.manifest.counts.embeddings_missing == 0
@@ -161,11 +162,11 @@ async def test_exactly_so_many_rows_are_taken():
     await stage(cut, [(f"s{n}",) for n in range(3)])
     await stage(cut, [(f"s{n}",) for n in range(3, 8)], first=3)
     await stage_embeddings(cut, [(f"s{n}",) for n in range(8)])
-    first = (await cut.cut(DATASET, "r1", rows=5)).version
+    first = certain(await cut.cut(DATASET, "r1", rows=5)).version
     assert await ids(cut, first) == [(f"s{n}", 0) for n in range(5)]
     assert (first.manifest.inputs, first.manifest.counts.embeddings) == ({DECIDED: 4, INDEXED: 4}, 5)
-    assert not (await cut.cut(DATASET, "r2", rows=5)).new
-    second = (await cut.cut(DATASET, "r3")).version
+    assert not certain(await cut.cut(DATASET, "r2", rows=5)).new
+    second = certain(await cut.cut(DATASET, "r3")).version
     assert await ids(cut, second) == [(f"s{n}", 0) for n in range(8)]
 
 
@@ -176,7 +177,7 @@ async def test_a_dataset_with_too_few_rows_for_its_first_version_has_none():
     assert await cut.cut(DATASET, "r1", rows=2) is None
 
 
-async def test_a_cut_waits_for_embeddings_on_their_way():
+async def test_a_cut_waits_for_embeddings_on_their_way(monkeypatch):
     """Embeddings that are staged while the cut runs are in it."""
     objects = FakeObjectStore()
     cut = VersionCutter(objects, CutSettings(embeddings_wait_s=5, embeddings_poll_s=0.001))
@@ -190,11 +191,11 @@ async def test_a_cut_waits_for_embeddings_on_their_way():
             await stage_embeddings(cut, [("b",)], first=1)
         return await since(*args)
 
-    cut.staging.since = arriving
-    assert (await cut.cut(DATASET, "r1")).version.manifest.counts.embeddings_missing == 0
+    monkeypatch.setattr(cut.staging, "since", arriving)
+    assert certain(await cut.cut(DATASET, "r1")).version.manifest.counts.embeddings_missing == 0
 
 
-async def test_of_two_cutters_one_rebases():
+async def test_of_two_cutters_one_rebases(monkeypatch):
     """The loser of the race takes the winner's version for its parent; no row is lost or doubled."""
     objects = FakeObjectStore()
     one, other = cutter(objects), cutter(objects)
@@ -214,13 +215,13 @@ async def test_of_two_cutters_one_rebases():
 
     async def lose_once(key: str, body: bytes) -> bool:
         if key.startswith("refs/"):
-            objects.put_if_absent = replace
+            monkeypatch.setattr(objects, "put_if_absent", replace)
             await other.cut(DATASET, "theirs")
             await stage(other, [("c",)], first=7)
         return await replace(key, body)
 
-    objects.put_if_absent = lose_once
-    version = (await one.cut(DATASET, "r2")).version
+    monkeypatch.setattr(objects, "put_if_absent", lose_once)
+    version = certain(await one.cut(DATASET, "r2")).version
     assert version.manifest.sequence == 2
     assert await ids(one, version) == [("a", 0), ("b", 0), ("c", 0)]
 
@@ -242,7 +243,8 @@ async def test_a_crash_anywhere_leaves_the_old_or_the_new_version():
         return objects, cut
 
     _, undisturbed = await prepared()
-    first, expected = await undisturbed.versions.latest(DATASET), (await undisturbed.cut(DATASET, "r2")).version.id
+    first = certain(await undisturbed.versions.latest(DATASET))
+    expected = certain(await undisturbed.cut(DATASET, "r2")).version.id
     for writes in range(20):
         objects, cut = await prepared()
         left = itertools.count(writes, -1)
@@ -256,20 +258,20 @@ async def test_a_crash_anywhere_leaves_the_old_or_the_new_version():
             await cut.cut(DATASET, "r2")
             break
         except Interrupted:
-            assert (await cutter(objects).versions.latest(DATASET)).id == first.id
+            assert certain(await cutter(objects).versions.latest(DATASET)).id == first.id
         objects.before_write = lambda _: None
-        assert (await cutter(objects).cut(DATASET, "r2")).version.id == expected
+        assert certain(await cutter(objects).cut(DATASET, "r2")).version.id == expected
     assert writes > 5
-    assert (await cutter(objects).versions.latest(DATASET)).id == expected
+    assert certain(await cutter(objects).versions.latest(DATASET)).id == expected
 
 
 async def test_a_redelivered_request_finds_its_own_version():
     """An answer that was never announced is given again, though more has been staged since."""
     cut = cutter(FakeObjectStore())
     await stage(cut, [("a",)])
-    first = await cut.cut(DATASET, "r1")
+    first = certain(await cut.cut(DATASET, "r1"))
     await stage(cut, [("b",)], first=1)
-    again = await cut.cut(DATASET, "r1")
+    again = certain(await cut.cut(DATASET, "r1"))
     assert (again.version.id, again.new, again.committed_at) == (first.version.id, True, first.committed_at)
 
 
@@ -282,7 +284,7 @@ async def test_a_store_that_refuses_writes_stops_the_cut():
     with pytest.raises(Stop):
         await cut.cut(DATASET, "r1")
     objects.read_only = False
-    assert await ids(cut, (await cut.cut(DATASET, "r1")).version) == [("a", 0)]
+    assert await ids(cut, certain(await cut.cut(DATASET, "r1")).version) == [("a", 0)]
 
 
 async def test_many_small_cuts_leave_few_shards():
@@ -290,7 +292,7 @@ async def test_many_small_cuts_leave_few_shards():
     cut = VersionCutter(FakeObjectStore(), CutSettings(embeddings_wait_s=0))
     for n in range(70):
         await stage(cut, [(f"s{n:03}",)], first=n)
-        version = (await cut.cut(DATASET, f"r{n}")).version
+        version = certain(await cut.cut(DATASET, f"r{n}")).version
     assert sorted(shard.rows for shard in version.manifest.shards_of(RowKind.ACCEPTED)) == [1] * 6 + [16] * 4
     assert await ids(cut, version) == [(f"s{n:03}", 0) for n in range(70)]
 
@@ -324,13 +326,13 @@ async def test_only_the_rows_matter(events, data):
     plain = cutter(FakeObjectStore())
     if events:
         await stage(plain, events)
-    expected = await plain.cut(DATASET, "r")
+    expected = certain(await plain.cut(DATASET, "r"))
     redelivered = cutter(FakeObjectStore(), run_bytes=data.draw(st.sampled_from([1, 4_000, 1_000_000])))
     for start in range(0, len(events), 5):
         begin = data.draw(st.integers(0, start))
         end = data.draw(st.integers(start + 5, start + 9))
         await stage(redelivered, events[begin:end], first=begin)
-    version = (await redelivered.cut(DATASET, "r")).version
+    version = certain(await redelivered.cut(DATASET, "r")).version
     assert version.id == expected.version.id
     assert stored_bytes(version.manifest) == stored_bytes(expected.version.manifest)
     model: dict[str, int] = {}
@@ -350,7 +352,7 @@ async def test_any_sequence_of_cuts_ends_with_the_same_rows(events, cuts):
     for start, end in itertools.pairwise(bounds):
         await stage(cut, events[start:end], first=start)
         await cut.cut(DATASET, f"r{start}")
-    version = (await cut.cut(DATASET, "last")).version
+    version = certain(await cut.cut(DATASET, "last")).version
     model: dict[str, int] = {}
     for sample_id, revision, reason in events:
         if reason is Reason.ACCEPTED:
@@ -364,7 +366,7 @@ async def test_a_shard_is_a_plain_parquet_file():
     """The documented columns, in OpenAI's chat form, sorted by id."""
     cut = cutter(FakeObjectStore())
     await stage(cut, [("b",), ("a",)])
-    row = (await rows(cut, (await cut.cut(DATASET, "r")).version))[0]
+    row = (await rows(cut, certain(await cut.cut(DATASET, "r")).version))[0]
     assert row["messages"][1]["tool_calls"][0] == {
         "id": "call-1", "type": "function", "function": {"name": "multiply", "arguments": '{"a": 6}'},
     }  # fmt: skip

@@ -10,6 +10,7 @@ from headrace.adapters.version_store import NoSuchVersion, VersionStore
 from headrace.core.events import Stop
 from headrace.core.reasons import Reason
 from headrace.core.versions import DamagedVersion, Reference, RowKind, reference_key, stored_bytes
+from tests.fakes.certain import certain
 from tests.fakes.decisions import DATASET, DECIDED, dossier, place
 from tests.fakes.object_store import FakeObjectStore
 
@@ -33,7 +34,7 @@ class World:
     async def cut(self, events, first):
         rows = [(dossier(*event), place(first + n)) for n, event in enumerate(events)]
         await self.cutter.staging.stage_decided(DATASET, DECIDED, rows)
-        return (await self.cutter.cut(DATASET, f"request-{first}")).version
+        return certain(await self.cutter.cut(DATASET, f"request-{first}")).version
 
     @property
     def store(self) -> VersionStore:
@@ -47,7 +48,7 @@ class World:
 async def test_versions_are_called_by_number_id_or_its_beginning():
     """Every way of naming a version finds it, and what names none says so."""
     world = await World.made()
-    latest = await world.store.latest(DATASET)
+    latest = certain(await world.store.latest(DATASET))
     assert [version.manifest.sequence async for version in world.store.log(DATASET)] == [2, 1]
     for name in ("", "2", latest.id, latest.id[:8]):
         assert (await world.store.version(DATASET, name)).id == latest.id
@@ -57,15 +58,21 @@ async def test_versions_are_called_by_number_id_or_its_beginning():
     with pytest.raises(NoSuchVersion, match="no version yet"):
         await world.store.version("other")
     assert await world.store.datasets() == (DATASET,)
-    assert await world.store.manifest(DATASET, latest.manifest.parent) == (await world.store.version(DATASET, "1")).manifest
+    first = await world.store.version(DATASET, "1")
+    assert await world.store.manifest(DATASET, certain(latest.manifest.parent)) == first.manifest
 
 
-async def test_one_sample_is_found_without_reading_everything():
+async def test_one_sample_is_found_without_reading_everything(monkeypatch):
     """Shards whose ids cannot match are not opened."""
     world = await World.made()
-    manifest = (await world.store.latest(DATASET)).manifest
+    manifest = certain(await world.store.latest(DATASET)).manifest
     opened, open_object = [], world.objects.open
-    world.objects.open = lambda key: opened.append(key) or open_object(key)
+
+    def opening(key):
+        opened.append(key)
+        return open_object(key)
+
+    monkeypatch.setattr(world.objects, "open", opening)
     [table] = await world.store.find(manifest, RowKind.ACCEPTED, "s03")
     assert table["sample_id"].to_pylist() == ["s03"]
     assert len(opened) == 1
@@ -89,7 +96,7 @@ async def test_a_sample_s_endings_come_from_the_version_and_from_behind_it():
 async def test_a_damaged_shard_is_named_and_the_others_stay_readable(damage):
     """Whatever happened to a shard, reading it says which it was; earlier versions without it are read as ever."""
     world = await World.made()
-    latest = await world.store.latest(DATASET)
+    latest = certain(await world.store.latest(DATASET))
     [shard] = [shard for shard in latest.manifest.shards_of(RowKind.ACCEPTED) if shard.min_id == "t"]
     body = world.objects.objects[shard.key]
     other = next(key for key in world.objects.objects if key.startswith("shards/") and key != shard.key)
@@ -111,7 +118,7 @@ async def test_a_damaged_shard_is_named_and_the_others_stay_readable(damage):
 async def test_looking_for_a_sample_in_a_damaged_shard_names_it(damage):
     """A search reads only parts of a shard, and still notices."""
     world = await World.made()
-    latest = await world.store.latest(DATASET)
+    latest = certain(await world.store.latest(DATASET))
     [shard] = [shard for shard in latest.manifest.shards_of(RowKind.ACCEPTED) if shard.min_id == "t"]
     other = next(s for s in latest.manifest.shards_of(RowKind.ACCEPTED) if s != shard)
     if damage == "missing":
@@ -127,15 +134,15 @@ async def test_looking_for_a_sample_in_a_damaged_shard_names_it(damage):
 async def test_a_cut_on_a_damaged_parent_shard_names_it_and_changes_nothing():
     """A shard that would have to be rewritten and is not what it should be stops the cut; the head stays."""
     world = await World.made()
-    head = await world.store.head(DATASET)
-    [shard] = [s for s in (await world.store.latest(DATASET)).manifest.shards_of(RowKind.ACCEPTED) if s.may_hold("s03")]
+    head = certain(await world.store.head(DATASET))
+    [shard] = [s for s in certain(await world.store.latest(DATASET)).manifest.shards_of(RowKind.ACCEPTED) if s.may_hold("s03")]
     body = world.objects.objects[shard.key]
     world.objects.objects[shard.key] = body[:200] + bytes([body[200] ^ 1]) + body[201:]
     with pytest.raises(DamagedVersion, match=shard.key):
         await world.cut([("s03", 1, Reason.ACCEPTED)], 30)
-    assert (await world.store.head(DATASET)).version == head.version
+    assert certain(await world.store.head(DATASET)).version == head.version
     world.objects.objects[shard.key] = body
-    assert (await world.cutter.cut(DATASET, "later")).version.manifest.sequence == 3
+    assert certain(await world.cutter.cut(DATASET, "later")).version.manifest.sequence == 3
 
 
 async def test_a_damaged_segment_is_named():

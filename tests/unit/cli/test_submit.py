@@ -17,11 +17,9 @@ def gateway():
     """A gateway on an event loop of its own, since the command starts one too."""
     import contextlib  # noqa: PLC0415 - only here
 
-    ready, stop, found = threading.Event(), None, {}
+    ready, stop, found = threading.Event(), asyncio.Event(), {}
 
     async def serve():
-        nonlocal stop
-        stop = asyncio.Event()
         found["loop"] = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
             found["gateway"] = await started(stack)

@@ -30,8 +30,11 @@ async def test_samples_in_every_shape(gateway):
     )
 
     async def source():
-        for each in (sample("1"), json.dumps(sample("2")), json.dumps(sample("3")).encode(), message, {}):
-            yield each
+        yield sample("1")
+        yield json.dumps(sample("2"))
+        yield json.dumps(sample("3")).encode()
+        yield message
+        yield {}
 
     answers = await sent(gateway, source())
     assert [type(answer) for answer in answers] == [Submitted] * 4 + [Refused]

@@ -13,6 +13,7 @@ from headrace.core.reasons import Reason
 from headrace.core.topics import COMMITTED, CUT_REQUESTED, DECIDED, INDEXED, retry_topic_name
 from headrace.core.versions import CutContended, RowKind
 from services.datasets.handlers import BY_POLICY, Datasets, cut_versions, due_by_age, stage_decided, stage_indexed
+from tests.fakes.certain import certain
 from tests.fakes.decisions import DATASET, dossier, indexed
 from tests.fakes.object_store import FakeObjectStore
 
@@ -87,7 +88,7 @@ async def test_decisions_are_staged_and_cut_on_request():
     [result] = await cut_versions([world.request()], world.datasets)
     [announced] = committed(result)
     assert (announced.sequence, announced.rows_accepted, announced.rows_rejected) == (1, 2, 0)
-    assert announced.version == (await world.cutter.versions.head(DATASET)).version
+    assert announced.version == certain(await world.cutter.versions.head(DATASET)).version
     assert announced.manifest_key in world.objects.objects
     assert await world.accepted() == ["a", "b"]
     assert (world.settled, world.measured.rows, world.measured.cuts) == (1, {"accepted": 2}, [(DATASET, True)])
@@ -146,6 +147,7 @@ async def test_what_is_not_decided_is_refused_and_harms_no_other(decisions):
     undecided = world.event(DECIDED, Dossier(dossier("bad").sample, 1.0, decisions=decisions))
     results = await stage_decided([*world.decided("a"), undecided, *world.decided("b")], world.datasets)
     assert [type(result) for result in results] == [Emit, Reject, Emit]
+    assert isinstance(results[1], Reject)
     assert results[1].error_class == "NotDecided"
     await cut_versions([world.request()], world.datasets)
     assert await world.accepted() == ["a", "b"]
@@ -253,14 +255,14 @@ async def test_a_damaged_parent_is_named_and_staging_goes_on():
     assert manifest_key in result.error
 
 
-async def test_a_contended_cut_is_tried_again():
+async def test_a_contended_cut_is_tried_again(monkeypatch):
     """Losing the race too often is nobody's fault: the request is retried."""
     world = World()
 
     async def contended(*_args, **_more):
         raise CutContended("others were faster")
 
-    world.cutter.cut = contended
+    monkeypatch.setattr(world.cutter, "cut", contended)
     [result] = await cut_versions([world.request()], world.datasets)
     assert result == Retry("CutContended", "others were faster")
 

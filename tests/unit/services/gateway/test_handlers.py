@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from headrace.core.dossiers import Dossier
 from headrace.core.events import Emit, Event, Position, Reject, Retry, Stop
 from headrace.core.intake import IntakeLimits
 from headrace.core.policies import Policy
@@ -68,6 +69,7 @@ async def test_json_and_protobuf_plain_and_as_cloudevents(body, headers):
     assert isinstance(result, Emit), result
     [send] = result.sends
     assert send.topic is SUBMITTED
+    assert isinstance(send.body, Dossier)
     assert (send.body.sample.dataset_id, send.body.sample.origin.entry, send.body.submitted_at) == ("demo", "kafka", 12.0)
     assert [message.content for message in send.body.sample.messages] == ["2+2?", "4"]
     assert send.body.sample.metadata_json == ""

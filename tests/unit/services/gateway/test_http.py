@@ -8,6 +8,7 @@ import zlib
 import aiohttp
 import pytest
 from aiokafka.errors import KafkaTimeoutError
+from yarl import URL
 
 from tests.fakes.gateway import HOST, eventually, lines, sample
 
@@ -166,7 +167,7 @@ async def test_an_empty_body_is_an_empty_answer(gateway):
 )
 async def test_datasets_that_do_not_exist(gateway, dataset, status, code):
     """Before anything is read, with the command that makes one."""
-    got, _, [answer] = await gateway.post(lines(sample()), dataset=aiohttp.client.URL(dataset, encoded=True).raw_path)
+    got, _, [answer] = await gateway.post(lines(sample()), dataset=URL(dataset, encoded=True).raw_path)
     assert (got, answer["error"]["code"]) == (status, code)
     assert status != 404 or "headrace dataset create nope" in answer["error"]["message"]
     assert not gateway.publisher.sent

@@ -23,7 +23,8 @@ async def answers_of(window):
 
 async def test_answers_come_in_the_order_of_the_samples():
     """Whatever is ready first."""
-    streams, window, reached = Streams(1, Telemetry()), Window(4), []
+    streams, reached = Streams(1, Telemetry()), []
+    window: Window[int] = Window(4)
 
     async def read():
         for number in range(10):
@@ -38,7 +39,8 @@ async def test_answers_come_in_the_order_of_the_samples():
 
 async def test_a_reading_side_that_fails_ends_the_window():
     """The writing side answers what there is and then looks at what went wrong."""
-    streams, window = Streams(1, Telemetry()), Window(4)
+    streams = Streams(1, Telemetry())
+    window: Window[int] = Window(4)
 
     async def read():
         await window.put(1, ticket("1"))
@@ -52,7 +54,8 @@ async def test_a_reading_side_that_fails_ends_the_window():
 
 async def test_a_stream_that_begins_while_the_gateway_stops_ends_at_once():
     """Even if its reading side never took a step."""
-    streams, window = Streams(1, Telemetry()), Window(4)
+    streams = Streams(1, Telemetry())
+    window: Window[int] = Window(4)
 
     async def read():
         await asyncio.sleep(60)

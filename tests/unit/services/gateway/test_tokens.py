@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -27,14 +28,14 @@ def bearer(token):
 def tokens_file(tmp_path):
     """A file of tokens, written anew by calling it."""
     path = tmp_path / "tokens.json"
+    stamps = itertools.count(1_700_000_000_000_000_000, 1_000_000_000)
 
     def write(*entries):
         path.write_text(json.dumps({"tokens": entries}))
-        os.utime(path, ns=(write.stamp, write.stamp))  # so that a change shows however fast it comes
-        write.stamp += 1_000_000_000
+        stamp = next(stamps)
+        os.utime(path, ns=(stamp, stamp))  # so that a change shows however fast it comes
         return path
 
-    write.stamp = 1_700_000_000_000_000_000
     return write
 
 
