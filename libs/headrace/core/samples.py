@@ -93,19 +93,23 @@ def content_hash_of(messages: tuple[Message, ...], tools_json: str, reference: R
 
     Metadata, attributes and origin do not count: the same conversation from two sources has one hash.
     """
-    return _sha256_of({
-        "messages": [_message_content(message) for message in messages],
-        "tools": tools_json,
-        "reference": _reference_content(reference),
-    })
+    return _sha256_of(
+        {
+            "messages": [_message_content(message) for message in messages],
+            "tools": tools_json,
+            "reference": _reference_content(reference),
+        }
+    )
 
 
 def prompt_hash_of(sample: Sample) -> str:
     """SHA-256, lower-case hex, of everything before the last assistant turn: equal hashes ask the same thing."""
-    return _sha256_of({
-        "messages": [_message_content(message) for message in sample.messages[: last_assistant_index(sample)]],
-        "tools": sample.tools_json,
-    })
+    return _sha256_of(
+        {
+            "messages": [_message_content(message) for message in sample.messages[: last_assistant_index(sample)]],
+            "tools": sample.tools_json,
+        }
+    )
 
 
 def last_assistant_index(sample: Sample) -> int:
