@@ -14,7 +14,6 @@ from headrace.core.events import Event, Stop
 from headrace.core.ports.vector_index import VectorIndex
 from headrace.runtime.app import CannotStart, Runtime
 from headrace.runtime.service import Ping, Service
-from headrace.runtime.settings import RuntimeSettings
 from services.diversity.handlers import Diversity, Pace
 from services.diversity.settings import DiversitySettings
 from services.diversity.subscribers import NAME, dead_letters, subscriptions
@@ -33,7 +32,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
         except RuntimeError as error:
             raise CannotStart(f"the vector index cannot be opened: {error}") from error
         diversity = Diversity(index, runtime.policies.policy_of, Pace(settings.recheck_s, settings.looks_max))
-        following = _background(stack, _follow_dead_letters(diversity, runtime.settings, settings), "dead letters")
+        following = _background(stack, _follow_dead_letters(diversity, runtime, settings), "dead letters")
         sweeping = _background(stack, _sweep(index, settings), "sweep")
         pings: dict[str, Ping] = {
             "policies": runtime.policies.ping,
@@ -44,18 +43,23 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
         yield Service(NAME, subscriptions(diversity, settings.batch_records_max), pings)
 
 
-async def _follow_dead_letters(diversity: Diversity, runtime: RuntimeSettings, settings: DiversitySettings) -> None:
+async def _follow_dead_letters(diversity: Diversity, runtime: Runtime, settings: DiversitySettings) -> None:
     """Releases the points of samples that ended among the dead letters, from the oldest that may still have one."""
     topics = {topic.name: topic for topic in dead_letters()}
     while True:
         try:
-            async with RecordReader.opened(runtime.kafka, list(topics), start_s=runtime.kafka_start_s) as reader:
+            async with RecordReader.opened(
+                runtime.settings.kafka,
+                list(topics),
+                start_s=runtime.settings.kafka_start_s,
+                large_bodies=runtime.large_bodies,
+            ) as reader:
                 async for record in reader:
                     is_recent = record.timestamp / 1000 > time.time() - settings.pending_s_max
                     event = decoded(topics[record.topic], record) if is_recent else None
                     if event is not None:
                         await _released(diversity, event)
-        except (BrokerUnreachable, KafkaError) as error:
+        except (BrokerUnreachable, KafkaError, Stop) as error:
             _log.warning("dead letters cannot be followed, again in %g s: %s", _AGAIN_S, error)
             await asyncio.sleep(_AGAIN_S)
 

@@ -44,7 +44,8 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
     settings = GatewaySettings()
     tokens = _tokens(settings, runtime.settings.host)
     async with AsyncExitStack() as stack:
-        publisher = await stack.enter_async_context(EventPublisher(runtime.settings.kafka, "headrace/gateway"))
+        publishing = EventPublisher(runtime.settings.kafka, "headrace/gateway", large_bodies=runtime.large_bodies)
+        publisher = await stack.enter_async_context(publishing)
         read_lag = await stack.enter_async_context(spine_lag(runtime.settings.kafka))
         await runtime.policies.start()
         edge = Edge(

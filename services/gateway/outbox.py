@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from headrace.adapters.kafka import KafkaError
 from headrace.core.dossiers import Dossier
-from headrace.core.events import Send
+from headrace.core.events import Send, Stop
 from headrace.core.refusals import RefusalCode, Refused
 from headrace.core.samples import Sample
 from headrace.core.topics import SUBMITTED
@@ -113,6 +113,9 @@ class Outbox:
         except ValueError as error:
             told = f"with its dossier the sample is larger than a record may be: {error}"
             return self.refuse(Refused(RefusalCode.TOO_LARGE, told), sample.origin.entry)
+        except Stop as stop:
+            _log.warning("a large sample is not taken: %s", stop)
+            return Answered(self._unavailable(sample, "Stop", "large samples cannot be stored now; send it again"))
         except (KafkaError, TimeoutError) as error:
             _log.warning("Kafka takes no sample: %r", error)
             return Answered(self._unavailable(sample, type(error).__name__, "Kafka takes no samples now; send it again"))

@@ -29,7 +29,8 @@ class GatewaySettings(BaseSettings):
         _LIMITS.sample_bytes_max,
         ge=KIB,
         le=64 * MIB,
-        description="UTF-8 bytes of one sample's texts; below Kafka's record limit.",
+        description="UTF-8 bytes of one sample's texts. With its dossier a sample of more than 512 KiB can outgrow a record, "
+        "so raise this only where HEADRACE_S3_ENDPOINT names a store, and to half of HEADRACE_DELIVERY_CLAIM_BYTES_MAX at most.",
     )
     turns_max: int = Field(_LIMITS.turns_max, ge=2, le=100_000, description="Turns of one conversation.")
     depth_max: int = Field(_LIMITS.depth_max, ge=8, le=200, description="Nesting of objects and arrays in one sample.")

@@ -7,6 +7,7 @@ from typing import Self
 from aiokafka import ConsumerRecord
 
 from headrace.adapters import wire
+from headrace.adapters.claim_check import LargeBodies, no_large_bodies
 from headrace.adapters.kafka import RecordReader
 from headrace.core.dossiers import Dossier, ScoredSample
 from headrace.core.ledger import Ledger
@@ -30,46 +31,39 @@ class Accounts:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def opened(cls, bootstrap: str) -> AsyncIterator[Self]:
-        """Accounts over everything that the topics still retain.
+    async def opened(cls, bootstrap: str, large_bodies: LargeBodies | None = None) -> AsyncIterator[Self]:
+        """Accounts over everything that the topics still retain; a sample with a large body counts like any other.
+
+        Without `large_bodies`, the first such sample is Stop: an account that leaves samples out would lie.
 
         Raises:
             BrokerUnreachable: the broker does not answer in time, or a topic does not exist.
         """
         topics = [SUBMITTED.name, DECIDED.name, *_DEAD_LETTERS]
-        async with RecordReader.opened(bootstrap, topics) as reader:
+        async with RecordReader.opened(bootstrap, topics, large_bodies=large_bodies or no_large_bodies()) as reader:
             yield cls(reader)
 
     async def catch_up(self) -> Ledger:
-        """Reads what was written since the last call, up to the ends of the topics now."""
+        """Reads what was written since the last call, up to the ends of the topics now.
+
+        Raises:
+            Stop: a large body lies in the object store, and that is gone or not set; the next call goes on from there.
+        """
         async for record in self._reader.until_now():
             self._take(record)
         return self.ledger
 
     def _take(self, record: ConsumerRecord) -> None:
         if record.topic == SUBMITTED.name:
-            dossier = _dossier_in(SUBMITTED, record)
+            dossier = wire.dossier_in(SUBMITTED.body, record.value)
             if dossier is not None:
                 self.ledger.submitted(dossier)
         elif record.topic == DECIDED.name:
-            dossier = _dossier_in(DECIDED, record)
+            dossier = wire.dossier_in(DECIDED.body, record.value)
             if dossier is not None and dossier.decisions:
                 self.ledger.decided(dossier)
         else:
             source, group = _DEAD_LETTERS[record.topic]
-            dossier = _dossier_in(source, record)
+            dossier = wire.dossier_in(source.body, record.value)
             if dossier is not None:
                 self.ledger.dead_lettered(dossier, group)
-
-
-def _dossier_in(topic: Topic, record: ConsumerRecord) -> Dossier | None:
-    """The dossier of a record; None for what nobody could have counted as submitted either."""
-    if record.value is None:
-        return None
-    try:
-        body = wire.decode(topic.body, record.value)
-    except wire.Undecodable:
-        return None
-    if isinstance(body, ScoredSample):
-        return body.dossier
-    return body if isinstance(body, Dossier) else None

@@ -13,6 +13,8 @@ from headrace.core.topics import Topic
 
 CONTENT_TYPE = "application/protobuf"
 TRACE_HEADERS = ("traceparent", "tracestate")
+DATA_REFERENCE = "ce_dataref"
+"""CloudEvents' name for where a body lies that is not in the record."""
 OWN_PREFIX = "headrace_"
 NOT_BEFORE = f"{OWN_PREFIX}not_before_ms"
 ATTEMPT = f"{OWN_PREFIX}attempt"
@@ -91,6 +93,8 @@ def event_of(
     Raises:
         wire.Undecodable: the record is no such event.
     """
+    if not value and DATA_REFERENCE in headers:
+        raise wire.Undecodable(f"the body lies elsewhere ({DATA_REFERENCE} {headers[DATA_REFERENCE][:200]!r}): not fetched here")
     if value is None:
         raise wire.Undecodable("the record has no value")
     declared = headers.get("ce_type")

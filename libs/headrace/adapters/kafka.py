@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -14,9 +16,10 @@ from headrace.adapters import (
     kafka_mend,  # noqa: F401  # before the first consumer
     wire,
 )
-from headrace.adapters.envelope import Record, event_of, record_of, texts_of
+from headrace.adapters.claim_check import LargeBodies, detached, reference_in
+from headrace.adapters.envelope import DATA_REFERENCE, Record, event_of, record_of, texts_of
 from headrace.adapters.unreachable import BrokerUnreachable, no_answer
-from headrace.core.events import Event, Position, Send
+from headrace.core.events import Event, Position, Send, Stop
 from headrace.core.topics import Topic
 
 START_S = 10.0
@@ -24,6 +27,7 @@ START_S = 10.0
 RECORD_BYTES_MAX = 1_000_000
 """Largest record written; a broker takes 1,048,588 bytes with its envelope unless told otherwise."""
 _RECONNECT_S = 0.5
+_log = logging.getLogger("headrace.kafka")
 
 Start = Literal["beginning", "end"]
 
@@ -53,13 +57,15 @@ async def reach(start: Callable[[], Awaitable[None]], bootstrap: str, start_s: f
 class EventPublisher:
     """Publishes events with acks=all and idempotence: each is written once, unless it is published twice.
 
-    `source` names who speaks, as `headrace/<service>`.
+    `source` names who speaks, as `headrace/<service>`. Bodies too large for a record go to `large_bodies` before they are
+    published; without them, such an event is refused.
     """
 
-    def __init__(self, bootstrap: str, source: str, *, start_s: float = START_S) -> None:
+    def __init__(self, bootstrap: str, source: str, *, start_s: float = START_S, large_bodies: LargeBodies | None = None) -> None:
         self._bootstrap = bootstrap
         self._source = source
         self._start_s = start_s
+        self._large_bodies = large_bodies if large_bodies is not None and large_bodies.configured else None
         self._producer: AIOKafkaProducer | None = None
 
     async def __aenter__(self) -> Self:
@@ -103,6 +109,7 @@ class EventPublisher:
 
         Raises:
             TypeError, ValueError: the body does not fit the topic or is too large.
+            Stop: it is large, and the object store is gone.
         """
         record = record_of(send, event_id=event_id, source=self._source, trace=headers or {})
         return await self._write(record)
@@ -113,6 +120,7 @@ class EventPublisher:
         Raises:
             TypeError, ValueError: the body does not fit the topic or is too large.
             KafkaError: the broker refused it.
+            Stop: it is large, and the object store is gone.
         """
         return _position(await (await self.enqueue(send, event_id=event_id, headers=headers)))
 
@@ -133,8 +141,15 @@ class EventPublisher:
             raise KafkaConnectionError(f"Kafka does not answer at {self._bootstrap}")
 
     async def _write(self, record: Record) -> "asyncio.Future[RecordMetadata]":
-        size = len(record.value or b"")
-        if size > RECORD_BYTES_MAX:
+        size, large_bodies = len(record.value or b""), self._large_bodies
+        if large_bodies is not None and large_bodies.limits.bytes_min < size <= large_bodies.limits.bytes_max:
+            body = record.value or b""
+            record, key = detached(record)
+            await large_bodies.put({key: body})
+        elif large_bodies is not None and size > large_bodies.limits.bytes_max:
+            limit = f"HEADRACE_DELIVERY_CLAIM_BYTES_MAX ({large_bodies.limits.bytes_max})"
+            raise ValueError(f"an event of {size} bytes is above {limit}")
+        elif size > RECORD_BYTES_MAX:
             raise ValueError(f"an event of {size} bytes is larger than a record may be ({RECORD_BYTES_MAX})")
         sent: asyncio.Future[RecordMetadata] = await self._started().send(
             record.topic, value=record.value, key=record.key, headers=list(record.headers)
@@ -148,16 +163,28 @@ class EventPublisher:
 
 
 class RecordReader:
-    """Reads whole topics, committed records only, without a group: it leaves no trace and shares with nobody."""
+    """Reads whole topics, committed records only, without a group: it leaves no trace and shares with nobody.
 
-    def __init__(self, consumer: AIOKafkaConsumer, bootstrap: str) -> None:
+    With `large_bodies`, records that refer to a body in the object store come with that body as their value; where it is
+    missing or altered, and without `large_bodies`, they come as they are, and `event_of` says that they are undecodable.
+    Reading raises Stop while the store is gone; whoever reads on afterwards misses nothing.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer, bootstrap: str, large_bodies: LargeBodies | None) -> None:
         self._consumer = consumer
         self._bootstrap = bootstrap
+        self._large_bodies = large_bodies
 
     @classmethod
     @contextlib.asynccontextmanager
     async def opened(
-        cls, bootstrap: str, topics: Sequence[str], *, start: Start = "beginning", start_s: float = START_S
+        cls,
+        bootstrap: str,
+        topics: Sequence[str],
+        *,
+        start: Start = "beginning",
+        start_s: float = START_S,
+        large_bodies: LargeBodies | None = None,
     ) -> AsyncIterator[Self]:
         """A reader of all partitions of these topics.
 
@@ -173,7 +200,7 @@ class RecordReader:
         )
         try:
             await reach(consumer.start, bootstrap, start_s)
-            reader = cls(consumer, bootstrap)
+            reader = cls(consumer, bootstrap, large_bodies)
             await reader._assign(topics, start)
             yield reader
         finally:
@@ -186,21 +213,39 @@ class RecordReader:
         """
         ends = await self._consumer.end_offsets(self._consumer.assignment())
         while [tp for tp, end in ends.items() if await self._consumer.position(tp) < end]:
-            for record in await self._poll():
+            async for record in self._poll():
                 yield record
 
     async def __aiter__(self) -> AsyncIterator[ConsumerRecord]:
         while True:
-            for record in await self._poll():
+            async for record in self._poll():
                 yield record
 
     def seek(self, position: Position) -> None:
         """Goes on from there in that partition."""
         self._consumer.seek(TopicPartition(position.topic, position.partition), position.offset)
 
-    async def _poll(self) -> list[ConsumerRecord]:
+    async def _poll(self) -> AsyncIterator[ConsumerRecord]:
         batches = await self._consumer.getmany(timeout_ms=200)
-        return [record for batch in batches.values() for record in batch]
+        records = [record for batch in batches.values() for record in batch]
+        for index, record in enumerate(records):
+            try:
+                whole = record if record.value else await self._whole(record)
+            except Stop:
+                for unread in reversed(records[index:]):  # so that the earliest of each partition has the last word
+                    self.seek(Position(unread.topic, unread.partition, unread.offset))
+                raise
+            yield whole
+
+    async def _whole(self, record: ConsumerRecord) -> ConsumerRecord:
+        try:
+            reference = reference_in(record.value, record.headers)
+            if reference is None or self._large_bodies is None:
+                return record
+            return replace(record, value=await self._large_bodies.get(reference))
+        except wire.Undecodable as error:
+            _log.warning("%s[%d]@%d: %s", record.topic, record.partition, record.offset, error)
+            return record
 
     async def _assign(self, topics: Sequence[str], start: Start) -> None:
         partitions = []
@@ -228,17 +273,26 @@ class RecordReader:
 
 
 async def read_topic(
-    topic: Topic, bootstrap: str, *, start: Start = "beginning", until_now: bool = False, start_s: float = START_S
+    topic: Topic,
+    bootstrap: str,
+    *,
+    start: Start = "beginning",
+    until_now: bool = False,
+    start_s: float = START_S,
+    large_bodies: LargeBodies | None = None,
 ) -> AsyncGenerator[Event[Any], None]:
     """The committed events of a topic, in order within each partition; what cannot be decoded is left out.
+
+    So are, with a warning, events whose bodies lie in the object store where no `large_bodies` are given.
 
     With `until_now` it ends soon after where the topic ended at the call, else it goes on until the caller stops. Whoever
     stops early closes it (`contextlib.aclosing`), which disconnects.
 
     Raises:
         BrokerUnreachable: the broker does not answer in time, or the topic does not exist.
+        Stop: a body lies in the object store, which is gone.
     """
-    async with RecordReader.opened(bootstrap, [topic.name], start=start, start_s=start_s) as reader:
+    async with RecordReader.opened(bootstrap, [topic.name], start=start, start_s=start_s, large_bodies=large_bodies) as reader:
         async for record in reader.until_now() if until_now else reader:
             event = decoded(topic, record)
             if event is not None:
@@ -248,9 +302,12 @@ async def read_topic(
 def decoded(topic: Topic, record: ConsumerRecord) -> Event[Any] | None:
     """The event in a record that aiokafka read, or None where there is none."""
     position = Position(record.topic, record.partition, record.offset)
+    headers = texts_of(record.headers)
     try:
-        return event_of(topic, position, record.key, record.value, record.timestamp, texts_of(record.headers))
-    except wire.Undecodable:
+        return event_of(topic, position, record.key, record.value, record.timestamp, headers)
+    except wire.Undecodable as error:
+        if not record.value and DATA_REFERENCE in headers:
+            _log.warning("%s[%d]@%d is left out: %s", record.topic, record.partition, record.offset, error)
         return None
 
 

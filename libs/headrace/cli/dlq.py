@@ -129,9 +129,12 @@ def _described(letter: "DeadLetter") -> dict[str, Any]:
 def _body_of(letter: "DeadLetter") -> Any:
     """The decoded body as JSON would have it, or the bytes as escaped text where they are no such event."""
     from headrace.adapters import wire  # noqa: PLC0415
+    from headrace.adapters.envelope import DATA_REFERENCE  # noqa: PLC0415
     from headrace.core.topics import TOPICS  # noqa: PLC0415
 
     value = letter.value or b""
+    if not value and DATA_REFERENCE in letter.headers:
+        return f"in the object store: {letter.headers[DATA_REFERENCE]}"
     topic = next((topic for topic in TOPICS if letter.origin is not None and topic.name == letter.origin.topic), None)
     if topic is not None and topic.body is not bytes:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from headrace.cli.policy import AsJson, Dataset
 
 if TYPE_CHECKING:  # Arrow and the Kafka client cost most of a second that `headrace --help` need not pay
+    from headrace.adapters.claim_check import LargeBodies
     from headrace.adapters.sample_history import Ending
 
 app = typer.Typer(name="sample", help="See what became of one sample, and why.", no_args_is_help=True)
@@ -54,13 +56,18 @@ async def _endings(dataset: str, sample_id: str) -> "list[Ending]":
     from headrace.adapters.object_store import ObjectStoreSettings, open_object_store  # noqa: PLC0415
     from headrace.adapters.sample_history import endings  # noqa: PLC0415
     from headrace.adapters.version_store import VersionStore  # noqa: PLC0415
+    from headrace.runtime.large_bodies import large_bodies  # noqa: PLC0415
+    from headrace.runtime.settings import DeliverySettings  # noqa: PLC0415
 
     async with open_object_store(ObjectStoreSettings()) as objects:
         found = await endings(VersionStore(objects), dataset, sample_id)
-    return found or await _dead_letters(dataset, sample_id)
+    if found:
+        return found
+    async with aclosing(large_bodies(DeliverySettings())) as bodies:
+        return await _dead_letters(dataset, sample_id, bodies)
 
 
-async def _dead_letters(dataset: str, sample_id: str) -> "list[Ending]":
+async def _dead_letters(dataset: str, sample_id: str, bodies: "LargeBodies") -> "list[Ending]":
     from headrace.adapters import wire  # noqa: PLC0415
     from headrace.adapters.sample_history import Ending  # noqa: PLC0415
     from headrace.core.dossiers import Dossier, ScoredSample  # noqa: PLC0415
@@ -72,7 +79,8 @@ async def _dead_letters(dataset: str, sample_id: str) -> "list[Ending]":
     for topic in TOPICS:
         for group_name in CONSUMERS.get(topic.name, ()) if topic.body in {Dossier, ScoredSample} else ():
             seen = 0
-            async for letter in dead_letters(RuntimeSettings().kafka, dlq_topic_name(topic.name, group_name)):
+            dlq_topic = dlq_topic_name(topic.name, group_name)
+            async for letter in dead_letters(RuntimeSettings().kafka, dlq_topic, large_bodies=bodies):
                 seen += 1
                 if seen > LETTERS_MAX:
                     break

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Annotated
 
@@ -32,10 +33,11 @@ def account(*, dataset: Dataset = "", as_json: AsJson = False) -> None:
     Counted from the topics, so it covers what they still retain (7 days unless set otherwise).
     """
     from headrace.adapters.kafka import BrokerUnreachable  # noqa: PLC0415
+    from headrace.core.events import Stop  # noqa: PLC0415
 
     try:
         counted = asyncio.run(_account(dataset or None))
-    except BrokerUnreachable as error:
+    except (BrokerUnreachable, Stop) as error:
         Console(stderr=True).print(f"[red]error:[/red] {error}")
         raise typer.Exit(1) from None
     if as_json:
@@ -51,9 +53,10 @@ def account(*, dataset: Dataset = "", as_json: AsJson = False) -> None:
 
 async def _account(dataset: str | None) -> dict[str, object]:
     from headrace.adapters.accounts import Accounts  # noqa: PLC0415
-    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
+    from headrace.runtime.large_bodies import large_bodies  # noqa: PLC0415
+    from headrace.runtime.settings import DeliverySettings, RuntimeSettings  # noqa: PLC0415
 
-    async with Accounts.opened(RuntimeSettings().kafka) as accounts:
+    async with aclosing(large_bodies(DeliverySettings())) as bodies, Accounts.opened(RuntimeSettings().kafka, bodies) as accounts:
         counted = (await accounts.catch_up()).account(dataset)
     fields = asdict(counted)
     return {
@@ -71,10 +74,11 @@ async def _watch(dataset: str | None, every_s: float) -> None:
     from headrace.adapters.accounts import Accounts  # noqa: PLC0415
     from headrace.adapters.kafka_admin import KafkaAdmin  # noqa: PLC0415
     from headrace.cli.live import LiveView  # noqa: PLC0415
-    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
+    from headrace.runtime.large_bodies import large_bodies  # noqa: PLC0415
+    from headrace.runtime.settings import DeliverySettings, RuntimeSettings  # noqa: PLC0415
 
     kafka = RuntimeSettings().kafka
-    async with Accounts.opened(kafka) as accounts:
+    async with aclosing(large_bodies(DeliverySettings())) as bodies, Accounts.opened(kafka, bodies) as accounts:
         with KafkaAdmin(kafka) as admin, Live(refresh_per_second=4) as live:
             view = LiveView(accounts, admin, dataset)
             while True:

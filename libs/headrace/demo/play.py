@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from importlib import resources
 
@@ -28,7 +29,8 @@ from headrace.core.topics import COMMITTED, CUT_REQUESTED
 from headrace.core.versions import RowKind
 from headrace.demo.champ import DemoSample, demo_samples
 from headrace.demo.report import Ended, Spent, render
-from headrace.runtime.settings import RuntimeSettings
+from headrace.runtime.large_bodies import large_bodies
+from headrace.runtime.settings import DeliverySettings, RuntimeSettings
 
 _LOOK_S = 1.0
 _STALLED_S = 300.0
@@ -80,7 +82,7 @@ async def _stream(console: Console, kafka: str, dataset: str, samples: Sequence[
     """Submits while the spine is watched, until every sample has ended."""
     submitting = asyncio.create_task(_submit(dataset, samples))
     try:
-        async with Accounts.opened(kafka) as accounts:
+        async with aclosing(large_bodies(DeliverySettings())) as bodies, Accounts.opened(kafka, bodies) as accounts:
             with KafkaAdmin(kafka) as admin, Live(console=console, refresh_per_second=4) as live:
                 view = LiveView(accounts, admin, dataset)
                 ended, since = 0, time.monotonic()

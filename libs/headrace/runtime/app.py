@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from headrace.adapters.claim_check import LargeBodies
 from headrace.adapters.kafka_admin import KafkaAdmin
 from headrace.adapters.unreachable import BrokerUnreachable, no_answer
 from headrace.core.topics import dlq_topic_name, retry_topic_name
 from headrace.runtime.delivery import Hop
 from headrace.runtime.health import Health
+from headrace.runtime.large_bodies import large_bodies
 from headrace.runtime.logs import configure_logging
 from headrace.runtime.policies import PolicyBook
 from headrace.runtime.repeats import Repeats
@@ -40,13 +42,22 @@ class Runtime:
     """What a service's `open_service(runtime)` is given.
 
     `policies` is started once some service has asked for it, before the first record is handed out; a service that needs
-    it while it opens awaits `policies.start()` itself. `telemetry` is told of every batch.
+    it while it opens awaits `policies.start()` itself. `telemetry` is told of every batch. `large_bodies` is for whoever
+    publishes or reads events outside a subscription.
     """
 
     settings: RuntimeSettings
     delivery: DeliverySettings
     telemetry: Telemetry = field(default_factory=Telemetry)
     _book: PolicyBook | None = None
+    _large_bodies: LargeBodies | None = None
+
+    @property
+    def large_bodies(self) -> LargeBodies:
+        """Where bodies lie that are too large for a record; opened when the first one comes."""
+        if self._large_bodies is None:
+            self._large_bodies = large_bodies(self.delivery)
+        return self._large_bodies
 
     @property
     def policies(self) -> PolicyBook:
@@ -88,6 +99,7 @@ class ServiceProcess:
         self._starting = asyncio.current_task()
         async with AsyncExitStack() as stack:
             stack.callback(telemetry.close)
+            stack.push_async_callback(runtime.large_bodies.aclose)
             health = await self._serve_health(stack)
             services = [await stack.enter_async_context(opener(runtime)) for opener in openers]
             await runtime.open_policies(stack)
@@ -193,7 +205,8 @@ def hops_of(services: Sequence[Service], runtime: Runtime) -> list[Hop]:
             runtime.settings.kafka,
             runtime.delivery,
             observer=runtime.telemetry,
-            ping=_ping_of_all(service),
+            ping=_ping_of_all(service, runtime.large_bodies.ping),
+            large_bodies=runtime.large_bodies,
             graceful_stop_s=runtime.settings.graceful_stop_s,
         )
         for service in services
@@ -242,8 +255,8 @@ async def _stop_all(hops: Sequence[Hop]) -> None:
             _log.warning("%s did not stop cleanly: %r", hop.name, error)
 
 
-def _ping_of_all(service: Service) -> Ping:
+def _ping_of_all(service: Service, *others: Ping) -> Ping:
     async def ping() -> None:
-        await asyncio.gather(*(each() for each in service.pings.values()))
+        await asyncio.gather(*(each() for each in (*service.pings.values(), *others)))
 
     return ping

@@ -35,9 +35,23 @@ class DeliverySettings(BaseSettings):
         10_000, ge=1_000, description="An open transaction older than this is aborted by the broker."
     )
     handler_s_max: float = Field(300, ge=10, description="A handler busy with one batch for longer loses its partitions.")
-    record_bytes_max: int = Field(1_000_000, ge=1024, description="Largest event written; a larger one is dead-lettered.")
+    record_bytes_max: int = Field(
+        1_000_000, ge=1024, description="Largest record written; without a store for its body, a larger event is dead-lettered."
+    )
+    claim_bytes_min: int = Field(
+        256 * 1024, ge=1024, description="Larger bodies go to the object store, where HEADRACE_S3_ENDPOINT names one."
+    )
+    claim_bytes_max: int = Field(
+        16 * 1024 * 1024,
+        ge=1024,
+        le=256 * 1024 * 1024,
+        description="Largest body written to the object store or fetched from it; an event above it is dead-lettered.",
+    )
+    claims_parallel_max: int = Field(8, ge=1, le=256, description="Bodies written to or fetched from the store at a time.")
     batch_bytes_max: int = Field(
-        8 * 1024 * 1024, ge=1024, description="Most bytes fetched into memory at a time for one partition."
+        8 * 1024 * 1024,
+        ge=1024,
+        description="Most bytes fetched into memory at a time for one partition: records, and again bodies.",
     )
     attempts_max: int = Field(5, ge=1, description="Attempts at one record before it goes to the dead letters.")
     retry_s_min: float = Field(0.5, gt=0, description="Wait before the second attempt; doubles with each further one.")
@@ -47,6 +61,11 @@ class DeliverySettings(BaseSettings):
         0.5, gt=0, le=1, description="Share of dead letters among the latest records that stops the consumer."
     )
     dead_letters_window: int = Field(200, ge=10, description="How many of the latest records that share is taken over.")
+
+    @property
+    def inline_bytes_max(self) -> int:
+        """The largest body that stays in its record while there is an object store."""
+        return min(self.claim_bytes_min, self.record_bytes_max)
 
     @model_validator(mode="after")
     def _in_time(self) -> "DeliverySettings":

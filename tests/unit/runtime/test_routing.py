@@ -3,6 +3,7 @@
 import pytest
 from aiokafka import ConsumerRecord
 
+from headrace.adapters.claim_check import detached
 from headrace.adapters.envelope import (
     ATTEMPT,
     ERROR,
@@ -13,6 +14,7 @@ from headrace.adapters.envelope import (
     ORIGIN_PARTITION,
     ORIGIN_TIMESTAMP,
     ORIGIN_TOPIC,
+    Record,
     texts_of,
 )
 from headrace.core.events import Emit, Reject, Result, Retry, Send
@@ -120,3 +122,29 @@ def test_the_share_of_dead_letters_is_taken_over_the_latest_records() -> None:
     assert limit.exceeded_by([True])
     limit.add([False] * 10)
     assert not limit.exceeded_by([True] * 5)
+
+
+def test_a_large_output_leaves_its_record_where_there_is_a_store() -> None:
+    """The body waits beside the records to be stored first; above its own limit the event ends, and says which."""
+    settings = SETTINGS.model_copy(update={"claim_bytes_min": 1_024, "claim_bytes_max": 4_096})
+    router, sink = Router("toy.in", "svc", settings, claims=True), Routed()
+    for size in (1_024, 2_000, 5_000):
+        router.add(sink, decode(TOPIC, record()), Emit((Send(OUT, b"x" * size),)), {}, 100.0)
+    kept, left, dead = sink.records
+    assert (kept.value, left.value) == (b"x" * 1_024, b"")
+    assert sink.bodies == {texts_of(left.headers)["ce_dataref"]: b"x" * 2_000}
+    assert "HEADRACE_DELIVERY_CLAIM_BYTES_MAX" in texts_of(dead.headers)[ERROR]
+
+
+def test_a_record_that_refers_to_a_body_is_kept_as_it_is() -> None:
+    """Where references are not followed, the record is undecodable, and its dead letter still carries the reference."""
+    body = b"x" * 2_000
+    stored, key = detached(Record("toy.in", b"k", body, HEADERS))
+    incoming = decode(TOPIC, record(value=stored.value, headers=stored.headers))
+    assert incoming.event is None
+    assert key in incoming.error
+    (dead,) = routed(Reject("Undecodable", incoming.error), incoming.record).records
+    assert texts_of(dead.headers)["ce_dataref"] == key
+    redeemed = decode(TOPIC, incoming.record, body).event
+    assert redeemed is not None
+    assert redeemed.body == body

@@ -13,12 +13,13 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
 from headrace.adapters import kafka_mend  # noqa: F401  # before the first consumer: claims read committed offsets
+from headrace.adapters.claim_check import LargeBodies
 from headrace.adapters.envelope import not_before_of
 from headrace.adapters.kafka import bootstrap_list
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Stop
 from headrace.core.topics import consumer_group_id, retry_topic_name
 from headrace.runtime.delivery.claims import Claim, Claims
-from headrace.runtime.delivery.incoming import Codec, Incoming, parse
+from headrace.runtime.delivery.incoming import Codec, Incoming, parse, redeemed
 from headrace.runtime.delivery.routing import UNDECODABLE, DeadLetterLimit, Routed, Router
 from headrace.runtime.observer import BatchOutcome, DeliveryObserver, NoObserver
 from headrace.runtime.service import Ping, Subscription
@@ -51,7 +52,8 @@ class _Lane:
 class Hop:
     """Reads one topic (and its retries) exactly once for one group.
 
-    `ping` is asked while a handler says Stop: the hop reads on once it returns.
+    `ping` is asked while a handler says Stop: the hop reads on once it returns. `large_bodies` is where bodies go, and
+    are fetched from, that are too large for a record.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Hop:
         *,
         observer: DeliveryObserver | None = None,
         ping: Ping | None = None,
+        large_bodies: LargeBodies | None = None,
         graceful_stop_s: float = 10.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -73,7 +76,9 @@ class Hop:
         self._ping = ping
         self._graceful_stop_s = graceful_stop_s
         self._clock = clock
-        self._router = Router(topic.name, group, settings)
+        self._large_bodies = large_bodies
+        self._follows = large_bodies is not None and subscription.trusted
+        self._router = Router(topic.name, group, settings, claims=large_bodies is not None and large_bodies.configured)
         share_max = settings.dead_letters_share_max if subscription.trusted else 1.0  # more than all of them are never dead
         self._dead_letters = DeadLetterLimit(share_max, settings.dead_letters_window)
         self._claims = Claims(consumer_group_id(topic.name, group), bootstrap, settings, clock)
@@ -158,7 +163,7 @@ class Hop:
             return
         try:
             lanes = self._lanes(batch)
-            if lanes:
+            if lanes and await self._whole(lanes):
                 await self._work(lanes)
         except BaseException as error:
             self._drop(batch, error)
@@ -188,7 +193,7 @@ class Hop:
                 # The client reset the position by itself (OffsetOutOfRange): what was committed would be done again.
                 self._claims.lose(claim, ValueError(f"read offset {records[0].record.offset} below {claim.next_offset}"))
                 continue
-            due = self._due(claim, records)
+            due = self._affordable(claim, self._due(claim, records))
             if due:
                 lanes.append(_Lane(claim, due))
         return lanes
@@ -204,6 +209,47 @@ class Hop:
                 self._claims.delay(claim, incoming.record.offset, not_before)
                 return records[:index]
         return records
+
+    def _affordable(self, claim: Claim, records: list[Incoming]) -> list[Incoming]:
+        """As many records as have bodies in the object store that fit into memory together; the others are read again."""
+        if not self._follows:
+            return records
+        size = 0
+        for index, incoming in enumerate(records):
+            if incoming.reference is not None:
+                if size and size + incoming.reference.size_bytes > self._settings.batch_bytes_max:
+                    self._claims.delay(claim, incoming.record.offset, 0.0)
+                    return records[:index]
+                size += incoming.reference.size_bytes
+        return records
+
+    async def _whole(self, lanes: Sequence[_Lane]) -> bool:
+        """Fetches the bodies that lie in the object store; False where it is gone, and the hop waits for it.
+
+        What strangers write cannot refer to anything in the store.
+        """
+        if self._large_bodies is None or not self._follows:
+            return True
+        try:
+            for lane in lanes:
+                if any(incoming.reference is not None for incoming in lane.incoming):
+                    fetches = (redeemed(self._subscription.topic, each, self._large_bodies) for each in lane.incoming)
+                    lane.incoming = await asyncio.gather(*fetches)
+        except Stop as stop:
+            self._stop_for(str(stop), lanes)
+            return False
+        return True
+
+    async def _stored(self, lanes: Sequence[_Lane]) -> bool:
+        """Stores the outputs' large bodies; False where the object store is gone, and the hop waits for it."""
+        bodies = {key: body for lane in lanes for key, body in lane.routed.bodies.items()}
+        try:
+            if bodies and self._large_bodies is not None:
+                await self._large_bodies.put(bodies)
+        except Stop as stop:
+            self._stop_for(str(stop), lanes)
+            return False
+        return True
 
     async def _work(self, lanes: Sequence[_Lane]) -> None:
         events = [incoming.event for lane in lanes for incoming in lane.incoming if incoming.event is not None]
@@ -227,6 +273,8 @@ class Hop:
                     self._router.add(lane.routed, incoming, result, trace, handled)
             if self._dead_letters.exceeded_by(dead for lane in lanes for dead in lane.routed.dead):
                 self._halt(lanes)
+                return
+            if not await self._stored(lanes):
                 return
             committed = await asyncio.gather(
                 *(self._claims.commit(lane.claim, lane.routed.records, lane.next_offset) for lane in lanes)

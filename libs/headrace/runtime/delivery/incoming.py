@@ -8,6 +8,7 @@ from aiokafka import ConsumerRecord
 from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 
 from headrace.adapters import wire
+from headrace.adapters.claim_check import BodyReference, LargeBodies, reference_in
 from headrace.adapters.envelope import event_of, texts_of
 from headrace.core.events import Event, Position
 from headrace.core.topics import Topic
@@ -15,23 +16,45 @@ from headrace.core.topics import Topic
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One record as it was read, and the event in it; None with the reason where it cannot be decoded."""
+    """One record as it was read, and the event in it; None with the reason where it cannot be decoded.
+
+    `reference` is set while its body lies in the object store and was not fetched.
+    """
 
     record: ConsumerRecord
     event: Event[Any] | None
     error: str = ""
+    reference: BodyReference | None = None
 
 
-def decode(topic: Topic, record: ConsumerRecord) -> Incoming:
-    """The record of a topic or of one of its retry topics."""
+def decode(topic: Topic, record: ConsumerRecord, body: bytes | None = None) -> Incoming:
+    """The record of a topic or of one of its retry topics; `body` is what it refers to, once that was fetched."""
     position = Position(record.topic, record.partition, record.offset)
     try:
-        event = event_of(topic, position, record.key, record.value, record.timestamp, texts_of(record.headers))
+        reference = reference_in(body or record.value, record.headers)
+        if reference is not None:
+            return Incoming(record, None, f"the body lies in the object store, {reference.key}: not fetched here", reference)
+        event = event_of(topic, position, record.key, body or record.value, record.timestamp, texts_of(record.headers))
     except wire.Undecodable as error:
         return Incoming(record, None, str(error))
     except Exception as error:  # noqa: BLE001  # whatever the bytes did to the decoder, they must not get past it
         return Incoming(record, None, f"{type(error).__name__}: {error}")
     return Incoming(record, event)
+
+
+async def redeemed(topic: Topic, incoming: Incoming, large_bodies: LargeBodies) -> Incoming:
+    """The same with its body fetched, where that lies in the object store.
+
+    Raises:
+        Stop: the store is gone.
+    """
+    if incoming.reference is None:
+        return incoming
+    try:
+        body = await large_bodies.get(incoming.reference)
+    except wire.Undecodable as error:
+        return Incoming(incoming.record, None, str(error))
+    return decode(topic, incoming.record, body)
 
 
 async def parse(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:

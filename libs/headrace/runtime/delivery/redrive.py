@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from headrace.adapters import kafka_mend  # noqa: F401  # before the first consumer: redriving reads a committed offset
+from headrace.adapters.claim_check import LargeBodies
 from headrace.adapters.envelope import (
     ATTEMPT,
     ERROR,
@@ -46,13 +47,17 @@ class DeadLetter:
     headers: Mapping[str, str]
 
 
-async def dead_letters(bootstrap: str, dlq_topic: str, *, offset: int | None = None) -> AsyncGenerator[DeadLetter, None]:
+async def dead_letters(
+    bootstrap: str, dlq_topic: str, *, offset: int | None = None, large_bodies: LargeBodies | None = None
+) -> AsyncGenerator[DeadLetter, None]:
     """The letters in a dead-letter topic as it stands now, oldest first; from `offset` on where one is given.
+
+    A letter that refers to a body in the object store has that body as its value only with `large_bodies`, else none.
 
     Raises:
         BrokerUnreachable: the broker does not answer, or there is no such topic.
     """
-    async with RecordReader.opened(bootstrap, [dlq_topic]) as reader:
+    async with RecordReader.opened(bootstrap, [dlq_topic], large_bodies=large_bodies) as reader:
         if offset is not None:
             reader.seek(Position(dlq_topic, 0, offset))
         async for record in reader.until_now():

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.adapters.claim_check import detached
 from headrace.adapters.envelope import (
     ATTEMPT,
     ERROR,
@@ -42,11 +43,13 @@ def back_off_s(attempt: int, settings: DeliverySettings) -> float:
 class Routed:
     """What one partition's part of a batch leads to, ready to be committed with its offset.
 
-    `settled` holds the events with their results as they take effect; `dead` says of every record, undecodable ones too,
+    `bodies`, by key, must lie in the object store before the records are written. `settled` holds the events with their
+    results as they take effect; `dead` says of every record, undecodable ones too,
     whether it becomes a dead letter.
     """
 
     records: list[Record] = field(default_factory=list)
+    bodies: dict[str, bytes] = field(default_factory=dict)
     emitted: Counter[str] = field(default_factory=Counter)
     settled: list[tuple[Event[Any], Result]] = field(default_factory=list)
     dead: list[bool] = field(default_factory=list)
@@ -58,12 +61,16 @@ class Routed:
 
 
 class Router:
-    """Turns the results of one subscription into records."""
+    """Turns the results of one subscription into records; with `claims`, large bodies leave their records."""
 
-    def __init__(self, topic: str, group: str, settings: DeliverySettings) -> None:
+    def __init__(self, topic: str, group: str, settings: DeliverySettings, *, claims: bool = False) -> None:
         self._topic = topic
         self._group = group
         self._settings = settings
+        self._claims = claims
+        self._largest = (
+            ("CLAIM_BYTES_MAX", settings.claim_bytes_max) if claims else ("RECORD_BYTES_MAX", settings.record_bytes_max)
+        )
 
     def add(self, routed: Routed, incoming: Incoming, result: Result, trace: Mapping[str, str], now: float) -> None:
         """Adds what the result of one record leads to; `now` is Unix seconds."""
@@ -93,14 +100,20 @@ class Router:
         except Exception as error:  # noqa: BLE001  # a body that cannot be written is one record's trouble, not the batch's
             return Reject(type(error).__name__, f"an output cannot be written: {error}")
         largest = max((len(record.value or b"") for record in records), default=0)
-        if largest > self._settings.record_bytes_max:
-            return Reject(
-                "RecordTooLarge",
-                f"an output of {largest} bytes is above HEADRACE_DELIVERY_RECORD_BYTES_MAX ({self._settings.record_bytes_max})",
-            )
-        routed.records += records
+        setting, most = self._largest
+        if largest > most:
+            return Reject("RecordTooLarge", f"an output of {largest} bytes is above HEADRACE_DELIVERY_{setting} ({most})")
+        routed.records += (self._carried(routed, record) for record in records)
         routed.emitted.update(record.topic for record in records)
         return emit
+
+    def _carried(self, routed: Routed, record: Record) -> Record:
+        body = record.value or b""
+        if not self._claims or len(body) <= self._settings.inline_bytes_max:
+            return record
+        record, key = detached(record)
+        routed.bodies[key] = body
+        return record
 
     def _retry(self, incoming: Incoming, retry: Retry, attempts: int, now: float) -> Record:
         not_before = now + back_off_s(attempts, self._settings)
