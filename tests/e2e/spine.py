@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from headrace.local.kafka import Kafka
+from headrace.local.kafka import Kafka, kafka_cluster
 from headrace.local.launch import Launch, Part, Place, clear, spawn, stop_group, tail
 from headrace.local.object_store import ObjectStore
 from headrace.local.ports import LOCALHOST, free_port
@@ -65,15 +65,22 @@ class Spine:
         self.folder = folder
         self.environment: dict[str, str] = dict(settings or {})
         self.parts: dict[str, Running] = {}
+        self.brokers: tuple[str, ...] = ()
         self._taken: set[int] = set()
 
     @classmethod
     @contextlib.contextmanager
-    def up(cls, folder: Path, settings: Mapping[str, str] | None = None) -> Iterator["Spine"]:
+    def up(cls, folder: Path, settings: Mapping[str, str] | None = None, brokers: int = 1) -> Iterator["Spine"]:
         """The whole spine, serving; stopped at the end whatever happens."""
         spine = cls(folder, settings)
         try:
-            for server in (Kafka(), ObjectStore(), StubTriton()):
+            cluster: tuple[Part, ...] = (Kafka(),) if brokers == 1 else kafka_cluster(brokers, spine._taken)
+            for broker in cluster:  # together: a cluster serves when most of it is there
+                spine.start(broker, wait=False)
+            spine.brokers = tuple(broker.name for broker in cluster)
+            for name in spine.brokers:
+                spine.wait_until_it_serves(name)
+            for server in (ObjectStore(), StubTriton()):
                 spine.start(server)
             spine.headrace("topics", "create")
             for name in service_names():
