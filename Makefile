@@ -11,7 +11,7 @@ export UV_SYSTEM_CERTS ?= 1
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install model-env protos protos-land lint types test test-unit test-connected test-cluster demo bench up down lock clean
+.PHONY: help install model-env protos protos-land lint types test test-unit test-connected test-cluster test-storm demo bench up down lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ test-connected: install model-env ## the tests on real servers
 
 test-cluster: install model-env ## the tests on three brokers: minutes
 	.venv/bin/pytest -m slow -k cluster
+
+test-storm: install ## ten storms of kills over the whole spine, with their counts: some 20 minutes
+	.venv/bin/pytest -m "connected or slow" -k whatever_is_killed -s tests/e2e
 
 demo: install model-env ## real conversations through the whole stack, and what became of them
 	.venv/bin/headrace up
