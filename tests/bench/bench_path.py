@@ -97,7 +97,7 @@ def new_dataset(spine: Spine, name: str) -> str:
     """A dataset under the fault suite's policy."""
     policy = spine.folder / "policy.yaml"
     policy.write_text(POLICY)
-    spine.headrace("dataset", "create", name, "--policy", str(policy))
+    spine.headrace("dataset", "create", name, "--file", str(policy))
     return name
 
 

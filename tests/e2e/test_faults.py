@@ -114,7 +114,7 @@ def run(spine: Spine, dataset: str, work: Workload, chaos: Chaos | None = None) 
     """Submits the workload to a dataset of its own, under chaos if any, and waits until every sample has ended."""
     policy = spine.folder / "policy.yaml"
     policy.write_text(POLICY)
-    spine.headrace("dataset", "create", dataset, "--policy", str(policy))
+    spine.headrace("dataset", "create", dataset, "--file", str(policy))
     began = time.monotonic()
     _submit(spine, dataset, work, chaos)
     submitted_s = time.monotonic() - began

@@ -166,7 +166,7 @@ async def test_killed_at_any_instant_nothing_is_lost_and_nothing_is_twice(world)
     chance = random.Random(7)
     policy = world.folder / "policy.yaml"
     policy.write_text("versions: {every_rows: 100}\n")
-    await world.headrace("dataset", "create", "killed", "--policy", str(policy))
+    await world.headrace("dataset", "create", "killed", "--file", str(policy))
     await world.publish("killed", 0, 1_000)
     process = world.start()
     try:

@@ -8,7 +8,7 @@ from aiokafka import ConsumerRecord
 
 from headrace.adapters import wire
 from headrace.adapters.claim_check import LargeBodies, no_large_bodies
-from headrace.adapters.kafka import RecordReader
+from headrace.adapters.kafka import START_S, RecordReader
 from headrace.core.dossiers import Dossier, ScoredSample
 from headrace.core.ledger import Ledger
 from headrace.core.topics import CONSUMERS, DECIDED, SUBMITTED, TOPICS, Topic, dlq_topic_name
@@ -31,16 +31,19 @@ class Accounts:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def opened(cls, bootstrap: str, large_bodies: LargeBodies | None = None) -> AsyncIterator[Self]:
+    async def opened(
+        cls, bootstrap: str, large_bodies: LargeBodies | None = None, *, start_s: float = START_S
+    ) -> AsyncIterator[Self]:
         """Accounts over everything that the topics still retain; a sample with a large body counts like any other.
 
         Without `large_bodies`, the first such sample is Stop: an account that leaves samples out would lie.
 
         Raises:
-            BrokerUnreachable: the broker does not answer in time, or a topic does not exist.
+            BrokerUnreachable: the broker does not answer within `start_s` seconds, or a topic does not exist.
         """
         topics = [SUBMITTED.name, DECIDED.name, *_DEAD_LETTERS]
-        async with RecordReader.opened(bootstrap, topics, large_bodies=large_bodies or no_large_bodies()) as reader:
+        bodies = large_bodies or no_large_bodies()
+        async with RecordReader.opened(bootstrap, topics, start_s=start_s, large_bodies=bodies) as reader:
             yield cls(reader)
 
     async def catch_up(self) -> Ledger:

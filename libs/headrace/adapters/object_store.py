@@ -46,7 +46,7 @@ _ERROR_BYTES_MAX = 500
 class ObjectStoreSettings(BaseSettings):
     """Which S3 server and bucket hold dataset versions."""
 
-    model_config = SettingsConfigDict(env_prefix="HEADRACE_S3_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_S3_", frozen=True, extra="ignore", title="S3Settings")
 
     endpoint: str = Field("127.0.0.1:9000", description="Host and port of the S3 server.")
     access_key: str = Field("", description="Access key; empty with an empty secret key signs nothing.")
@@ -69,14 +69,7 @@ async def open_object_store(settings: ObjectStoreSettings) -> AsyncIterator["Min
     # Redirects and 5xx are retried by the pool; what is left after that counts as gone.
     retries = urllib3.Retry(settings.attempts_max - 1, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
     pool = urllib3.PoolManager(timeout=settings.timeout_s, maxsize=settings.connections_max, retries=retries)
-    client = Minio(
-        settings.endpoint,
-        access_key=settings.access_key or None,
-        secret_key=settings.secret_key.get_secret_value() or None,
-        region=settings.region,
-        secure=settings.secure,
-        http_client=pool,
-    )
+    client = _client(settings, pool)
     timeout = aiohttp.ClientTimeout(total=settings.timeout_s)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -85,6 +78,20 @@ async def open_object_store(settings: ObjectStoreSettings) -> AsyncIterator["Min
             yield store
     finally:
         pool.clear()
+
+
+def _client(settings: ObjectStoreSettings, pool: urllib3.PoolManager) -> Minio:
+    try:
+        return Minio(
+            settings.endpoint,
+            access_key=settings.access_key or None,
+            secret_key=settings.secret_key.get_secret_value() or None,
+            region=settings.region,
+            secure=settings.secure,
+            http_client=pool,
+        )
+    except ValueError as error:
+        raise Stop(f"HEADRACE_S3_ENDPOINT is host:port, not {settings.endpoint!r}: {error}") from error
 
 
 class MinioObjectStore:
@@ -225,6 +232,10 @@ def _blocking(verb: str, key: str, call: Callable[[], Result]) -> Result:
         if error.code in _MISSING:
             raise ObjectMissing(key) from error
         raise Stop(f"object store: {verb} {key}: {error.code}: {error.message}") from error
+    except urllib3.exceptions.MaxRetryError as error:
+        where = f"{error.pool.host}:{error.pool.port}" if error.pool is not None else "HEADRACE_S3_ENDPOINT"
+        cause = error.reason.__cause__ or error.reason if error.reason is not None else error
+        raise Stop(f"object store: {where} does not answer: {cause}: is HEADRACE_S3_ENDPOINT right?") from error
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
         raise Stop(f"object store: {verb} {key}: {error}") from error
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from headrace.adapters.kafka import bootstrap_list, reach
+from headrace.adapters.kafka import START_S, bootstrap_list, reach
 from headrace.adapters.kafka_admin import Gap, KafkaAdmin, consumer_groups
 
 COUNT_MAX = 10_000
@@ -26,15 +26,19 @@ class Lag:
 
 
 async def lags(
-    bootstrap: str, groups: Iterable[tuple[str, Sequence[str]]] | None = None, *, count_max: int = COUNT_MAX
+    bootstrap: str,
+    groups: Iterable[tuple[str, Sequence[str]]] | None = None,
+    *,
+    count_max: int = COUNT_MAX,
+    start_s: float = START_S,
 ) -> list[Lag]:
     """The lag of every exactly-once consumer, or of the groups given with their topics, by partition.
 
     Raises:
-        BrokerUnreachable: the broker does not answer.
+        BrokerUnreachable: the broker does not answer within `start_s` seconds.
     """
     wanted = list(consumer_groups() if groups is None else groups)
-    gaps = await asyncio.to_thread(_gaps, bootstrap, wanted)
+    gaps = await asyncio.to_thread(_gaps, bootstrap, wanted, start_s)
     if not any(gap.offsets for gap in gaps):  # a consumer that is stopped as soon as it has started raises CancelledError
         return [_nothing(gap) for gap in gaps]
     consumer = AIOKafkaConsumer(
@@ -44,7 +48,7 @@ async def lags(
         fetch_max_wait_ms=50,
     )
     try:
-        await reach(consumer.start, bootstrap)
+        await reach(consumer.start, bootstrap, start_s)
         return [await _count(consumer, gap, count_max) for gap in gaps]
     finally:
         await consumer.stop()
@@ -71,6 +75,6 @@ def _nothing(gap: Gap) -> Lag:
     return Lag(gap.group, gap.topic, gap.partition, 0, exact=True, offsets=0)
 
 
-def _gaps(bootstrap: str, groups: Sequence[tuple[str, Sequence[str]]]) -> list[Gap]:
-    with KafkaAdmin(bootstrap) as admin:
+def _gaps(bootstrap: str, groups: Sequence[tuple[str, Sequence[str]]], start_s: float) -> list[Gap]:
+    with KafkaAdmin(bootstrap, start_s=start_s) as admin:
         return admin.gaps(groups)

@@ -3,8 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
@@ -13,7 +13,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from headrace.cli.policy import AsJson, read_policy_or_exit
+from headrace.cli.failures import CannotDo
+from headrace.cli.options import AsJson, VersionName
+from headrace.cli.policy import read_policy_or_exit
 
 if TYPE_CHECKING:  # Arrow and the Kafka client cost most of a second that `headrace --help` need not pay
     from collections.abc import Mapping
@@ -27,9 +29,6 @@ if TYPE_CHECKING:  # Arrow and the Kafka client cost most of a second that `head
 app = typer.Typer(name="dataset", help="Create datasets, cut versions of them, and read them.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's id: lower-case letters, digits and hyphens.")]
-VersionName = Annotated[
-    str, typer.Option("--version", help="A version's number, or its id or the beginning of it; the latest if left out.")
-]
 Kind = Annotated[str, typer.Option(help="accepted, rejected or embeddings.")]
 
 
@@ -37,7 +36,7 @@ Kind = Annotated[str, typer.Option(help="accepted, rejected or embeddings.")]
 def create(
     name: Name,
     *,
-    policy: Annotated[Path | None, typer.Option("--policy", "-f", help="A policy file, YAML.")] = None,
+    policy: Annotated[Path | None, typer.Option("--file", "-f", help="A policy file, YAML; - reads standard input.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a dataset: its standing policy and its topic for trainers. Without a policy file everything sound is admitted.
@@ -50,11 +49,10 @@ def create(
 
     bounds = read_policy_or_exit(policy, as_json=as_json) if policy else Policy()
     topics = _topics()
-    with told():
-        topic = accepted_topic(name).name
-        if name in asyncio.run(standing_policies(topics)):
-            raise ValueError(f"dataset {name} exists: `headrace policy apply --dataset {name} -f FILE` changes its policy")
-        published = asyncio.run(publish_policy(name, bounds, topics, now=time.time()))
+    topic = accepted_topic(name).name
+    if name in asyncio.run(standing_policies(topics)):
+        raise CannotDo(f"dataset {name} exists: `headrace policy apply --dataset {name} -f FILE` changes its policy")
+    published = asyncio.run(publish_policy(name, bounds, topics, now=time.time()))
     if as_json:
         typer.echo(json.dumps({"dataset": name, "policy_version": published.version, "accepted_topic": topic}))
     else:
@@ -64,8 +62,7 @@ def create(
 @app.command("ls")
 def list_datasets(*, as_json: AsJson = False) -> None:
     """List the datasets with their latest versions and how many decisions wait for the next one."""
-    with told():
-        rows = asyncio.run(_listed())
+    rows = asyncio.run(_listed())
     if as_json:
         typer.echo(json.dumps(rows))
         return
@@ -86,8 +83,7 @@ def show(name: Name, version: VersionName = "", *, as_json: AsJson = False) -> N
             found = await versions.version(name, version)
             return found, await _waiting(versions, name)
 
-    with told():
-        found, staged = asyncio.run(read())
+    found, staged = asyncio.run(read())
     waiting = _rows_waiting(staged)
     if as_json:
         typer.echo(json.dumps({"version": found.id, "waiting": waiting, **found.manifest.model_dump(mode="json")}))
@@ -124,8 +120,7 @@ def cut(
 
     Where nothing was decided since the latest version, that one is the answer.
     """
-    with told():
-        before, committed = asyncio.run(_cut(name, timeout_s if wait else None))
+    before, committed = asyncio.run(_cut(name, timeout_s if wait else None))
     if committed is None:
         typer.echo(json.dumps({"dataset": name, "requested": True}) if as_json else f"a version of {name} is asked for")
         return
@@ -154,9 +149,8 @@ def path(name: Name, version: VersionName = "", kind: Kind = "accepted", *, as_j
         async with _versions() as versions:
             return await versions.version(name, version)
 
-    with told():
-        row_kind = _kind(kind)
-        found = asyncio.run(read())
+    row_kind = _kind(kind)
+    found = asyncio.run(read())
     addresses = [f"s3://{bucket}/{shard.key}" for shard in found.manifest.shards_of(row_kind)]
     if as_json:
         typer.echo(json.dumps({"dataset": name, "version": found.id, "kind": kind, "shards": addresses}))
@@ -177,29 +171,14 @@ def download(
     as_json: AsJson = False,
 ) -> None:
     """Copy a version's shards into a folder, each verified by its hash, for `datasets.load_dataset("parquet", ...)`."""
-    with told():
-        kinds = [_kind(each) for each in kind or ["accepted"]]
-        folder.mkdir(parents=True, exist_ok=True)
-        found, files = asyncio.run(_downloaded(name, version, folder, kinds))
+    kinds = [_kind(each) for each in kind or ["accepted"]]
+    folder.mkdir(parents=True, exist_ok=True)
+    found, files = asyncio.run(_downloaded(name, version, folder, kinds))
     if as_json:
         typer.echo(json.dumps({"dataset": name, "version": found.id, "files": [str(file) for file in files]}))
         return
     typer.echo(f"version {found.manifest.sequence}, id {found.id}: {len(files)} files in {folder}")
     typer.echo(f"""datasets.load_dataset("parquet", data_files="{folder}/{kinds[0].value}-*.parquet", split="train")""")
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Ends the command with one line on what is wrong, where it is something a person can mend."""
-    from headrace.adapters.version_store import NoSuchVersion  # noqa: PLC0415
-    from headrace.core.events import Stop  # noqa: PLC0415
-    from headrace.core.versions import DamagedVersion  # noqa: PLC0415
-
-    try:
-        yield
-    except (DamagedVersion, NoSuchVersion, Stop, TimeoutError, ValueError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
 
 
 @asynccontextmanager
@@ -272,7 +251,7 @@ async def _cut(name: str, timeout_s: float | None) -> "tuple[str | None, Dataset
 
     kafka, request_id = RuntimeSettings().kafka, str(uuid4())
     if name not in await standing_policies(_topics()):
-        raise ValueError(f"there is no dataset {name}: `headrace dataset create {name}` makes it")
+        raise CannotDo(f"there is no dataset {name}: `headrace dataset create {name}` makes it")
     async with _versions() as versions:
         head = await versions.head(name)
     request = Send(CUT_REQUESTED, DatasetCutRequested(name, request_id, "headrace dataset cut"))
@@ -292,7 +271,7 @@ async def _cut(name: str, timeout_s: float | None) -> "tuple[str | None, Dataset
                         return head.version if head else None, event.body
         except TimeoutError:
             pass
-    raise TimeoutError(f"no version of {name} within {timeout_s:g} s: `headrace status` and `headrace dlq ls` say why")
+    raise CannotDo(f"no version of {name} within {timeout_s:g} s: `headrace status` and `headrace dlq ls` say why")
 
 
 async def _downloaded(name: str, version: str, folder: Path, kinds: "list[RowKind]") -> "tuple[Version, list[Path]]":

@@ -19,13 +19,11 @@ def demo(*, samples: Samples = 160, seed: Seed = 0) -> None:
     Competition mathematics answered by language models. For half of the problems the reference answer goes in with the
     sample; for the other half it is kept back and used for the closing table only. Needs `headrace up` first.
     """
-    from headrace.cli.dataset import told  # noqa: PLC0415
     from headrace.cli.sample import show  # noqa: PLC0415
     from headrace.demo.play import play  # noqa: PLC0415
 
     console = Console()
-    with told():
-        played = asyncio.run(play(console, count=samples, seed=seed))
+    played = asyncio.run(play(console, count=samples, seed=seed))
     if played.rejected_id:
         console.rule("One that was turned away")
         show(played.rejected_id, played.dataset)

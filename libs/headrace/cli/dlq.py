@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headrace.cli.options import AsJson
+
 if TYPE_CHECKING:
     from headrace.runtime.delivery.redrive import DeadLetter
 
 app = typer.Typer(name="dlq", help="Look at dead letters, and send them back.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="A dead-letter topic, as `headrace dlq ls` prints it.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many.")]
 
@@ -73,8 +74,9 @@ async def _summaries() -> list[dict[str, Any]]:
     from headrace.runtime.delivery.redrive import dead_letters, redriven_up_to  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
-    bootstrap = RuntimeSettings().kafka
-    with KafkaAdmin(bootstrap) as admin:
+    settings = RuntimeSettings()
+    bootstrap = settings.kafka
+    with KafkaAdmin(bootstrap, start_s=settings.kafka_start_s) as admin:
         topics = [name for name in admin.topics() if name.endswith(DLQ_SUFFIX)]
     rows = []
     for topic in topics:

@@ -23,7 +23,8 @@ def lag(*, as_json: AsJson = False) -> None:
     from headrace.adapters.record_lag import lags  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
-    found = asyncio.run(lags(RuntimeSettings().kafka))
+    settings = RuntimeSettings()
+    found = asyncio.run(lags(settings.kafka, start_s=settings.kafka_start_s))
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in found], indent=2))
         return

@@ -7,12 +7,15 @@ import time
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from headrace.cli.failures import CannotDo
+from headrace.cli.options import AsJson, Dataset, PolicyFile
 
 if TYPE_CHECKING:  # pydantic and the Kafka client cost half a second that `headrace --help` need not pay
     from headrace.adapters.policies import PolicyTopics
@@ -21,10 +24,6 @@ if TYPE_CHECKING:  # pydantic and the Kafka client cost half a second that `head
     from headrace.core.policy_problems import InvalidPolicyError
 
 app = typer.Typer(name="policy", help="Write, check, publish and compare the policies of datasets.", no_args_is_help=True)
-
-Dataset = Annotated[str, typer.Option("--dataset", "-d", help="The dataset's id.")]
-PolicyFile = Annotated[Path, typer.Option("--file", "-f", help="A policy file, YAML; - reads standard input.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -86,10 +85,7 @@ def apply(dataset: Dataset, file: PolicyFile, *, as_json: AsJson = False) -> Non
     topics = _topics()
     standing = asyncio.run(standing_policies(topics)).get(dataset)
     before = policy_in(standing) if standing is not None else None
-    try:
-        published = asyncio.run(publish_policy(dataset, policy, topics, now=time.time()))
-    except ValueError as error:
-        _fail(str(error))
+    published = asyncio.run(publish_policy(dataset, policy, topics, now=time.time()))
     if as_json:
         typer.echo(json.dumps(_row(published)))
         return
@@ -164,7 +160,7 @@ def read_policy_or_exit(file: Path, *, as_json: bool) -> "Policy":
         _report_problems(file, error, as_json=as_json)
         raise typer.Exit(1) from error
     except OSError as error:
-        _fail(f"{file}: {error.strerror}")
+        raise CannotDo(f"{file}: {error.strerror}") from error
 
 
 def _report_problems(file: Path, error: "InvalidPolicyError", *, as_json: bool) -> None:
@@ -190,7 +186,7 @@ def _standing(dataset: str) -> "PolicyPublished":
     standing = asyncio.run(standing_policies(_topics()))
     if dataset not in standing:
         known = ", ".join(sorted(standing)) or "none yet"
-        _fail(f"there is no dataset {dataset!r}; datasets: {known}")
+        raise CannotDo(f"there is no dataset {dataset!r}; datasets: {known}")
     return standing[dataset]
 
 
@@ -215,8 +211,3 @@ def _print_changes(before: "Policy | None", after: "Policy") -> None:
 
 def _time(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(1)

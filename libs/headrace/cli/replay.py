@@ -2,14 +2,15 @@
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from headrace.cli.policy import Dataset, PolicyFile, read_policy_or_exit
+from headrace.cli.options import AsJson, Dataset, PolicyFile, VersionName
+from headrace.cli.policy import read_policy_or_exit
 
 if TYPE_CHECKING:
     from headrace.adapters.version_store import Version
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from headrace.core.replay import Replay
 
 app = typer.Typer()
-
-VersionName = Annotated[str, typer.Option("--version", help="A version's id or number; the latest where none is given.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -30,16 +28,8 @@ def replay(dataset: Dataset, policy: PolicyFile, version: VersionName = "", *, a
     results, as they were measured then. Samples that would first need a check that was never run, or was run with other
     settings, are counted by that check.
     """
-    from headrace.adapters.version_store import NoSuchVersion  # noqa: PLC0415
-    from headrace.core.events import Stop  # noqa: PLC0415
-    from headrace.core.versions import DamagedVersion  # noqa: PLC0415
-
     other = read_policy_or_exit(policy, as_json=as_json)
-    try:
-        found, tally = asyncio.run(_replayed(dataset, version, other))
-    except (NoSuchVersion, DamagedVersion, Stop, ValueError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+    found, tally = asyncio.run(_replayed(dataset, version, other))
     if as_json:
         typer.echo(json.dumps(_plain(found, other, tally)))
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from headrace.cli.policy import AsJson, Dataset
+from headrace.cli.options import AsJson, Dataset
 
 if TYPE_CHECKING:  # Arrow and the Kafka client cost most of a second that `headrace --help` need not pay
     from headrace.adapters.claim_check import LargeBodies
@@ -35,10 +35,7 @@ def show(
     Looks through the dataset's latest version, then what is staged for the next, then the dead letters. Ends with 1 where
     the sample is in none of them: it is still on its way, or never came.
     """
-    from headrace.cli.dataset import told  # noqa: PLC0415
-
-    with told():
-        found = asyncio.run(_endings(dataset, sample_id))
+    found = asyncio.run(_endings(dataset, sample_id))
     if as_json:
         typer.echo(json.dumps({"dataset": dataset, "sample_id": sample_id, "endings": [_plain(ending) for ending in found]}))
     elif found:

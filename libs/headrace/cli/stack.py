@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from headrace.local.launch import LocalStackError
+from headrace.cli.options import AsJson
 from headrace.local.state import ProcessState, StackState, home_folder, is_supervised, read_state
 
 COMMANDS = frozenset({"up", "down", "status"})
@@ -23,7 +23,6 @@ _COLOURS = {"up": "green", "external": "green", "failed": "red", "unhealthy": "r
 
 Only = Annotated[str, typer.Option(help="Comma-separated parts to start, e.g. kafka,object-store; the rest stays down.")]
 NoServices = Annotated[bool, typer.Option("--no-services", help="Start the servers only; run the services yourself.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -94,11 +93,6 @@ def is_serving(state: StackState) -> bool:
     """Whether every part that should run serves."""
     states = {process.state for process in state.processes.values()}
     return state.phase == "up" and states <= {"up", "external", "stopped"}
-
-
-def report(error: LocalStackError) -> None:
-    """Says what went wrong and what to do about it."""
-    Console(stderr=True, highlight=False).print(f"[red]error:[/red] {error}", soft_wrap=True)
 
 
 def _show(states: Iterator[StackState], console: Console) -> None:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(name="topics", help="List, create and document the Kafka topics.", no_args_is_help=True)
+from headrace.cli.options import AsJson
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app = typer.Typer(name="topics", help="List, create and document the Kafka topics.", no_args_is_help=True)
 
 
 @app.command("ls")
@@ -17,7 +17,8 @@ def list_topics(*, as_json: AsJson = False) -> None:
     from headrace.core.topics import CONSUMERS, TOPICS  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
-    with KafkaAdmin(RuntimeSettings().kafka) as admin:
+    settings = RuntimeSettings()
+    with KafkaAdmin(settings.kafka, start_s=settings.kafka_start_s) as admin:
         existing = admin.topics()
     known = {topic.name: topic for topic in TOPICS}
     rows = [
@@ -49,7 +50,7 @@ def create(
 
     settings = RuntimeSettings()
     partitions, replicas = settings.partitions, settings.replication_factor
-    with KafkaAdmin(settings.kafka) as admin:
+    with KafkaAdmin(settings.kafka, start_s=settings.kafka_start_s) as admin:
         created = admin.ensure_topics(partitions=partitions, replication_factor=replicas)
         for dataset in accepted or ():
             if admin.create_accepted_topic(dataset, partitions=partitions, replication_factor=replicas):

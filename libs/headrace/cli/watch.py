@@ -7,18 +7,17 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
+
+from headrace.cli.options import AnyDataset, AsJson
 
 app = typer.Typer()
 
-Dataset = Annotated[str, typer.Option(help="One dataset; all of them where none is named.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Every = Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two looks.")]
 
 
 @app.command()
-def watch(*, dataset: Dataset = "", every: Every = 1.0) -> None:
+def watch(*, dataset: AnyDataset = "", every: Every = 1.0) -> None:
     """Watch samples go through: rates, queues, decisions and reasons. Ctrl-C ends the watching and nothing else."""
     try:
         asyncio.run(_watch(dataset or None, every))
@@ -27,19 +26,12 @@ def watch(*, dataset: Dataset = "", every: Every = 1.0) -> None:
 
 
 @app.command()
-def account(*, dataset: Dataset = "", as_json: AsJson = False) -> None:
+def account(*, dataset: AnyDataset = "", as_json: AsJson = False) -> None:
     """Count how every sample ended: submitted = accepted + rejected + dead-lettered + in flight.
 
     Counted from the topics, so it covers what they still retain (7 days unless set otherwise).
     """
-    from headrace.adapters.kafka import BrokerUnreachable  # noqa: PLC0415
-    from headrace.core.events import Stop  # noqa: PLC0415
-
-    try:
-        counted = asyncio.run(_account(dataset or None))
-    except (BrokerUnreachable, Stop) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}")
-        raise typer.Exit(1) from None
+    counted = asyncio.run(_account(dataset or None))
     if as_json:
         typer.echo(json.dumps(counted))
         return
@@ -56,7 +48,11 @@ async def _account(dataset: str | None) -> dict[str, object]:
     from headrace.runtime.large_bodies import large_bodies  # noqa: PLC0415
     from headrace.runtime.settings import DeliverySettings, RuntimeSettings  # noqa: PLC0415
 
-    async with aclosing(large_bodies(DeliverySettings())) as bodies, Accounts.opened(RuntimeSettings().kafka, bodies) as accounts:
+    settings = RuntimeSettings()
+    async with (
+        aclosing(large_bodies(DeliverySettings())) as bodies,
+        Accounts.opened(settings.kafka, bodies, start_s=settings.kafka_start_s) as accounts,
+    ):
         counted = (await accounts.catch_up()).account(dataset)
     fields = asdict(counted)
     return {
@@ -77,9 +73,12 @@ async def _watch(dataset: str | None, every_s: float) -> None:
     from headrace.runtime.large_bodies import large_bodies  # noqa: PLC0415
     from headrace.runtime.settings import DeliverySettings, RuntimeSettings  # noqa: PLC0415
 
-    kafka = RuntimeSettings().kafka
-    async with aclosing(large_bodies(DeliverySettings())) as bodies, Accounts.opened(kafka, bodies) as accounts:
-        with KafkaAdmin(kafka) as admin, Live(refresh_per_second=4) as live:
+    settings = RuntimeSettings()
+    async with (
+        aclosing(large_bodies(DeliverySettings())) as bodies,
+        Accounts.opened(settings.kafka, bodies, start_s=settings.kafka_start_s) as accounts,
+    ):
+        with KafkaAdmin(settings.kafka, start_s=settings.kafka_start_s) as admin, Live(refresh_per_second=4) as live:
             view = LiveView(accounts, admin, dataset)
             while True:
                 await view.refresh()

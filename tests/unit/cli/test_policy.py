@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from headrace.cli.policy import app
+from headrace.cli.main import app
 
 BAD = "signals:\n  loss_mx: 3\nchecks:\n- check: mth\n"
 
@@ -13,7 +13,7 @@ BAD = "signals:\n  loss_mx: 3\nchecks:\n- check: mth\n"
 @pytest.fixture
 def run():
     """Runs the command in this process."""
-    return lambda *arguments, text=None: CliRunner().invoke(app, arguments, input=text)
+    return lambda *arguments, text=None: CliRunner().invoke(app, ["policy", *arguments], input=text)
 
 
 def test_starter_policy_can_be_validated(run):

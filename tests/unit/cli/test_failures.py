@@ -1,0 +1,81 @@
+"""What a person reads when a command cannot do its work: one line that says what to change, and no traceback."""
+
+import pytest
+from typer.testing import CliRunner
+
+from headrace.cli.main import app
+
+ON_KAFKA = [
+    ("policy", "ls"),
+    ("policy", "show", "-d", "x"),
+    ("topics", "ls"),
+    ("topics", "create"),
+    ("dlq", "ls"),
+    ("lag",),
+    ("account",),
+    ("watch",),
+    ("dataset", "create", "x"),
+    ("dataset", "cut", "x"),
+]
+ON_THE_STORE = [
+    ("dataset", "ls"),
+    ("dataset", "show", "x"),
+    ("dataset", "path", "x"),
+    ("sample", "show", "s", "-d", "x"),
+]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a command where no stack is up."""
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    monkeypatch.setenv("HEADRACE_KAFKA", "127.0.0.1:1")
+    monkeypatch.setenv("HEADRACE_KAFKA_START_S", "0.2")
+    monkeypatch.setenv("HEADRACE_S3_ENDPOINT", "127.0.0.1:1")
+    monkeypatch.setenv("HEADRACE_S3_ATTEMPTS_MAX", "1")
+    return lambda *arguments: CliRunner().invoke(app, arguments)
+
+
+def the_line(done):
+    assert done.exit_code == 1, done.output
+    [line] = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("arguments", ON_KAFKA, ids=" ".join)
+def test_kafka_is_away(run, arguments):
+    """The setting that names it, and the command that starts one."""
+    line = the_line(run(*arguments))
+    assert line.startswith("error: Kafka does not answer at 127.0.0.1:1 within 0.2 s: is HEADRACE_KAFKA right?")
+    assert "`headrace up`" in line
+
+
+@pytest.mark.parametrize("arguments", ON_THE_STORE, ids=" ".join)
+def test_the_object_store_is_away(run, arguments):
+    """The same for the store."""
+    line = the_line(run(*arguments))
+    assert line.startswith("error: object store: 127.0.0.1:1 does not answer")
+    assert "is HEADRACE_S3_ENDPOINT right?" in line
+    assert "`headrace up`" in line
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("HEADRACE_KAFKA_START_S", "soon"),
+        ("HEADRACE_S3_TIMEOUT_S", "-1"),
+        ("HEADRACE_S3_ENDPOINT", "http://127.0.0.1:9000/x"),
+        ("HEADRACE_KAFKA", "nowhere"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(run, monkeypatch, setting, value):
+    """By the name that it has in the environment."""
+    monkeypatch.setenv(setting, value)
+    command = ("dataset", "show", "x") if "S3" in setting else ("policy", "ls")
+    assert setting in the_line(run(*command))
+
+
+def test_a_fault_of_ours_keeps_its_trace(run, monkeypatch):
+    """Only what a person can mend becomes a line."""
+    monkeypatch.setattr("headrace.cli.stack.read_state", lambda _: 1 / 0)
+    assert isinstance(run("status").exception, ZeroDivisionError)
