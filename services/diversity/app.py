@@ -29,7 +29,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
     async with AsyncExitStack() as stack:
         try:
             index = await stack.enter_async_context(open_vector_index(VectorIndexSettings()))
-        except RuntimeError as error:
+        except OSError as error:
             raise CannotStart(f"the vector index cannot be opened: {error}") from error
         diversity = Diversity(index, runtime.policies.policy_of, Pace(settings.recheck_s, settings.looks_max))
         following = _background(stack, _follow_dead_letters(diversity, runtime, settings), "dead letters")

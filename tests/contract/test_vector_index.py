@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def question(point: PendingPoint, *, near_cosine: float | None = 0.999, neighbou
     return Question(point.submission, point.content, point.vectors, near_cosine, neighbours, copies)
 
 
-async def look(index: VectorIndex, point: PendingPoint, **kwargs: object) -> Surroundings:
+async def look(index: VectorIndex, point: PendingPoint, **kwargs: Any) -> Surroundings:
     [answer] = await index.look([question(point, **kwargs)])
     return answer
 
@@ -342,6 +343,10 @@ async def test_an_index_is_rebuilt_from_accepted_points(index: VectorIndex, spac
     assert before.near is not None
     assert before.near.sample_id == "b"
     assert await index.pending(space.dataset_id, [9]) == {9}
+    moved = pending(space, "a", 12, unit(5), revision=1)
+    await accepted(index, [moved])
+    await index.load(load[:1])
+    assert [each.revision for each in (await look(index, pending(space, "a", 13, unit(7), revision=2))).akin] == [1]
     with pytest.raises(ValueError, match="dimensions"):
         await index.load([AcceptedPoint(space, "y", 0, Content("c", "p"), Vectors(unit(1)[:4], unit(1)[:4]))])
 

@@ -36,7 +36,7 @@ async def open_vector_index(settings: VectorIndexSettings) -> AsyncIterator[Vect
 
     Raises:
         IndexInUse: another process has the folder open.
-        RuntimeError: the folder is damaged; `headrace index rebuild` makes a new one.
+        DamagedIndex: the folder cannot be read.
     """
     from headrace.adapters.vector_index.qdrant import QdrantVectorIndex  # noqa: PLC0415 - only the client that is used is loaded
 

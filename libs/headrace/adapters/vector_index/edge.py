@@ -14,14 +14,14 @@ from headrace.adapters.vector_index.parts import TABLE, PartedCollection
 
 Answer = TypeVar("Answer")
 
-YOUNG_POINTS_MAX = 4_096
+YOUNG_POINTS_MAX = 2_048
 """Points that are scanned before they get a graph."""
 
 _FLIGHT_POINTS_MAX = 50_000
 """Pending points and marks that are written before a part of a flight is merged. Marks have no vectors to scan."""
 
 
-class IndexInUse(RuntimeError):  # noqa: N818 - the name says what is so
+class IndexInUse(OSError):  # noqa: N818 - the name says what is so
     """Another process has the index open."""
 
 

@@ -85,11 +85,14 @@ class ExactVectorIndex:
             refusal = _misfit(held.dimensions, point.vectors)
             if refusal:
                 raise ValueError(refusal)
-            held.accepted[point.sample_id, point.revision] = point
+            key = (point.sample_id, point.revision)
+            if key not in held.replaced:
+                held.accepted.setdefault(key, point)
 
     async def clear(self, space: Space) -> None:
         if space in self._spaces:
             self._spaces[space].accepted.clear()
+            self._spaces[space].replaced.clear()
 
     async def census(self) -> Sequence[Census]:
         return [

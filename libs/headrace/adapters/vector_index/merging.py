@@ -28,7 +28,9 @@ def merge(target: Path, sources: Path) -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()  # ends when the other end of the pipe is closed, if only by death
+    # Ends when the other end of the pipe is closed, if only by death. Not sys.stdin.read(): the interpreter would abort at its
+    # own end because a thread holds that file's lock.
+    os.read(0, 1)
     os._exit(1)
 
 

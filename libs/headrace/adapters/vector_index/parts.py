@@ -28,10 +28,6 @@ TABLE = "parts.json"
 _SEARCHES_AT_A_TIME = 16
 """The engine holds the interpreter's lock while it searches: short turns let the event loop keep its heartbeats."""
 
-_TIER = 2
-"""An older part is merged with the younger ones once it is at most so many times as large as they are together."""
-
-
 Item = TypeVar("Item")
 
 
@@ -58,10 +54,14 @@ class _Build:
 
 
 def to_merge(sizes: Sequence[int]) -> int:
-    """How many of the sealed parts, sizes given oldest first, the next merge takes from the young end; at least one."""
+    """How many of the sealed parts, sizes given oldest first, the next merge takes from the young end; at least one.
+
+    An older part is taken once the younger ones together are as large: so each point is merged a logarithmic number of times,
+    and there are a logarithmic number of parts.
+    """
     taken, total = 1, sizes[-1]
     for size in reversed(sizes[:-1]):
-        if size > _TIER * total:
+        if size > total:
             break
         taken, total = taken + 1, total + size
     return taken

@@ -111,7 +111,7 @@ class QdrantVectorIndex:
             refusal = next((text for point in mine if (text := misfit(collections.dimensions, point.vectors))), "")
             if refusal:
                 raise ValueError(refusal)
-            await self._engine.put(collections.accepted, [accepted_point(point) for point in mine])
+            await self._engine.add(collections.accepted, [accepted_point(point) for point in mine])
 
     async def clear(self, space: Space) -> None:
         await self._refresh()

@@ -15,7 +15,10 @@ from headrace.core.events import Stop
 
 _PAGE = 4_096
 _POINTS_AT_A_TIME = 256
-_EF = 96
+_PARAMS = models.SearchParams(hnsw_ef=64, quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0))
+_INT8 = models.ScalarQuantization(
+    scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
+)
 _CONFLICT = 409
 _SERVER_ERROR = 500
 _TOO_MANY = 429
@@ -107,7 +110,7 @@ class ServerEngine:
                 limit=each.limit,
                 score_threshold=each.cosine_min,
                 with_payload=True,
-                params=models.SearchParams(hnsw_ef=_EF),
+                params=_PARAMS,
             )
             for each in searches
         ]
@@ -158,7 +161,9 @@ class ServerEngine:
             for each in (PROMPT, CONVERSATION)
         }
         try:
-            await self._client.create_collection(name, vectors_config=vectors, replication_factor=self._replicas)
+            await self._client.create_collection(
+                name, vectors_config=vectors, replication_factor=self._replicas, quantization_config=_INT8 if searched else None
+            )
         except UnexpectedResponse as error:
             if error.status_code != _CONFLICT:  # another replica was first
                 raise

@@ -12,10 +12,15 @@ from headrace.adapters.vector_index.engine import CONVERSATION, INTEGERS, KEYWOR
 _GRAPH_FROM_KIB = 1_000
 """A part with less than this in vectors is scanned; a graph over it would not be faster."""
 
-_EF = 96
-"""How many candidates a search of the graph keeps: recall against time."""
+# Graphs are walked on int8 copies of the vectors, at half the cost; the best are then measured on the vectors themselves,
+# so that cosines are exact. `hnsw_ef` is how many candidates are kept on the way: recall against time.
+_PARAMS = qe.SearchParams(hnsw_ef=64, quantization=qe.QuantizationSearchParams(rescore=True, oversampling=2.0))
 
 _PAGE = 2_000
+
+
+class DamagedIndex(OSError):  # noqa: N818 - the name says what is so
+    """A folder of the index cannot be read."""
 
 
 def create(path: Path, dimensions: int) -> qe.EdgeShard:
@@ -37,12 +42,14 @@ def load(path: Path) -> qe.EdgeShard:
     """An existing shard. The engine replays its write-ahead log, so what a killed process had written is there.
 
     Raises:
-        RuntimeError: another process has it open, or it is damaged.
+        DamagedIndex: it cannot be read.
     """
     try:
         return qe.EdgeShard.load(str(path))
     except Exception as error:
-        raise RuntimeError(f"{path} cannot be opened: {error}") from error
+        raise DamagedIndex(
+            f"{path} cannot be opened: {error}. Move the index folder away, start over and run `headrace index rebuild`"
+        ) from error
 
 
 def write(shard: qe.EdgeShard, points: Sequence[Point], *, only_new: bool) -> None:
@@ -83,7 +90,7 @@ def search(shard: qe.EdgeShard, searches: Sequence[Search]) -> list[list[tuple[s
             filter=None if each.order_below is None else below("order", each.order_below),
             score_threshold=each.cosine_min,
             with_payload=True,
-            params=qe.SearchParams(hnsw_ef=_EF),
+            params=_PARAMS,
         )
         for each in searches
     ]
@@ -128,7 +135,8 @@ def _config(dimensions: int) -> qe.EdgeConfig:
     vectors = {name: qe.EdgeVectorParams(dimensions, qe.Distance.Dot) for name in (PROMPT, CONVERSATION)}
     return qe.EdgeConfig(
         vectors=vectors,
-        hnsw_config=qe.HnswIndexConfig(m=16, ef_construct=96, full_scan_threshold=_GRAPH_FROM_KIB),
+        quantization_config=qe.ScalarQuantizationConfig(qe.ScalarType.Int8, quantile=0.99, memory=qe.Memory.Pinned),
+        hnsw_config=qe.HnswIndexConfig(m=12, ef_construct=64, full_scan_threshold=_GRAPH_FROM_KIB),
         optimizers=qe.EdgeOptimizersConfig(
             default_segment_number=1, max_segment_size=1_000_000_000, indexing_threshold=_GRAPH_FROM_KIB
         ),

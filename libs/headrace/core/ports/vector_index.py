@@ -206,7 +206,9 @@ class VectorIndex(Protocol):
         ...
 
     async def load(self, points: Sequence[AcceptedPoint]) -> None:
-        """Add or replace accepted points, as they are read from a dataset's shards. Creates their spaces.
+        """Add accepted points, as they are read from a dataset's shards; what is there already stays. Creates their spaces.
+
+        A revision that a later one replaced since (see `accept`) is not brought back.
 
         Raises:
             ValueError: a point's dimensions are not those of its space.

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -148,7 +149,7 @@ def test_of_each_cluster_exactly_one_is_admitted(make_index: Callable[[], Vector
         vector = direction(choose, None if by_content else clusters[cluster])
         clusters_of[f"s{number}"] = cluster
         scored = scored_of(sample_of(f"s{number}", 0, text), direction(choose), vector)
-        submissions.append(lambda scored=scored, merit=merit: world.submit(scored, merit=merit))
+        submissions.append(partial(world.submit, scored, merit=merit))
     play(world, submissions)
     assert not world.letters
     admitted = Counter(clusters_of[each.sample.id] for each in world.accepted)
@@ -170,7 +171,7 @@ def test_repeated_ids_revisions_and_parked_samples(make_index: Callable[[], Vect
         # Equal contents have equal embeddings, as a model makes them.
         by_text = random.Random(text)
         scored = scored_of(sample_of(sample_id, revision, text), direction(by_text), direction(by_text, clusters[cluster]))
-        submissions.append(lambda scored=scored: world.submit(scored, merit=choose.random() < 0.6))
+        submissions.append(partial(world.submit, scored, merit=choose.random() < 0.6))
     play(world, submissions)
 
 
@@ -186,7 +187,7 @@ def test_no_more_copies_of_a_prompt_than_the_quota(make_index: Callable[[], Vect
         prompt, merit = f"prompt {choose.randrange(3)}", choose.random() < 0.5
         prompts.setdefault(prompt, []).append(merit)
         scored = scored_of(sample_of(f"s{number}", 0, f"text {number}", prompt), direction(choose), direction(choose))
-        submissions.append(lambda scored=scored, merit=merit: world.submit(scored, merit=merit))
+        submissions.append(partial(world.submit, scored, merit=merit))
     play(world, submissions)
     admitted = Counter(each.sample.messages[0].content for each in world.accepted)
     assert admitted == Counter({prompt: min(2, sum(merits)) for prompt, merits in prompts.items() if any(merits)})

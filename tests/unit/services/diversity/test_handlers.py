@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headrace.adapters.vector_index.exact import ExactVectorIndex
-from headrace.core.dossiers import Decision, Dossier, DuplicateKind, Embeddings, IndexedSample, Neighbour, ScoredSample, Verdict
+from headrace.core.dossiers import Decision, Dossier, DuplicateKind, Embeddings, IndexedSample, ScoredSample, Verdict
 from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Stop
 from headrace.core.policies import CheckRequest, DiversityBounds, Policy
 from headrace.core.topics import DECIDED, HELD, INDEXED, PLACED, SCORED, Topic, retry_topic_name
@@ -20,7 +20,8 @@ NOW = 5_000.0
 
 def unit(*values: float) -> np.ndarray:
     vector = np.array([*values, *[0.0] * (4 - len(values))])
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
+    scaled: np.ndarray = (vector / np.linalg.norm(vector)).astype(np.float32)
+    return scaled
 
 
 def scored(sample_id: str, vector: np.ndarray, *, revision: int = 0, text: str = "", prompt: str = "prompt") -> ScoredSample:
@@ -112,7 +113,9 @@ async def test_near_duplicates_of_an_accepted_sample_name_it() -> None:
     placement = placed(result).placement
     assert placement is not None
     assert placement.duplicate_kind is DuplicateKind.NEAR
-    assert placement.duplicate_of == Neighbour("a", 0, pytest.approx(float(unit(1) @ unit(1, 0.01))))
+    assert placement.duplicate_of is not None
+    assert (placement.duplicate_of.sample_id, placement.duplicate_of.revision) == ("a", 0)
+    assert placement.duplicate_of.cosine == pytest.approx(float(unit(1) @ unit(1, 0.01)))
 
 
 async def test_without_a_bound_only_equal_contents_are_duplicates() -> None:
@@ -187,7 +190,7 @@ async def test_a_held_sample_becomes_a_duplicate_when_the_first_is_admitted() ->
 async def test_a_hold_is_bounded_for_each_one_waited_for() -> None:
     """Whoever waits too long for one decision is given up, with whom it waited for; a line that moves starts anew."""
     bench = Bench(Policy(diversity=DiversityBounds(hold_s_max=10)))
-    first, second, third = await bench.place(scored("a", unit(1)), scored("b", unit(1)), scored("c", unit(1)))
+    first, _, third = await bench.place(scored("a", unit(1)), scored("b", unit(1)), scored("c", unit(1)))
     bench.now += 9
     await bench.settle(placed(first), Verdict.REJECTED)
     [still] = await bench.recheck(held(third))

@@ -1,0 +1,74 @@
+"""Makes the accepted points again from the object store: a dataset's latest version, and what was staged since."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headrace.adapters.staging import StagingArea
+from headrace.adapters.version_store import VersionStore
+from headrace.core.ports.object_store import ObjectStore
+from headrace.core.ports.vector_index import AcceptedPoint, Content, Space, Vector, VectorIndex, Vectors
+from headrace.core.versions import RowKind
+
+_COLUMNS = ("sample_id", "revision", "content_hash", "prompt_hash", "model", "model_version", "prompt", "conversation")
+_ROWS = 1_024
+
+
+async def rebuild(index: VectorIndex, objects: ObjectStore, dataset_id: str, *, clear: bool) -> int:
+    """Load everything that stands accepted in the store; returns how many points that were.
+
+    What the index holds already stays, unless `clear` drops the dataset's accepted points first: only right where nothing is
+    in flight between the index and the store. Pending points stay in either case.
+
+    Raises:
+        Stop: the store or the index is gone.
+        DamagedVersion: an object is missing or altered.
+        ValueError: an impossible dataset id, or vectors that do not fit the space.
+    """
+    if clear:
+        for census in await index.census():
+            if census.space.dataset_id == dataset_id:
+                await index.clear(census.space)
+    loaded = 0
+    async for points in _standing(objects, dataset_id):
+        await index.load(points)
+        loaded += len(points)
+    return loaded
+
+
+async def _standing(objects: ObjectStore, dataset_id: str) -> AsyncIterator[list[AcceptedPoint]]:
+    """The accepted points of the highest revisions, those of the version first."""
+    versions, staging = VersionStore(objects), StagingArea(objects)
+    latest = await versions.latest(dataset_id)
+    staged = await staging.since(dataset_id, latest.manifest.inputs if latest else {})
+    parts = staged.slices(decided=False)
+    highest: dict[str, int] = {}
+    for part in parts:
+        names = await staging.read(dataset_id, part, ("sample_id", "revision", "offset"))
+        for row in names.to_pylist():
+            highest[row["sample_id"]] = max(row["revision"], highest.get(row["sample_id"], 0))
+    if latest:
+        async for batch in versions.rows(latest.manifest, RowKind.EMBEDDINGS, _COLUMNS, _ROWS):
+            yield [point for point in _points(dataset_id, batch) if point.revision > highest.get(point.sample_id, -1)]
+    for part in parts:
+        table = await staging.read(dataset_id, part)
+        for batch in table.to_batches(max_chunksize=_ROWS):
+            yield [point for point in _points(dataset_id, batch) if point.revision == highest[point.sample_id]]
+
+
+def _points(dataset_id: str, batch: pa.RecordBatch) -> Iterator[AcceptedPoint]:
+    for row in batch.select(_COLUMNS).to_pylist():
+        yield AcceptedPoint(
+            Space(dataset_id, row["model"], row["model_version"]),
+            row["sample_id"],
+            row["revision"],
+            Content(row["content_hash"], row["prompt_hash"]),
+            Vectors(_vector(row["prompt"]), _vector(row["conversation"])),
+        )
+
+
+def _vector(value: Any) -> Vector:
+    """A list of floats from a shard, bytes from a staged segment."""
+    return np.frombuffer(value, "<f4").astype(np.float32) if isinstance(value, bytes) else np.asarray(value, np.float32)

@@ -1,0 +1,85 @@
+"""`headrace index`: the vector index that diversity keeps."""
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from headrace.core.ports.vector_index import Census
+
+app = typer.Typer(name="index", help="Look at the vector index, and build it again.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def show(*, as_json: AsJson = False) -> None:
+    """Show what the index holds, by dataset and embedding model: accepted samples, and those still in flight.
+
+    The index in process can be looked at only while the diversity service is stopped; a server (HEADRACE_DIVERSITY_INDEX_URL)
+    at any time.
+    """
+    censuses = sorted(asyncio.run(_census()), key=lambda census: (census.space.dataset_id, census.space.model_version))
+    now = time.time()
+    rows = [_row(census, now) for census in censuses]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        waited = "" if row["oldest_pending_s"] is None else f", the oldest for {row['oldest_pending_s']:.0f} s"
+        typer.echo(
+            f"{row['dataset']:<24} {row['model']} {row['model_version']}, {row['dimensions']} dimensions: "
+            f"{row['accepted']} accepted, {row['pending']} in flight{waited}"
+        )
+    if not rows:
+        typer.echo("the index is empty")
+
+
+@app.command()
+def rebuild(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's id.")],
+    *,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Drop what is accepted first; else only what is missing is added.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build the accepted part of the index again from the object store: the latest version, and what was staged since.
+
+    Stop the diversity service first. With --clear let datasets catch up too (`headrace lag`): what it has not staged yet
+    would be forgotten. Samples in flight stay as they are.
+    """
+    loaded = asyncio.run(_rebuild(dataset, clear=clear))
+    typer.echo(json.dumps({"dataset": dataset, "accepted": loaded}) if as_json else f"{loaded} accepted samples are in the index")
+
+
+async def _census() -> "list[Census]":
+    from headrace.adapters.vector_index import VectorIndexSettings, open_vector_index  # noqa: PLC0415
+
+    async with open_vector_index(VectorIndexSettings()) as index:
+        return list(await index.census())
+
+
+async def _rebuild(dataset: str, *, clear: bool) -> int:
+    from headrace.adapters.object_store import ObjectStoreSettings, open_object_store  # noqa: PLC0415
+    from headrace.adapters.vector_index import VectorIndexSettings, open_vector_index  # noqa: PLC0415
+    from headrace.adapters.vector_index.rebuilding import rebuild as build  # noqa: PLC0415
+
+    async with open_object_store(ObjectStoreSettings()) as objects, open_vector_index(VectorIndexSettings()) as index:
+        return await build(index, objects, dataset, clear=clear)
+
+
+def _row(census: "Census", now: float) -> dict[str, str | int | float | None]:
+    oldest = census.oldest_entered_at
+    return {
+        "dataset": census.space.dataset_id,
+        "model": census.space.model,
+        "model_version": census.space.model_version,
+        "dimensions": census.dimensions,
+        "accepted": census.accepted,
+        "pending": census.pending,
+        "oldest_pending_s": None if oldest is None else max(0.0, now - oldest),
+    }
