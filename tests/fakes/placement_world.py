@@ -133,7 +133,7 @@ class World:
             self._decide,
             self._release,
             *[lambda hop=hop: self._move(hop) for hop in self.hops],
-        ]  # type: ignore[misc]
+        ]
         if self.zombies and self.choose.random() >= self.drowsiness:
             moves.append(self._move_zombie)
         if self.chaos:

@@ -1,0 +1,158 @@
+"""Parts of the engine in process: sealed, merged by a process of their own, and put in each other's place without a gap."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headrace.adapters.vector_index import parts as parts_module
+from headrace.adapters.vector_index import shard
+from headrace.adapters.vector_index.engine import CONVERSATION, PROMPT, Point, Search
+from headrace.adapters.vector_index.parts import TABLE, PartedCollection, to_merge
+
+DIMENSIONS = 8
+
+
+def vector(seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).normal(size=DIMENSIONS)
+    unit: np.ndarray = (values / np.linalg.norm(values)).astype(np.float32)
+    return unit
+
+
+def point(number: int, *, seed: int | None = None) -> Point:
+    of = vector(number if seed is None else seed)
+    payload = {"sample_id": f"s{number}", "content_hash": f"c{number}", "prompt_hash": f"p{number % 3}", "order": number}
+    return Point(f"00000000-0000-0000-0000-{number:012}", payload, {PROMPT: of, CONVERSATION: of})
+
+
+def opened(path: Path, *, young: int = 10) -> PartedCollection:
+    return PartedCollection(path / "collection", dimensions=DIMENSIONS, young_points_max=young)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def at_rest(collection: PartedCollection) -> bool:
+    return all(part.built for part in collection._parts[:-1]) and collection._build is None
+
+
+def names(collection: PartedCollection) -> set[str]:
+    found = collection.find({"prompt_hash": ["p0", "p1", "p2"]}, vectors=False)
+    return {str(each.payload["sample_id"]) for each in found}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "taken"),
+    [([10], 1), ([10, 10], 2), ([20, 10], 1), ([20, 10, 10], 3), ([80, 20, 10, 10], 3), ([40, 10, 10, 10], 3), ([30, 10, 10, 10], 4), ([9, 40, 10], 1)],
+)
+def test_parts_are_merged_like_digits_are_carried(sizes: list[int], taken: int) -> None:
+    """An older part is taken once the younger ones together are as large."""
+    assert to_merge(sizes) == taken
+
+
+def test_sealed_parts_are_merged_and_answer_as_before(tmp_path: Path) -> None:
+    """While and after parts are sealed and merged, every point is found by id, by value and by vector, once."""
+    collection = opened(tmp_path)
+    for number in range(0, 65, 5):
+        collection.add([point(n) for n in range(number, number + 5)])
+        assert collection.count(None) == number + 5
+        assert names(collection) == {f"s{n}" for n in range(number + 5)}
+    until(lambda: at_rest(collection))
+    assert len(collection._parts) <= 4
+    assert set(collection.get([point(n).id for n in range(70)], vectors=False)) == {point(n).id for n in range(65)}
+    for number in (0, 33, 64):
+        [hits] = collection.search([Search(PROMPT, vector(number), 3)])
+        assert hits[0].payload["sample_id"] == f"s{number}"
+        assert hits[0].cosine == pytest.approx(1.0, abs=1e-6)
+        [kept] = collection.get([point(number).id], vectors=True).values()
+        assert kept.vectors[PROMPT].tobytes() == vector(number).tobytes()
+    [below] = collection.search([Search(PROMPT, vector(33), 3, order_below=33)])
+    assert all(int(hit.payload["order"]) < 33 for hit in below)
+    assert collection.tally("prompt_hash", ["p0", "p9"]) == {"p0": 22, "p9": 0}
+    assert collection.least("order") == 0
+    collection.close()
+
+
+def test_points_are_added_once_and_replaced_whole_across_parts(tmp_path: Path) -> None:
+    """Adding an id that an older part holds does nothing; putting it takes the older one away."""
+    collection = opened(tmp_path)
+    collection.add([point(n) for n in range(10)])
+    collection.add([point(3, seed=99)])
+    assert collection.get([point(3).id], vectors=True)[point(3).id].vectors[PROMPT].tobytes() == vector(3).tobytes()
+    collection.put([Point(point(3).id, {"settled_at": 5})])
+    assert collection.count(None) == 10
+    assert collection.get([point(3).id], vectors=True)[point(3).id].vectors == {}
+    assert names(collection) == {f"s{n}" for n in range(10) if n != 3}
+    until(lambda: at_rest(collection))
+    assert names(collection) == {f"s{n}" for n in range(10) if n != 3}
+    assert collection.count("settled_at") == 1
+    assert collection.remove_below("settled_at", 5) == 0
+    assert collection.remove_below("settled_at", 6) == 1
+    assert collection.count(None) == 9
+    collection.close()
+
+
+def test_what_goes_while_a_merge_is_under_way_stays_gone(tmp_path: Path) -> None:
+    """Points replaced or removed after the copies were taken do not come back with the merged part."""
+    collection = opened(tmp_path)
+    collection.add([point(n) for n in range(10)])
+    assert collection._build is not None
+    collection.put([Point(point(4).id, {"settled_at": 5})])
+    assert collection.remove_below("order", 3) == 3
+    until(lambda: at_rest(collection))
+    assert names(collection) == {f"s{n}" for n in (3, 5, 6, 7, 8, 9)}
+    assert collection.count(None) == 7
+    collection.close()
+
+
+def test_everything_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+    """Closed in the middle of a merge and opened again: the same points, left-overs gone, the merge made up for."""
+    collection = opened(tmp_path)
+    collection.add([point(n) for n in range(25)])
+    collection.close()
+    stray = tmp_path / "collection" / "part-999999"
+    stray.mkdir()
+    (stray / "half").write_text("written")
+    collection = opened(tmp_path)
+    assert names(collection) == {f"s{n}" for n in range(25)}
+    until(lambda: at_rest(collection))
+    assert names(collection) == {f"s{n}" for n in range(25)}
+    collection.close()
+    assert not stray.exists()
+    folders = {path.name for path in (tmp_path / "collection").iterdir()} - {TABLE}
+    assert len(folders) == 2, "the merged part and the young one"
+
+
+def test_a_merge_that_fails_loses_nothing_and_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The parts stay as they are, the failure is told, and the next seal merges them."""
+    monkeypatch.setattr(parts_module.sys, "executable", "/bin/false")
+    collection = opened(tmp_path)
+    collection.add([point(n) for n in range(10)])
+    until(lambda: collection._build is None)
+    assert "ended with code 1" in caplog.text
+    assert names(collection) == {f"s{n}" for n in range(10)}
+    monkeypatch.undo()
+    collection.add([point(n) for n in range(10, 20)])
+    until(lambda: at_rest(collection))
+    assert len(collection._parts) == 2
+    assert names(collection) == {f"s{n}" for n in range(20)}
+    collection.close()
+
+
+def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+    """What cannot be read is an error that says what to do."""
+    collection = opened(tmp_path)
+    collection.add([point(1)])
+    [part] = [path for path in (tmp_path / "collection").iterdir() if path.is_dir()]
+    collection.close()
+    (part / "edge_config.json").write_text("{")
+    with pytest.raises(shard.DamagedIndex, match="headrace index rebuild"):
+        opened(tmp_path)
