@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from headrace.core.decide import decide
 from headrace.core.dossiers import AcceptedSample, Decision, Dossier, Verdict
-from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
+from headrace.core.events import Emit, Event, Reject, Result, Send, no_policy
 from headrace.core.policies import Policy
 from headrace.core.reasons import MEANING, Reason
 from headrace.core.topics import DECIDED, VALIDATION_REQUESTED, accepted_topic
@@ -31,7 +31,7 @@ def _result(dossier: Dossier, admission: Admission) -> Result:
     dataset_id = dossier.sample.dataset_id
     policy = admission.policy_of(dataset_id)
     if policy is None:
-        return Retry("no_policy", f"dataset {dataset_id} has no policy: `headrace policy apply --dataset {dataset_id} -f FILE`")
+        return no_policy(dataset_id)
     decision = decide(dossier, policy, admission.rulers_of(policy))
     decided = replace(dossier, decisions=(*dossier.decisions, decision))
     if decision.verdict is Verdict.PARKED:

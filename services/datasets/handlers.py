@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from headrace.core.dossiers import DatasetCommitted, DatasetCutRequested, Dossier, IndexedSample, Verdict
-from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
+from headrace.core.events import Emit, Event, Reject, Result, Retry, Send, no_policy
 from headrace.core.policies import Policy, VersionRules
 from headrace.core.staged import Place, Staged, rows_at_most, stream_of
 from headrace.core.topics import COMMITTED, CUT_REQUESTED
@@ -133,7 +133,7 @@ async def _cut(event: Event[DatasetCutRequested], datasets: Datasets) -> Result:
     dataset_id, by_policy = event.body.dataset_id, event.body.requested_by == BY_POLICY
     began = datasets.clock()
     if datasets.policy_of(dataset_id) is None:  # a version would make a dataset of a name that was mistyped
-        return Retry("no_policy", f"there is no dataset {dataset_id}: `headrace dataset create {dataset_id}` makes it")
+        return no_policy(dataset_id)
     try:
         cut = await (_cut_by_policy if by_policy else _cut_as_asked)(event, datasets)
         if cut is None:

@@ -25,7 +25,7 @@ from services.gateway.servicer import IngestServicer
 from services.gateway.settings import GatewaySettings
 from services.gateway.spine import spine_lag
 from services.gateway.streams import Streams
-from services.gateway.subscribers import subscriptions
+from services.gateway.subscribers import NAME, subscriptions
 from services.gateway.tokens import Tokens, TokensUnusable, check_exposure
 
 _log = logging.getLogger("headrace.gateway")
@@ -44,9 +44,10 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
     settings = GatewaySettings()
     tokens = _tokens(settings, runtime.settings.host)
     async with AsyncExitStack() as stack:
-        publishing = EventPublisher(runtime.settings.kafka, "headrace/gateway", large_bodies=runtime.large_bodies)
+        kafka, start_s = runtime.settings.kafka, runtime.settings.kafka_start_s
+        publishing = EventPublisher(kafka, f"headrace/{NAME}", start_s=start_s, large_bodies=runtime.large_bodies)
         publisher = await stack.enter_async_context(publishing)
-        read_lag = await stack.enter_async_context(spine_lag(runtime.settings.kafka))
+        read_lag = await stack.enter_async_context(spine_lag(kafka, start_s))
         await runtime.policies.start()
         edge = Edge(
             settings,
@@ -72,7 +73,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             stack.push_async_callback(_cancelled, asyncio.create_task(follower))
         await stack.enter_async_context(serving(edge, runtime.settings.host))
         handler = ingest_handler(edge.door, edge.gate.passed, settings.lag_pause_s_max)
-        yield Service("gateway", subscriptions(handler), {"kafka": publisher.ping, "policies": runtime.policies.ping})
+        yield Service(NAME, subscriptions(handler), {"kafka": publisher.ping, "policies": runtime.policies.ping})
 
 
 @asynccontextmanager

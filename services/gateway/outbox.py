@@ -95,11 +95,6 @@ class Outbox:
         self._publish_s_max = publish_s_max
         self._telemetry = telemetry
 
-    @property
-    def free_bytes(self) -> int:
-        """How much of the budget is left."""
-        return self._budget.free
-
     async def post(self, dossier: Dossier, size: int, trace: Mapping[str, str]) -> Ticket:
         """Queue one sample of about `size` bytes, under the caller's trace if there is one. Waits while too much is in flight."""
         sample = dossier.sample

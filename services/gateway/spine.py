@@ -14,16 +14,16 @@ _SPINE = tuple((group, topics) for group, topics in consumer_groups() if topics[
 
 
 @asynccontextmanager
-async def spine_lag(bootstrap: str) -> AsyncIterator[ReadLag]:
+async def spine_lag(bootstrap: str, start_s: float) -> AsyncIterator[ReadLag]:
     """A reader of the spine's lag: the gaps of all its consumers, added up.
 
     Gaps count offsets, and a transaction's marker takes one too: the figure is never below the number of records and at most
     about twice it. That is good enough for slowing intake down.
 
     Raises:
-        BrokerUnreachable: the broker does not answer in time.
+        BrokerUnreachable: the broker does not answer within `start_s` seconds.
     """
-    admin = await asyncio.to_thread(KafkaAdmin, bootstrap)
+    admin = await asyncio.to_thread(KafkaAdmin, bootstrap, start_s=start_s)
 
     async def read() -> int:
         try:

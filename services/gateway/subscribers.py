@@ -4,9 +4,9 @@ from headrace.core.events import Handler
 from headrace.core.topics import INGEST
 from headrace.runtime.service import Subscription
 
-GROUP = "gateway"
+NAME = "gateway"
 
 
 def subscriptions(ingest: Handler[bytes]) -> tuple[Subscription, ...]:
     """The gateway's only subscription."""
-    return (Subscription(INGEST, GROUP, ingest, trusted=False),)
+    return (Subscription(INGEST, NAME, ingest, trusted=False),)

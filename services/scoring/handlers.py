@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from headrace.core.dossiers import BASE, CURRENT, Cost, Dossier, ScoredSample, Signals
-from headrace.core.events import Emit, Event, Result, Retry, Send, Stop
+from headrace.core.events import Emit, Event, Result, Retry, Send, Stop, no_policy
 from headrace.core.policies import Policy
 from headrace.core.ports.signal_model import Measured, ModelMissing, SignalModel, SignalModels
 from headrace.core.topics import SCORED
@@ -48,10 +48,7 @@ async def score(events: Sequence[Event[Dossier]], scoring: Scoring) -> list[Resu
     sheets = [_Sheet(event.body, scoring.policy_of(event.body.sample.dataset_id)) for event in events]
     for sheet in sheets:
         if sheet.policy is None:
-            dataset_id = sheet.dossier.sample.dataset_id
-            sheet.retry = Retry(
-                "no_policy", f"dataset {dataset_id} has no policy: `headrace policy apply --dataset {dataset_id} -f FILE`"
-            )
+            sheet.retry = no_policy(sheet.dossier.sample.dataset_id)
     await _measure_current([sheet for sheet in sheets if sheet.retry is None], scoring)
     for name, named in _by_base_model(sheets).items():
         await _measure_base(name, named, scoring)

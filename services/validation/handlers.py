@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from headrace import checks
 from headrace.checks import WorkerLostError, Workers, WorkersGoneError
 from headrace.core.dossiers import CheckOutcome, CheckResult, Cost, Dossier
-from headrace.core.events import Emit, Event, Result, Retry, Send, Stop
+from headrace.core.events import Emit, Event, Result, Retry, Send, Stop, no_policy
 from headrace.core.policies import CheckRequest, Policy
 from headrace.core.topics import VALIDATED
 
@@ -47,7 +47,7 @@ async def _result(event: Event[Dossier], validation: Validation) -> Result:
     dataset_id = dossier.sample.dataset_id
     policy = validation.policy_of(dataset_id)
     if policy is None:
-        return Retry("no_policy", f"dataset {dataset_id} has no policy")
+        return no_policy(dataset_id)
     began = validation.clock()
     is_last = event.attempt >= validation.attempts_max
     try:

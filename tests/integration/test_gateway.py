@@ -139,7 +139,7 @@ async def test_thousands_come_through_in_order_and_are_counted_as_lag(kafka, por
     """Nothing is lost or doubled on the way, and the spine, which nobody serves here, is behind by as many."""
     grpc_port, _ = ports
     await publish_policy("gateway-many", Policy(), PolicyTopics(kafka, 2, 1, 30), now=time.time())
-    async with spine_lag(kafka) as read_lag:
+    async with spine_lag(kafka, 10) as read_lag:
         before = await read_lag()
         target = f"{LOCALHOST}:{grpc_port}"
         answers = [answer async for answer in submit(target, "gateway-many", (sample(str(n), id=f"n{n}") for n in range(3_000)))]

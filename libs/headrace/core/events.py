@@ -79,6 +79,11 @@ class Reject:
 Result = Emit | Retry | Reject
 
 
+def no_policy(dataset_id: str) -> Retry:
+    """What becomes of an event whose dataset has no policy: it may be about to get one."""
+    return Retry("no_policy", f"there is no dataset {dataset_id}: `headrace dataset create {dataset_id}` makes it")
+
+
 class Stop(Exception):  # noqa: N818 - one of the three names of failure, not an error of ours
     """A dependency is gone: nothing is wrong with any record. The consumer keeps its place and waits until it is back."""
 

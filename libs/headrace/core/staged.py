@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from headrace.core.topics import DECIDED, INDEXED
-from headrace.core.versions import require_dataset_id
+from headrace.core.topics import DECIDED, INDEXED, require_dataset_id
 
 DECIDED_STREAM = "decided"
 INDEXED_STREAM = "indexed"

@@ -113,16 +113,25 @@ TOPICS: tuple[Topic, ...] = (
 )  # fmt: skip
 
 
+def require_dataset_id(dataset_id: str) -> str:
+    """The id itself: it becomes part of topic names and object keys.
+
+    Raises:
+        ValueError: it is not a plain lower-case name.
+    """
+    if not DATASET_ID.fullmatch(dataset_id):
+        raise ValueError(f"dataset id {dataset_id[:80]!r} must be lower-case letters, digits and hyphens, at most 63")
+    return dataset_id
+
+
 def accepted_topic(dataset_id: str) -> Topic:
     """The accepted-data topic of one dataset: its changelog, keyed by sample id, kept for good.
 
     Raises:
         ValueError: the dataset id is not a plain lower-case name.
     """
-    if not DATASET_ID.fullmatch(dataset_id):
-        raise ValueError(f"dataset id {dataset_id[:80]!r} must be lower-case letters, digits and hyphens, at most 63")
     return Topic(
-        f"headrace.accepted.{dataset_id}", "acceptances, revisions and retractions, for trainers",
+        f"headrace.accepted.{require_dataset_id(dataset_id)}", "acceptances, revisions and retractions, for trainers",
         AcceptedSample, KeyedBy.SAMPLE, _accepted_key, PARTITIONS, -1,
     )  # fmt: skip
 

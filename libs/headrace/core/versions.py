@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from headrace.core.topics import DATASET_ID
+from headrace.core.topics import require_dataset_id
 
 FORMAT = 1
 """Raised when an older reader would misread a manifest; new optional keys do not raise it."""
@@ -181,13 +181,6 @@ def manifest_prefix(dataset_id: str) -> str:
 def manifest_key(dataset_id: str, sequence: int, version: str) -> str:
     """Where a version's manifest lies."""
     return f"{manifest_prefix(dataset_id)}{sequence:08}-{version}.json"
-
-
-def require_dataset_id(dataset_id: str) -> str:
-    """The id itself. Raises ValueError where it is not a plain lower-case name: it becomes part of object keys."""
-    if not DATASET_ID.fullmatch(dataset_id):
-        raise ValueError(f"dataset id {dataset_id[:80]!r} must be lower-case letters, digits and hyphens, at most 63")
-    return dataset_id
 
 
 TIER_BASE = 16

@@ -45,8 +45,8 @@ async def write(producer: AIOKafkaProducer, records: Sequence[Record], source: T
 
 async def throw_away(producer: AIOKafkaProducer) -> None:
     """Closes a producer whatever state it is in, without waiting for what it still has to send, as `stop()` would."""
-    producer._closed = True  # noqa: SLF001
-    task = producer._sender.sender_task  # noqa: SLF001
+    producer._closed = True  # noqa: SLF001  # it has no method that closes without sending
+    task = producer._sender.sender_task  # noqa: SLF001  # likewise
     for _ in range(2 if task is not None else 0):
         task.cancel()  # at first it waits for the requests on their way, the second time it leaves them
         await asyncio.wait({task}, timeout=_CLOSE_S)

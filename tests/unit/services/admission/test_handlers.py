@@ -84,7 +84,7 @@ async def test_dataset_without_policy_waits_and_says_what_to_do():
     """It may be about to get one."""
     result = await one(dossier(), None)
     assert isinstance(result, Retry)
-    assert "headrace policy apply --dataset arithmetic" in result.error
+    assert "headrace dataset create arithmetic" in result.error
 
 
 async def test_results_come_in_order_and_the_same_again():

@@ -224,7 +224,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(gateway):
         call.cancel()
     await eventually(lambda: gateway.edge.streams.count == 0)
     gateway.publisher.release()
-    await eventually(lambda: gateway.edge.outbox.free_bytes == gateway.edge.settings.in_flight_bytes_max)
+    await eventually(lambda: gateway.edge.outbox._budget.free == gateway.edge.settings.in_flight_bytes_max)
 
 
 async def test_a_lagging_spine_pauses_the_reading(gateway):

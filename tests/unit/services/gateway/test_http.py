@@ -239,7 +239,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(gateway):
     writer.close()
     await eventually(lambda: gateway.edge.streams.count == 0)
     assert len(gateway.publisher.sent) == 1
-    assert gateway.edge.outbox.free_bytes == gateway.edge.settings.in_flight_bytes_max
+    assert gateway.edge.outbox._budget.free == gateway.edge.settings.in_flight_bytes_max
 
 
 async def test_garbled_chunks_are_the_clients_fault(gateway):

@@ -109,7 +109,7 @@ async def test_a_dataset_without_a_policy_is_tried_again_and_not_measured() -> N
     server = models()
     results = await score([event("a", "unknown")], scoring(server))
     assert isinstance(results[0], Retry)
-    assert "headrace policy apply" in results[0].error
+    assert "headrace dataset create unknown" in results[0].error
     assert server.models[0].calls == []
 
 

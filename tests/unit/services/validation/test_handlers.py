@@ -6,7 +6,7 @@ import pytest
 
 from headrace import checks
 from headrace.core.dossiers import CheckOutcome, Cost
-from headrace.core.events import Emit, Retry, Stop
+from headrace.core.events import Emit, Retry, Stop, no_policy
 from headrace.core.policies import Policy
 from headrace.core.samples import Reference
 from headrace.core.topics import VALIDATED
@@ -124,7 +124,7 @@ async def test_no_workers_at_all_stops_the_service():
 async def test_dataset_without_policy_waits():
     """There is no ruler to measure with."""
     [result] = await Book(None).run(asked())
-    assert result == Retry("no_policy", f"dataset {DATASET} has no policy")
+    assert result == no_policy(DATASET)
 
 
 async def test_check_of_a_newer_release_waits_for_it():
