@@ -7,7 +7,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -25,6 +25,8 @@ app = typer.Typer()
 LINE_BYTES_MAX = 8 * 1024 * 1024
 """A longer line is skipped here; what a gateway takes is its own setting, HEADRACE_GATEWAY_LINE_BYTES_MAX."""
 _REFUSALS_SHOWN = 20
+_QUIET_S = 3.0
+"""A gateway that has not answered for so long is spoken of."""
 
 
 @app.command()
@@ -114,9 +116,13 @@ async def _send(files: list[str], dataset: str, target: str, token: str, patienc
 
     places: dict[int, _Place] = {}
     samples = _samples(files, places, report)
-    with closing(samples), _progress(report) as progress:
+    told = f"no answer from the gateway at {target} yet; it is waited for, at most {patience:g} s (--patience)"
+    quiet = asyncio.get_running_loop().call_later(_QUIET_S, lambda: typer.echo(told, err=True))
+    with closing(samples), _progress(report) as progress, ExitStack() as leaving:
+        leaving.callback(quiet.cancel)
         task = progress.add_task("", total=None)
         async for answer in submit(target, dataset, samples, token=token or None, patience_s=patience):
+            quiet.cancel()
             _take(answer, places.pop(answer.ref), report)
             progress.update(task, completed=report.received, description=f"{report.received} received, {report.refused} refused")
 

@@ -59,6 +59,20 @@ def test_the_object_store_is_away(run, arguments):
     assert "`headrace up`" in line
 
 
+def test_the_gateway_is_away(run, tmp_path, monkeypatch):
+    """What is waited for is said, and how many samples have no answer; the exit code is 1."""
+    monkeypatch.setattr("headrace.cli.submit._QUIET_S", 0.1)
+    file = tmp_path / "samples.jsonl"
+    file.write_text('{"messages": []}\n')
+    done = run("submit", "-d", "x", "--gateway", "127.0.0.1:1", "--patience", "0.3", str(file))
+    assert done.exit_code == 1
+    waiting, failed, summary = done.stderr.splitlines()
+    assert waiting.startswith("no answer from the gateway at 127.0.0.1:1 yet")
+    assert "is HEADRACE_GATEWAY right" in failed
+    assert "1 samples have no answer" in failed
+    assert summary == "0 received, 0 refused"
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
