@@ -2,10 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 
-from headrace.adapters.kafka_admin import Gap, KafkaAdmin
-from headrace.adapters.record_lag import lags
+from headrace.adapters.record_lag import gaps, lags
 from headrace.core.topics import Topic, consumer_group_id
 
 _POLL_S = 0.2
@@ -19,19 +17,12 @@ async def caught_up(bootstrap: str, topic: Topic, group: str, *, wait_s: float) 
     """
     groups = [(consumer_group_id(topic.name, group), (topic.name,))]
     deadline = time.monotonic() + wait_s
-    wanted = {gap.partition: gap.end for gap in await asyncio.to_thread(_gaps, bootstrap, groups)}
+    wanted = {gap.partition: gap.end for gap in await gaps(bootstrap, groups)}
     while True:
-        behind = {
-            gap.partition for gap in await asyncio.to_thread(_gaps, bootstrap, groups) if gap.committed < wanted[gap.partition]
-        }
+        behind = {gap.partition for gap in await gaps(bootstrap, groups) if gap.committed < wanted[gap.partition]}
         # Commit markers take offsets too, so a partition that is behind by offsets may hold no record any more.
         if not behind or not any(lag.records for lag in await lags(bootstrap, groups) if lag.partition in behind):
             return True
         if time.monotonic() >= deadline:
             return False
         await asyncio.sleep(_POLL_S)
-
-
-def _gaps(bootstrap: str, groups: Sequence[tuple[str, Sequence[str]]]) -> list[Gap]:
-    with KafkaAdmin(bootstrap) as admin:
-        return admin.gaps(groups)

@@ -7,18 +7,27 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    KafkaError,
+    NotCoordinatorError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import TopicPartition
 
 from headrace.adapters.kafka import START_S, bootstrap_list
-from headrace.adapters.unreachable import no_answer
+from headrace.adapters.unreachable import BrokerUnreachable, no_answer
 from headrace.core.topics import CONSUMERS, DAY_MS, TOPICS, accepted_topic, consumer_group_id, dlq_topic_name, retry_topic_name
 
 RETRY_RETENTION_MS = 7 * DAY_MS
 DEAD_LETTER_RETENTION_MS = 90 * DAY_MS
 _CONNECT_S = 2.0
 _CONNECT_AGAIN_S = 0.2
+_COMING = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
+"""What a broker says of groups in its first seconds, and after another one was lost; the client does not ask again by itself."""
 _RETURNED_BYTES_MAX = 2 * 1024 * 1024
 """Retries and dead letters carry headers of ours beside a record that may be as large as the broker takes."""
 
@@ -91,6 +100,7 @@ class KafkaAdmin:
         Raises:
             BrokerUnreachable: the broker does not answer within `start_s` seconds.
         """
+        self._start_s = start_s
         servers = bootstrap_list(bootstrap)
         # A client that cannot connect leaves its sockets and its thread behind, so it is made when somebody is there.
         if not _somebody_listens(servers, start_s):
@@ -178,7 +188,7 @@ class KafkaAdmin:
         partitions = {tp for tps in wanted.values() for tp in tps}
         if not partitions:
             return []
-        committed = self._client.list_group_offsets({group: tps for group, tps in wanted.items() if tps})
+        committed = self._offsets_of({group: tps for group, tps in wanted.items() if tps})
         ends = self.ends(partitions)
         beginnings = self._client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
         return [
@@ -186,6 +196,20 @@ class KafkaAdmin:
             for group, tps in wanted.items()
             for tp in tps
         ]
+
+    def _offsets_of(self, wanted: Mapping[str, Sequence[TopicPartition]]) -> Mapping[str, Any]:
+        deadline = time.monotonic() + self._start_s
+        while True:
+            try:
+                offsets: Mapping[str, Any] = self._client.list_group_offsets(wanted)
+            except _COMING as error:
+                if time.monotonic() > deadline:
+                    raise BrokerUnreachable(
+                        f"Kafka has no coordinator for its groups within {self._start_s:g} s: {error}"
+                    ) from error
+                time.sleep(_CONNECT_AGAIN_S)
+            else:
+                return offsets
 
     def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The last stable offset of each partition: where a reader of committed records ends."""

@@ -25,6 +25,21 @@ class Lag:
     offsets: int
 
 
+async def gaps(bootstrap: str, groups: Iterable[tuple[str, Sequence[str]]], *, start_s: float = START_S) -> list[Gap]:
+    """How far groups are behind in their topics, in offsets: see `KafkaAdmin.gaps`.
+
+    Raises:
+        BrokerUnreachable: the broker does not answer within `start_s` seconds.
+        KafkaError: it stopped answering.
+    """
+
+    def read() -> list[Gap]:
+        with KafkaAdmin(bootstrap, start_s=start_s) as admin:
+            return admin.gaps(groups)
+
+    return await asyncio.to_thread(read)
+
+
 async def lags(
     bootstrap: str,
     groups: Iterable[tuple[str, Sequence[str]]] | None = None,
@@ -38,9 +53,9 @@ async def lags(
         BrokerUnreachable: the broker does not answer within `start_s` seconds.
     """
     wanted = list(consumer_groups() if groups is None else groups)
-    gaps = await asyncio.to_thread(_gaps, bootstrap, wanted, start_s)
-    if not any(gap.offsets for gap in gaps):  # a consumer that is stopped as soon as it has started raises CancelledError
-        return [_nothing(gap) for gap in gaps]
+    found = await gaps(bootstrap, wanted, start_s=start_s)
+    if not any(gap.offsets for gap in found):  # a consumer that is stopped as soon as it has started raises CancelledError
+        return [_nothing(gap) for gap in found]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_list(bootstrap),
         isolation_level="read_committed",
@@ -49,7 +64,7 @@ async def lags(
     )
     try:
         await reach(consumer.start, bootstrap, start_s)
-        return [await _count(consumer, gap, count_max) for gap in gaps]
+        return [await _count(consumer, gap, count_max) for gap in found]
     finally:
         await consumer.stop()
 
@@ -73,8 +88,3 @@ async def _count(consumer: AIOKafkaConsumer, gap: Gap, count_max: int) -> Lag:
 
 def _nothing(gap: Gap) -> Lag:
     return Lag(gap.group, gap.topic, gap.partition, 0, exact=True, offsets=0)
-
-
-def _gaps(bootstrap: str, groups: Sequence[tuple[str, Sequence[str]]], start_s: float) -> list[Gap]:
-    with KafkaAdmin(bootstrap, start_s=start_s) as admin:
-        return admin.gaps(groups)
