@@ -1,5 +1,6 @@
 """Parts of the engine in process: sealed, merged by a process of their own, and put in each other's place without a gap."""
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headrace.adapters.vector_index import parts as parts_module
 from headrace.adapters.vector_index import shard
 from headrace.adapters.vector_index.engine import CONVERSATION, PROMPT, Point, Search
 from headrace.adapters.vector_index.parts import TABLE, PartedCollection, to_merge
@@ -23,7 +23,12 @@ def vector(seed: int) -> np.ndarray:
 
 def point(number: int, *, seed: int | None = None) -> Point:
     of = vector(number if seed is None else seed)
-    payload = {"sample_id": f"s{number}", "content_hash": f"c{number}", "prompt_hash": f"p{number % 3}", "order": number}
+    payload: dict[str, str | int] = {
+        "sample_id": f"s{number}",
+        "content_hash": f"c{number}",
+        "prompt_hash": f"p{number % 3}",
+        "order": number,
+    }
     return Point(f"00000000-0000-0000-0000-{number:012}", payload, {PROMPT: of, CONVERSATION: of})
 
 
@@ -49,7 +54,16 @@ def names(collection: PartedCollection) -> set[str]:
 
 @pytest.mark.parametrize(
     ("sizes", "taken"),
-    [([10], 1), ([10, 10], 2), ([20, 10], 1), ([20, 10, 10], 3), ([80, 20, 10, 10], 3), ([40, 10, 10, 10], 3), ([30, 10, 10, 10], 4), ([9, 40, 10], 1)],
+    [
+        ([10], 1),
+        ([10, 10], 2),
+        ([20, 10], 1),
+        ([20, 10, 10], 3),
+        ([80, 20, 10, 10], 3),
+        ([40, 10, 10, 10], 3),
+        ([30, 10, 10, 10], 4),
+        ([9, 40, 10], 1),
+    ],
 )
 def test_parts_are_merged_like_digits_are_carried(sizes: list[int], taken: int) -> None:
     """An older part is taken once the younger ones together are as large."""
@@ -133,7 +147,7 @@ def test_a_merge_that_fails_loses_nothing_and_is_made_up_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The parts stay as they are, the failure is told, and the next seal merges them."""
-    monkeypatch.setattr(parts_module.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     collection = opened(tmp_path)
     collection.add([point(n) for n in range(10)])
     until(lambda: collection._build is None)
