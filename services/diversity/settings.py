@@ -17,7 +17,7 @@ class DiversitySettings(BaseSettings):
 
     sweep_s: float = Field(60, gt=0, description="How often the index is swept.")
     settled_s_kept: float = Field(
-        3_600, ge=60, description="How long the mark of a settled sample guards against writers that were suspended."
+        900, ge=60, description="How long the mark of a settled sample guards against writers that were suspended."
     )
     pending_s_max: float = Field(
         86_400, ge=60, description="A pending point older than this is taken for abandoned and leaves the index."

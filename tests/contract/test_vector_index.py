@@ -34,6 +34,7 @@ pytestmark = [
 ]
 
 DIMENSIONS = 16
+PARTS = {"young_points_max": 4, "flight_points_max": 4}
 SERVER = os.environ.get("HEADRACE_TEST_QDRANT_URL", "")
 
 
@@ -65,7 +66,7 @@ async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
         made = QdrantVectorIndex(ServerEngine(AsyncQdrantClient(":memory:")))
     else:
-        made = QdrantVectorIndex(EdgeEngine(tmp_path, young_points_max=4 if "parts" in request.param else 4_096))
+        made = QdrantVectorIndex(EdgeEngine(tmp_path, **PARTS if "parts" in request.param else {}))
     yield made
     await made.close()
 

@@ -29,7 +29,7 @@ def point_of(order: int) -> PendingPoint:
 
 async def write(folder: Path, first: int) -> None:
     """Enters batches; accepts half of the one before and releases a quarter; says what is done after each."""
-    index = QdrantVectorIndex(EdgeEngine(folder, young_points_max=YOUNG_POINTS_MAX))
+    index = QdrantVectorIndex(EdgeEngine(folder, young_points_max=YOUNG_POINTS_MAX, flight_points_max=2 * YOUNG_POINTS_MAX))
     for order in range(first, 1_000_000, BATCH):
         points = [point_of(n) for n in range(order, order + BATCH)]
         await index.enter(points)
@@ -40,7 +40,7 @@ async def write(folder: Path, first: int) -> None:
 
 
 async def check(folder: Path, done: int) -> None:
-    index = QdrantVectorIndex(EdgeEngine(folder, young_points_max=YOUNG_POINTS_MAX))
+    index = QdrantVectorIndex(EdgeEngine(folder, young_points_max=YOUNG_POINTS_MAX, flight_points_max=2 * YOUNG_POINTS_MAX))
     try:
         points = [point_of(n) for n in range(done)]
         answers = await index.look([Question(p.submission, p.content, p.vectors, 0.999, 2) for p in points])

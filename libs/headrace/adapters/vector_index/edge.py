@@ -17,7 +17,7 @@ Answer = TypeVar("Answer")
 YOUNG_POINTS_MAX = 2_048
 """Points that are scanned before they get a graph."""
 
-_FLIGHT_POINTS_MAX = 50_000
+FLIGHT_POINTS_MAX = 16_384
 """Pending points and marks that are written before a part of a flight is merged. Marks have no vectors to scan."""
 
 
@@ -32,10 +32,13 @@ class EdgeEngine:
     machine up to the last `flush`.
     """
 
-    def __init__(self, folder: Path, *, young_points_max: int = YOUNG_POINTS_MAX) -> None:
+    def __init__(
+        self, folder: Path, *, young_points_max: int = YOUNG_POINTS_MAX, flight_points_max: int = FLIGHT_POINTS_MAX
+    ) -> None:
         """Raises IndexInUse where another process has the folder open."""
         self._folder = folder
         self._young_points_max = young_points_max
+        self._flight_points_max = flight_points_max
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         self._held = _hold(folder)
@@ -107,8 +110,8 @@ class EdgeEngine:
                 self._collections[name] = self._opened(name, dimensions, searched=searched)
 
     def _opened(self, name: str, dimensions: int, *, searched: bool) -> PartedCollection:
-        young = self._young_points_max if searched else _FLIGHT_POINTS_MAX
-        return PartedCollection(self._folder / name, dimensions=dimensions, young_points_max=young)
+        young = self._young_points_max if searched else self._flight_points_max
+        return PartedCollection(self._folder / name, dimensions=dimensions, young_points_max=young, churned=not searched)
 
 
 def _hold(folder: Path) -> int:

@@ -28,6 +28,8 @@ TABLE = "parts.json"
 _SEARCHES_AT_A_TIME = 16
 """The engine holds the interpreter's lock while it searches: short turns let the event loop keep its heartbeats."""
 
+_MERGING = "headrace.adapters.vector_index.merging"
+
 Item = TypeVar("Item")
 
 
@@ -56,12 +58,12 @@ class _Build:
 def to_merge(sizes: Sequence[int]) -> int:
     """How many of the sealed parts, sizes given oldest first, the next merge takes from the young end; at least one.
 
-    An older part is taken once the younger ones together are as large: so each point is merged a logarithmic number of times,
-    and there are a logarithmic number of parts.
+    An older part is taken once the younger ones together are about as large: so each point is merged a logarithmic number
+    of times, and the number of parts is logarithmic too.
     """
     taken, total = 1, sizes[-1]
     for size in reversed(sizes[:-1]):
-        if size > total:
+        if size > total * 3 // 2:
             break
         taken, total = taken + 1, total + size
     return taken
@@ -70,8 +72,16 @@ def to_merge(sizes: Sequence[int]) -> int:
 class PartedCollection:
     """Blocking; safe to use from several threads. One process at a time may have it open."""
 
-    def __init__(self, path: Path, *, dimensions: int, young_points_max: int) -> None:
+    def __init__(self, path: Path, *, dimensions: int, young_points_max: int, churned: bool = False) -> None:
+        """`churned`: most points lose their vectors soon, so parts are merged by writing them anew.
+
+        `dimensions` counts for a new collection only.
+
+        Raises:
+            DamagedIndex: a part cannot be read.
+        """
         self._path = path
+        self._churned = churned
         self._young_points_max = young_points_max
         self._lock = threading.RLock()
         self._build: _Build | None = None
@@ -241,8 +251,9 @@ class PartedCollection:
         for age, part in enumerate(sources):
             part.handle.flush()
             # A copy, because only one process may have a shard open. Under the lock, because files must not change meanwhile.
-            shutil.copytree(part.path, copies / f"{age:06}")
-        command = [sys.executable, "-m", "headrace.adapters.vector_index.merging", str(target), str(copies)]
+            shutil.copytree(part.path, copies / f"{age:06}", copy_function=_copy)
+        how = "fresh" if self._churned else "grown"
+        command = [sys.executable, "-m", _MERGING, how, str(self._dimensions), str(target), str(copies)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own module, no shell
         self._build = _Build(sources, target, copies, process, set())
         self._watcher = threading.Thread(target=self._await_build, args=(self._build,), name="merge", daemon=True)
@@ -255,6 +266,8 @@ class PartedCollection:
         shutil.rmtree(build.copies, ignore_errors=True)
         with self._lock:
             self._build = None
+            if self._closed or code != 0:
+                shutil.rmtree(build.target, ignore_errors=True)
             if self._closed:
                 return
             if code != 0:
@@ -275,6 +288,24 @@ class PartedCollection:
         for part in build.sources:
             part.handle.close()
             shutil.rmtree(part.path)
+
+
+def _copy(source: str, target: str) -> str:
+    """Copies a file without filling its holes: the engine's files are mostly holes."""
+    with open(source, "rb") as read, open(target, "wb") as write:  # noqa: PTH123 - as shutil gives them
+        size = os.fstat(read.fileno()).st_size
+        offset = 0
+        while offset < size:
+            try:
+                offset = os.lseek(read.fileno(), offset, os.SEEK_DATA)
+            except OSError:  # no data behind this point
+                break
+            end = os.lseek(read.fileno(), offset, os.SEEK_HOLE)
+            while offset < end:
+                os.lseek(write.fileno(), offset, os.SEEK_SET)
+                offset += os.sendfile(write.fileno(), read.fileno(), offset, end - offset)
+        write.truncate(size)
+    return target
 
 
 def _in_turns(everything: Sequence[Item], at_a_time: int = 1_000) -> Iterator[Sequence[Item]]:

@@ -19,6 +19,9 @@ _PARAMS = qe.SearchParams(hnsw_ef=64, quantization=qe.QuantizationSearchParams(r
 _PAGE = 2_000
 
 
+Shard = qe.EdgeShard
+
+
 class DamagedIndex(OSError):  # noqa: N818 - the name says what is so
     """A folder of the index cannot be read."""
 
