@@ -18,6 +18,13 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield launch.tells["HEADRACE_KAFKA"]
 
 
+@pytest.fixture(scope="module")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The bootstrap address of a broker of the module's own, for tests that count what lies in the shared topics."""
+    with running(Kafka(), tmp_path_factory.mktemp("own-kafka")) as launch:
+        yield launch.tells["HEADRACE_KAFKA"]
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStoreSettings]:
     """A real S3 server; tests take buckets of their own with `s3.model_copy(update={"bucket": ...})`."""

@@ -92,10 +92,10 @@ class World:
 
 
 @pytest.fixture
-def world(kafka, s3, tmp_path) -> World:
-    with KafkaAdmin(kafka) as admin:
+def world(own_kafka, s3, tmp_path) -> World:
+    with KafkaAdmin(own_kafka) as admin:
         admin.ensure_topics(partitions=4, replication_factor=1)
-    return World(kafka, s3, tmp_path)
+    return World(own_kafka, s3, tmp_path)
 
 
 def answered(sample_id: str, response: str, reference: str = "42", **evidence):

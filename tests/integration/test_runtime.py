@@ -161,12 +161,12 @@ async def test_policies_are_complete_at_start_and_follow_what_is_published(kafka
 
 
 def test_the_commands_print_what_scripts_read(
-    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    own_kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`topics`, `lag` and `dlq` answer in JSON, and a broker that is away is one line."""
     monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
     monkeypatch.setenv("HEADRACE_PARTITIONS", "2")
-    monkeypatch.setenv("HEADRACE_KAFKA", kafka)
+    monkeypatch.setenv("HEADRACE_KAFKA", own_kafka)
 
     def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["headrace", *arguments])
