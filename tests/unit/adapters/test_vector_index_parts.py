@@ -33,8 +33,8 @@ def point(number: int, *, seed: int | None = None) -> Point:
     return Point(f"00000000-0000-0000-0000-{number:012}", payload, {PROMPT: of, CONVERSATION: of})
 
 
-def opened(path: Path, *, churned: bool = False) -> PartedCollection:
-    return PartedCollection(path / "collection", dimensions=DIMENSIONS, young_points_max=10, churned=churned)
+def opened(path: Path) -> PartedCollection:
+    return PartedCollection(path / "collection", dimensions=DIMENSIONS, young_points_max=10)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -85,10 +85,9 @@ def test_sealed_parts_are_merged_and_answer_as_before(tmp_path: Path) -> None:
     collection.close()
 
 
-@pytest.mark.parametrize("churned", [False, True])
-def test_points_are_added_once_and_replaced_whole_across_parts(tmp_path: Path, *, churned: bool) -> None:
+def test_points_are_added_once_and_replaced_whole_across_parts(tmp_path: Path) -> None:
     """Adding an id that an older part holds does nothing; putting it takes the older one away."""
-    collection = opened(tmp_path, churned=churned)
+    collection = opened(tmp_path)
     collection.add([point(n) for n in range(10)])
     collection.add([point(3, seed=99)])
     assert collection.get([point(3).id], vectors=True)[point(3).id].vectors[PROMPT].tobytes() == vector(3).tobytes()
@@ -105,10 +104,9 @@ def test_points_are_added_once_and_replaced_whole_across_parts(tmp_path: Path, *
     collection.close()
 
 
-@pytest.mark.parametrize("churned", [False, True])
-def test_what_goes_while_a_merge_is_under_way_stays_gone(tmp_path: Path, *, churned: bool) -> None:
+def test_what_goes_while_a_merge_is_under_way_stays_gone(tmp_path: Path) -> None:
     """Points replaced or removed after the copies were taken do not come back with the merged part."""
-    collection = opened(tmp_path, churned=churned)
+    collection = opened(tmp_path)
     collection.add([point(n) for n in range(10)])
     assert collection._build is not None
     collection.put([Point(point(4).id, {"settled_at": 5})])
@@ -166,15 +164,18 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-def test_a_churned_collection_gives_back_the_room_of_what_went(tmp_path: Path) -> None:
-    """Merged parts of marks hold no vectors any more."""
-    wide = np.ones(4_096, np.float32)
-    collection = PartedCollection(tmp_path / "c", dimensions=len(wide), young_points_max=10, churned=True)
-    for number in range(0, 40, 10):
-        collection.add([replace(point(n), vectors={PROMPT: wide, CONVERSATION: wide}) for n in range(number, number + 10)])
-        collection.put([Point(point(n).id, {"settled_at": 5}) for n in range(number, number + 10)])
+def test_the_room_of_removed_points_is_given_back(tmp_path: Path) -> None:
+    """A merged part holds no vectors of points that were removed before."""
+    wide = np.ones(64, np.float32)
+    collection = PartedCollection(tmp_path / "c", dimensions=len(wide), young_points_max=5_000)
+    for number in range(0, 4_900, 700):
+        collection.add([replace(point(n), vectors={PROMPT: wide, CONVERSATION: wide}) for n in range(number, number + 700)])
+    assert collection.remove_below("order", 4_600) == 4_600
+    collection.add([replace(point(n), vectors={PROMPT: wide, CONVERSATION: wide}) for n in range(4_900, 10_000)])
     until(lambda: at_rest(collection))
-    assert collection.count("settled_at") == 40
-    chunks = [path for path in collection._parts[0].path.rglob("*.mmap") if "vector_storage" in str(path)]
-    assert sum(path.stat().st_blocks * 512 for path in chunks) < 4 * len(wide) * 4
+    [merged] = collection._parts[:-1]
+    stored = [path for path in merged.path.rglob("*") if path.is_file() and "vector_storage" in str(path)]
+    room = sum(path.stat().st_blocks * 512 for path in stored)
+    needed = 2 * collection.count(None) * wide.nbytes
+    assert room < 1.5 * needed
     collection.close()

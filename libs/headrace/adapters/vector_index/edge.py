@@ -111,7 +111,7 @@ class EdgeEngine:
 
     def _opened(self, name: str, dimensions: int, *, searched: bool) -> PartedCollection:
         young = self._young_points_max if searched else self._flight_points_max
-        return PartedCollection(self._folder / name, dimensions=dimensions, young_points_max=young, churned=not searched)
+        return PartedCollection(self._folder / name, dimensions=dimensions, young_points_max=young)
 
 
 def _hold(folder: Path) -> int:

@@ -72,16 +72,13 @@ def to_merge(sizes: Sequence[int]) -> int:
 class PartedCollection:
     """Blocking; safe to use from several threads. One process at a time may have it open."""
 
-    def __init__(self, path: Path, *, dimensions: int, young_points_max: int, churned: bool = False) -> None:
-        """`churned`: most points lose their vectors soon, so parts are merged by writing them anew.
-
-        `dimensions` counts for a new collection only.
+    def __init__(self, path: Path, *, dimensions: int, young_points_max: int) -> None:
+        """`dimensions` counts for a new collection only.
 
         Raises:
             DamagedIndex: a part cannot be read.
         """
         self._path = path
-        self._churned = churned
         self._young_points_max = young_points_max
         self._lock = threading.RLock()
         self._build: _Build | None = None
@@ -252,8 +249,7 @@ class PartedCollection:
             part.handle.flush()
             # A copy, because only one process may have a shard open. Under the lock, because files must not change meanwhile.
             shutil.copytree(part.path, copies / f"{age:06}", copy_function=_copy)
-        how = "fresh" if self._churned else "grown"
-        command = [sys.executable, "-m", _MERGING, how, str(self._dimensions), str(target), str(copies)]
+        command = [sys.executable, "-m", _MERGING, str(target), str(copies)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own module, no shell
         self._build = _Build(sources, target, copies, process, set())
         self._watcher = threading.Thread(target=self._await_build, args=(self._build,), name="merge", daemon=True)
