@@ -17,6 +17,9 @@ _LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mbox|operatorname)\s*\{[^{}]*
 _LATEX_COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORDS = re.compile(r"[A-Za-z]{3,}|\b(?:or|and|no|is|of|to|in|at|if|pi|ln)\b", re.IGNORECASE)
 _TWO_NUMBERS = re.compile(r"\d\s+\d+(?!\d*\s*/)")
+_MARKED = re.compile(r"\\boxed|answer\s*(?:is|:|=)", re.IGNORECASE)
+_NUMBER = r"(\$[^$]+\$|-?\d[\d,]*(?:\.\d+)?(?:/\d+)?)(?![\w.^])"
+_COUNTED = re.compile(rf"\bthere (?:are|is|exist|will be)\s+(?:exactly |only |precisely |a total of )?{_NUMBER}", re.IGNORECASE)
 _SHOWN_CHARS = 200
 
 
@@ -33,7 +36,7 @@ def work(request: Mapping[str, Any]) -> Mapping[str, Any]:
     if not _has_expression(gold):
         why = reason or "math-verify finds no expression in it"
         return {"outcome": "not_made", "evidence": f"the reference answer {_cut(reference)!r} cannot be read: {why}"}
-    answer = _parsed(str(request["response"]).translate(_MINUS_SIGNS))
+    answer = _parsed(_conclusion(str(request["response"]).translate(_MINUS_SIGNS)))
     if not answer:
         return {"outcome": "failed", "evidence": f"no final answer found in the response; the reference is {_cut(reference)!r}"}
     # The order matters: verify(gold, answer) is not verify(answer, gold).
@@ -46,6 +49,17 @@ def work(request: Mapping[str, Any]) -> Mapping[str, Any]:
 def _parsed(text: str) -> list[Any]:
     found: list[Any] = parse(text, parsing_timeout=None)
     return found
+
+
+def _conclusion(response: str) -> str:
+    """What is counted in "so there are 76 ways to split {1, 2, 3}": math-verify would read the last number, 3.
+
+    Only where nothing marks the answer, and only in the last line; else the whole response.
+    """
+    if _MARKED.search(response):
+        return response
+    counted = _COUNTED.findall(response.rstrip().rpartition("\n")[2])
+    return counted[-1] if counted else response
 
 
 def _delimited(reference: str) -> str:

@@ -6,7 +6,7 @@ from headrace.checks._contract import Finding, Workers, not_made
 from headrace.core.dossiers import CheckOutcome, Dossier
 from headrace.core.samples import response_text
 
-VERSION = 1
+VERSION = 2
 
 
 class Settings(BaseModel):
