@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from headrace.core.dossiers import DuplicateKind, Neighbour, Placement
 from headrace.core.policies import Policy
-from headrace.core.ports.vector_index import Accepted, Earlier, Question, Submission, Surroundings, Vectors
-from headrace.core.ports.vector_index import Content as Content  # noqa: PLC0414 - part of this module's vocabulary
+from headrace.core.ports.vector_index import Accepted, Content, Earlier, Question, Submission, Surroundings, Vectors
 
 
 @dataclass(frozen=True, slots=True)

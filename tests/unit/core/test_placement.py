@@ -1,0 +1,132 @@
+"""The rules of placement on their own: what is said at once, and whom a sample waits for."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.core.dossiers import DuplicateKind, Neighbour, Placement
+from headrace.core.placement import Wait, place, question_of
+from headrace.core.policies import CheckRequest, DiversityBounds, Policy
+from headrace.core.ports.vector_index import (
+    Accepted,
+    Content,
+    Earlier,
+    Question,
+    Space,
+    Standing,
+    Submission,
+    Surroundings,
+    Vectors,
+)
+
+SPACE = Space("maths", "smol", "3")
+VECTOR = np.array([1, 0], np.float32)
+MINE = Content("mine", "prompt")
+OTHER = Content("other", "another prompt")
+PLAIN = Policy()
+QUOTA = Policy(checks=(CheckRequest(check="duplicate_prompt", copies_max=2),))
+
+
+def question(policy: Policy = PLAIN, *, revision: int = 1, order: int = 100) -> Question:
+    return question_of(Submission(SPACE, "me", revision, order), MINE, Vectors(VECTOR, VECTOR), policy)
+
+
+def found(
+    *,
+    earlier: tuple[Earlier, ...] = (),
+    akin: tuple[Accepted, ...] = (),
+    near: Accepted | None = None,
+    neighbours: tuple[Accepted, ...] = (),
+    copies: int = 0,
+) -> Surroundings:
+    return Surroundings(Standing.PENDING, earlier, akin, near, neighbours, copies, 7)
+
+
+def placement(outcome: Placement | Wait) -> Placement:
+    assert isinstance(outcome, Placement)
+    return outcome
+
+
+def wait(outcome: Placement | Wait) -> Wait:
+    assert isinstance(outcome, Wait)
+    return outcome
+
+
+def test_the_policy_says_what_is_asked() -> None:
+    """Cosine, number of neighbours, and copies only where a quota is to be kept."""
+    policy = Policy(diversity=DiversityBounds(near_duplicate_cosine=None, neighbours=5))
+    asked = question(policy)
+    assert (asked.near_cosine, asked.neighbours, asked.copies_pending) == (None, 5, False)
+    assert question(QUOTA).copies_pending
+
+
+def test_what_cannot_change_is_said_though_others_are_in_flight() -> None:
+    """A duplicate of an accepted sample does not wait for the undecided."""
+    pending = (Earlier("other", 0, 5, MINE, 0.9995),)
+    near = Accepted("twin", 2, OTHER, 0.9991)
+    outcome = placement(place(question(), found(earlier=pending, near=near), PLAIN))
+    assert (outcome.duplicate_kind, outcome.duplicate_of) == (DuplicateKind.NEAR, Neighbour("twin", 2, 0.9991))
+
+
+def test_the_sample_s_own_past_comes_before_likeness() -> None:
+    """Repeated, conflicting and stale submissions are called so, whatever else they resemble."""
+    exact, near = Accepted("twin", 0, MINE, 0.5), Accepted("near", 0, OTHER, 0.9999)
+    cases = {
+        DuplicateKind.ALREADY_ADMITTED: (Accepted("me", 1, MINE, 0.3), Neighbour("me", 1, 1.0)),
+        DuplicateKind.REVISION_CONFLICT: (Accepted("me", 1, OTHER, 0.25), Neighbour("me", 1, 0.25)),
+        DuplicateKind.STALE_REVISION: (Accepted("me", 2, OTHER, None), Neighbour("me", 2, 0.0)),
+        DuplicateKind.EXACT: (Accepted("me", 0, OTHER, 0.3), Neighbour("twin", 0, 1.0)),
+    }
+    for kind, (own, twin) in cases.items():
+        outcome = placement(place(question(), found(akin=(exact, own), near=near), PLAIN))
+        assert (outcome.duplicate_kind, outcome.duplicate_of) == (kind, twin)
+
+
+def test_an_earlier_revision_in_flight_is_waited_for() -> None:
+    """Revisions of one sample are decided in the order in which they came."""
+    earlier = Earlier("me", 0, 5, OTHER)
+    assert wait(place(question(), found(earlier=(earlier,)), PLAIN)).behind == (earlier,)
+
+
+def test_those_waited_for_are_named_in_order() -> None:
+    """Near, equal in content, or the same sample: each once, the lowest order first; copies of the prompt do not count."""
+    near, equal, same = Earlier("a", 0, 30, OTHER, 0.9999), Earlier("b", 0, 10, MINE), Earlier("me", 0, 20, OTHER)
+    copy = Earlier("c", 0, 5, Content("c", "prompt"))
+    outcome = wait(place(question(), found(earlier=(near, equal, same, copy)), PLAIN))
+    assert outcome.behind == (equal, same, near)
+    assert outcome.first is equal
+
+
+@given(accepted=st.integers(0, 4), pending=st.integers(0, 4))
+def test_copies_are_waited_for_only_where_the_quota_depends_on_them(accepted: int, pending: int) -> None:
+    """With a quota of two: free while it cannot be reached, waiting while it may be, free (to be turned away) once it is."""
+    copies = tuple(Earlier(f"c{n}", 0, n, Content(f"c{n}", "prompt")) for n in range(pending))
+    outcome = place(question(QUOTA), found(earlier=copies, copies=accepted), QUOTA)
+    assert isinstance(outcome, Wait) == (accepted < 2 <= accepted + pending)
+
+
+@given(cosines=st.lists(st.floats(-1.0000005, 1.0000005), max_size=6), k=st.integers(1, 4))
+def test_density_is_a_mean_of_k_or_nothing(cosines: list[float], k: int) -> None:
+    """Fewer than k neighbours have no density; rounding never takes a cosine out of its range."""
+    policy = Policy(diversity=DiversityBounds(neighbours=k))
+    neighbours = tuple(Accepted(f"n{n}", 0, OTHER, cosine) for n, cosine in enumerate(sorted(cosines, reverse=True)))
+    outcome = placement(place(question(policy), found(neighbours=neighbours), policy))
+    assert all(-1 <= neighbour.cosine <= 1 for neighbour in outcome.neighbours)
+    if len(cosines) < k:
+        assert outcome.density is None
+    else:
+        assert outcome.density is not None
+        assert -1 <= outcome.density <= 1
+        assert abs(outcome.density - sum(sorted(cosines, reverse=True)[:k]) / k) < 1e-5
+
+
+def test_a_placement_says_what_it_was_compared_with() -> None:
+    """Model, numbers, and the order that names its pending point."""
+    outcome = placement(place(question(), found(copies=3), PLAIN))
+    assert (outcome.model, outcome.model_version, outcome.compared_with, outcome.prompt_copies, outcome.order) == (
+        "smol",
+        "3",
+        7,
+        3,
+        100,
+    )
