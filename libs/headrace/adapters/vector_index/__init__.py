@@ -27,7 +27,7 @@ class VectorIndexSettings(BaseSettings):
     replicas: int = Field(1, ge=1, le=7, description="Replicas of each collection when it is created on the server.")
     timeout_s: int = Field(10, ge=1, description="Longest wait for one answer of the server.")
     path: Path = Field(Path(".headrace/index"), description="Folder of the engine in process; one process at a time may use it.")
-    flush_s: float = Field(5.0, gt=0, description="Longest time until the engine's writes are on the disk, for power failures.")
+    sync_s: float = Field(5.0, gt=0, description="Longest time until the engine's writes are on the disk, for power failures.")
 
 
 @asynccontextmanager
@@ -62,20 +62,20 @@ async def open_vector_index(settings: VectorIndexSettings) -> AsyncIterator[Vect
     from headrace.adapters.vector_index.edge import EdgeEngine  # noqa: PLC0415
 
     engine = await asyncio.to_thread(EdgeEngine, settings.path)
-    flushing = asyncio.create_task(_flush(engine.flush, settings.flush_s), name="vector-index-flush")
+    syncing = asyncio.create_task(_sync(engine.sync, settings.sync_s), name="vector-index-sync")
     try:
         yield QdrantVectorIndex(engine)
     finally:
-        flushing.cancel()
+        syncing.cancel()
         with suppress(asyncio.CancelledError):
-            await flushing
+            await syncing
         await engine.close()
 
 
-async def _flush(flush: Callable[[], Awaitable[None]], every_s: float) -> None:
+async def _sync(sync: Callable[[], Awaitable[None]], every_s: float) -> None:
     while True:
         await asyncio.sleep(every_s)
         try:
-            await flush()
-        except Exception:  # noqa: BLE001 - the engine raises bare Exceptions; the next turn may succeed
-            _log.exception("the vector index was not flushed")
+            await sync()
+        except OSError:
+            _log.exception("the vector index was not brought to the disk")

@@ -29,7 +29,7 @@ class EdgeEngine:
     """`Engine` in this process, under one folder.
 
     What was written survives the death of the process (the engine's write-ahead log lies in the page cache), and that of the
-    machine up to the last `flush`.
+    machine up to the last `sync`.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class EdgeEngine:
     async def remove_below(self, name: str, field_name: str, bound: int) -> int:
         return await self._do(name, lambda collection: collection.remove_below(field_name, bound))
 
-    async def flush(self) -> None:
+    async def sync(self) -> None:
         """Bring what was written to the disk, so that it survives the death of the machine too."""
         for collection in tuple(self._collections.values()):
-            await asyncio.to_thread(collection.flush)
+            await asyncio.to_thread(collection.sync)
 
     async def ping(self) -> None:
         """It is here."""

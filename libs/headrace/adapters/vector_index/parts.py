@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,9 @@ _log = logging.getLogger("headrace.vector_index")
 TABLE = "parts.json"
 _SEARCHES_AT_A_TIME = 16
 """The engine holds the interpreter's lock while it searches: short turns let the event loop keep its heartbeats."""
+
+_WRITTEN_ONCE = frozenset({"matrix.dat", "quantized.data"})
+"""Vectors of a part that has its graph: most of it. What is removed from it is noted elsewhere."""
 
 _MERGING = "headrace.adapters.vector_index.merging"
 
@@ -164,11 +168,16 @@ class PartedCollection:
                 self._remove_from_sealed(some)
             return len(ids)
 
-    def flush(self) -> None:
-        """Bring everything to the disk, so that it survives the death of the machine too."""
+    def sync(self) -> None:
+        """Bring the write-ahead logs to the disk, so that what was written survives the death of the machine too.
+
+        The engine's own flush would do more than that, and let no other thread run meanwhile.
+        """
         with self._lock:
-            for part in self._parts:
-                part.handle.flush()
+            logs = [path for part in self._parts for path in (part.path / "wal").glob("open-*")]
+        for path in logs:
+            with suppress(FileNotFoundError), path.open("rb") as log:  # merged meanwhile: what it led to is on the disk
+                os.fsync(log.fileno())
 
     def close(self) -> None:
         """Gives a merge under way up; it begins anew when the collection is opened again."""
@@ -232,7 +241,6 @@ class PartedCollection:
     def _seal_if_full(self) -> None:
         if self._young.points < self._young_points_max:
             return
-        self._young.handle.flush()
         self._parts.append(self._new_part())
         self._write_table()
         self._begin_build()
@@ -246,8 +254,8 @@ class PartedCollection:
         sources = sealed[-to_merge([part.points for part in sealed]) :]
         target, copies = self._new_path(), self._new_path()
         for age, part in enumerate(sources):
-            part.handle.flush()
-            # A copy, because only one process may have a shard open. Under the lock, because files must not change meanwhile.
+            # A copy, because only one process may have a shard open. Under the lock, because files must not change meanwhile;
+            # they are as a killed process would leave them, and the log in them makes that good.
             shutil.copytree(part.path, copies / f"{age:06}", copy_function=_copy)
         command = [sys.executable, "-m", _MERGING, str(target), str(copies)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own module, no shell
@@ -260,34 +268,46 @@ class PartedCollection:
         if build.process.stdin is not None:
             build.process.stdin.close()
         shutil.rmtree(build.copies, ignore_errors=True)
+        merged = self._merged(build.target, code)
         with self._lock:
             self._build = None
-            if self._closed or code != 0:
-                shutil.rmtree(build.target, ignore_errors=True)
-            if self._closed:
-                return
-            if code != 0:
-                _log.error("merging %s ended with code %d; it is tried again once the next part is full", self._path, code)
-                return
-            self._take(build)
-            self._begin_build()
-
-    def _take(self, build: _Build) -> None:
-        """Puts what was built in the place of its sources."""
-        merged = _Part(build.target, shard.load(build.target), built=True)
-        if build.removed:
-            shard.remove(merged.handle, build.removed)
-        merged.handle.flush()
-        at = self._parts.index(build.sources[0])
-        self._parts[at : at + len(build.sources)] = [merged]
-        self._write_table()
-        for part in build.sources:
+            if merged is not None and not self._closed:
+                self._take(merged, build)
+                self._begin_build()
+        if merged is None or self._closed:
+            shutil.rmtree(build.target, ignore_errors=True)
+            return
+        for part in build.sources:  # nobody can reach them any more
             part.handle.close()
             shutil.rmtree(part.path)
 
+    def _merged(self, target: Path, code: int) -> _Part | None:
+        """What was built, opened; None where that failed: the sources stay, and are merged once the next part is full."""
+        if code != 0:
+            if not self._closed:
+                _log.error("merging %s ended with code %d; it is tried again once the next part is full", self._path, code)
+            return None
+        try:
+            return _Part(target, shard.load(target), built=True)
+        except shard.DamagedIndex:
+            _log.exception("what was merged cannot be opened; it is tried again once the next part is full")
+            return None
+
+    def _take(self, merged: _Part, build: _Build) -> None:
+        """Puts what was built in the place of its sources."""
+        if build.removed:
+            shard.remove(merged.handle, build.removed)
+        at = self._parts.index(build.sources[0])
+        self._parts[at : at + len(build.sources)] = [merged]
+        self._write_table()
+
 
 def _copy(source: str, target: str) -> str:
-    """Copies a file without filling its holes: the engine's files are mostly holes."""
+    """Copies a file without filling its holes: the engine's files are mostly holes. Those never written again are linked."""
+    name = os.path.basename(source)  # noqa: PTH119 - as shutil gives it
+    if name in _WRITTEN_ONCE or name.startswith("closed-"):
+        os.link(source, target)
+        return target
     with open(source, "rb") as read, open(target, "wb") as write:  # noqa: PTH123 - as shutil gives them
         size = os.fstat(read.fileno()).st_size
         offset = 0
