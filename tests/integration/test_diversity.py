@@ -134,10 +134,10 @@ def check(admission: Admission, numbers: range) -> None:
 
 
 @pytest.fixture(scope="module")
-def broker(kafka: str) -> str:
-    with KafkaAdmin(kafka) as admin:
+def broker(own_kafka: str) -> str:
+    with KafkaAdmin(own_kafka) as admin:
         admin.ensure_topics(partitions=4, replication_factor=1)
-    return kafka
+    return own_kafka
 
 
 class Process:
