@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import aiohttp
 import grpc
 
+from headrace.client.submit import ADMITTED
 from headrace.core.policies import Policy
 from headrace.runtime.telemetry import Telemetry
 from headrace_protos.ingest.v1 import ingest_pb2, ingest_pb2_grpc
@@ -64,11 +65,22 @@ class Gateway:
         """The responses to these requests on one stream."""
         metadata = (("authorization", f"Bearer {bearer}"),) if bearer else None
         async with self.channel() as channel:
-            stub = ingest_pb2_grpc.IngestServiceStub(channel)
-            return [response async for response in stub.Ingest(iter(requests), metadata=metadata)]
+            call = ingest_pb2_grpc.IngestServiceStub(channel).Ingest(metadata=metadata)
+            if ADMITTED in dict(await call.initial_metadata()):  # a write to a stream that is refused would hide its status
+                writing = asyncio.create_task(_write(call, requests))
+                responses = [response async for response in call]
+                await writing
+                return responses
+            return [await call.read()]  # raises the status
 
     def channel(self, *options):
         return grpc.aio.insecure_channel(f"{HOST}:{self.grpc_port}", options=options)
+
+
+async def _write(call, requests):
+    for each in requests:
+        await call.write(each)
+    await call.done_writing()
 
 
 def request(ref, text="4", dataset="demo", **fields):
