@@ -3,6 +3,17 @@
 import struct
 from typing import Any
 
+from headrace.core.checkpoints import (
+    CheckpointFile,
+    CheckpointKind,
+    CheckpointPublished,
+    CheckpointRefused,
+    CheckpointRolledOut,
+    PositionRange,
+    RefusedStep,
+    RollbackRequested,
+    TrainingData,
+)
 from headrace.core.dossiers import (
     CURRENT,
     AcceptedSample,
@@ -87,5 +98,22 @@ BODIES: dict[str, Any] = {
     "PolicyPublished": PolicyPublished("arithmetic", "0123456789ab", "{}", NOON),
     "DatasetCutRequested": DatasetCutRequested("arithmetic", "cut-1", "ada"),
     "DatasetCommitted": DatasetCommitted("arithmetic", "9f" * 32, 5, "arithmetic/versions/5.json", 100, 20, NOON),
+    "CheckpointPublished": CheckpointPublished(
+        "signals",
+        "ab" * 32,
+        "checkpoints/signals/ab.json",
+        CheckpointKind.ADAPTER,
+        (CheckpointFile("adapter_model.safetensors", "cd" * 32, 1024), CheckpointFile("adapter_config.json", "ef" * 32, 64)),
+        "SmolLM2-135M-Instruct",
+        "12" * 32,
+        TrainingData("arithmetic", "9f" * 32, (PositionRange(2, 5, 17),), 0.125, "seed", 100, 14),
+        NOON,
+        '{"learning_rate":0.001}',
+        {"loss": 1.25, "seconds": 60.0},
+        "run-1",
+    ),
+    "CheckpointRolledOut": CheckpointRolledOut("signals", "ab" * 32, "2", "1", 1.5, 576, 12.5, 4.25, NOON, 1.75, "rollback-1"),
+    "CheckpointRefused": CheckpointRefused("signals", "ab" * 32, RefusedStep.VERIFY, "the hash does not match", NOON),
+    "RollbackRequested": RollbackRequested("signals", "rollback-1", "ab" * 32, "ada"),
 }
 """Every body type at least once, under a name that sorts and files well."""

@@ -22,6 +22,7 @@ _BINDING = "0.5.0"
 _KEYS = {
     KeyedBy.SAMPLE: "dataset id/sample id: all events of one sample stay in order",
     KeyedBy.DATASET: "dataset id: all events of one dataset stay in order",
+    KeyedBy.MODEL: "model name: all events of one model stay in order",
     KeyedBy.PRODUCER: "whatever the producer chooses",
 }
 _ACCEPTED_KEY = "sample id: acceptance, revisions and retraction of a sample stay in order"

@@ -12,6 +12,16 @@ from typing import Any, TypeVar, cast
 
 from google.protobuf.message import DecodeError
 
+from headrace.adapters.wire_checkpoints import (
+    encode_published,
+    encode_refused,
+    encode_rollback,
+    encode_rolled_out,
+    published_from,
+    refused_from,
+    rollback_from,
+    rolled_out_from,
+)
 from headrace.adapters.wire_dossier import (
     accepted_from,
     dossier_from,
@@ -24,6 +34,7 @@ from headrace.adapters.wire_dossier import (
 )
 from headrace.adapters.wire_fields import Undecodable, require, require_dataset_id, seconds_of, timestamp_of
 from headrace.adapters.wire_sample import sample_from_message, sample_to_message
+from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, CheckpointRolledOut, RollbackRequested
 from headrace.core.dossiers import (
     AcceptedSample,
     DatasetCommitted,
@@ -34,7 +45,7 @@ from headrace.core.dossiers import (
     ScoredSample,
 )
 from headrace.core.samples import Sample
-from headrace_protos.control.v1 import policy_pb2
+from headrace_protos.control.v1 import checkpoint_pb2, policy_pb2
 from headrace_protos.dataset.v1 import version_pb2
 from headrace_protos.sample.v1 import dossier_pb2, sample_pb2
 
@@ -192,5 +203,9 @@ _CODECS: Mapping[type, _Codec] = MappingProxyType(
         PolicyPublished: _Codec(policy_pb2.PolicyPublished, _policy_from, _encode_policy),
         DatasetCutRequested: _Codec(version_pb2.DatasetCutRequested, _cut_from, _encode_cut),
         DatasetCommitted: _Codec(version_pb2.DatasetCommitted, _committed_from, _encode_committed),
+        CheckpointPublished: _Codec(checkpoint_pb2.CheckpointPublished, published_from, encode_published),
+        CheckpointRolledOut: _Codec(checkpoint_pb2.CheckpointRolledOut, rolled_out_from, encode_rolled_out),
+        CheckpointRefused: _Codec(checkpoint_pb2.CheckpointRefused, refused_from, encode_refused),
+        RollbackRequested: _Codec(checkpoint_pb2.RollbackRequested, rollback_from, encode_rollback),
     }
 )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, CheckpointRolledOut, RollbackRequested
 from headrace.core.dossiers import (
     AcceptedSample,
     DatasetCommitted,
@@ -18,6 +19,7 @@ from headrace.core.dossiers import (
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+FOREVER = -1
 DATASET_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 """Dataset ids become part of topic names and object keys, so only these pass the door."""
 
@@ -27,6 +29,7 @@ class KeyedBy(StrEnum):
 
     SAMPLE = "sample"
     DATASET = "dataset"
+    MODEL = "model"
     PRODUCER = "producer"
 
 
@@ -35,7 +38,7 @@ class Topic:
     """One topic: what it says, who may rely on which order, and how long records stay.
 
     `body` is the core type of its records (bytes for raw intake). `delayed` topics hold records until their
-    not-before time. `retention_ms` is None for compacted topics.
+    not-before time. `retention_ms` is None for compacted topics, FOREVER for those that are kept for good.
     """
 
     name: str
@@ -79,6 +82,12 @@ def _accepted_key(body: object) -> str:
     raise TypeError(f"no accepted key for {type(body).__name__}")
 
 
+def _model_key(body: object) -> str:
+    if isinstance(body, CheckpointPublished | CheckpointRolledOut | CheckpointRefused | RollbackRequested):
+        return body.model
+    raise TypeError(f"no model key for {type(body).__name__}")
+
+
 def _no_key(_: object) -> str:
     raise TypeError("producers choose the keys of this topic")
 
@@ -89,6 +98,11 @@ def _by_sample(name: str, summary: str) -> Topic:
 
 def _by_dataset(name: str, summary: str, body: type, retention_ms: int | None = 7 * DAY_MS, *, delayed: bool = False) -> Topic:
     return Topic(name, summary, body, KeyedBy.DATASET, _dataset_key, PARTITIONS, retention_ms, delayed=delayed)
+
+
+def _by_model(name: str, summary: str, body: type) -> Topic:
+    """In one partition: what became of a model's checkpoints is one history, read from its beginning."""
+    return Topic(name, summary, body, KeyedBy.MODEL, _model_key, 1, FOREVER)
 
 
 INGEST = Topic(
@@ -106,10 +120,19 @@ INDEXED = _by_dataset("headrace.sample.indexed", "an accepted sample's embedding
 POLICY_PUBLISHED = _by_dataset("headrace.policy.published", "a dataset's standing policy", PolicyPublished, None)
 CUT_REQUESTED = _by_dataset("headrace.dataset.cut-requested", "someone asks for a version", DatasetCutRequested)
 COMMITTED = _by_dataset("headrace.dataset.committed", "a version exists", DatasetCommitted)
+CHECKPOINT_PUBLISHED = _by_model("headrace.checkpoint.published", "a trainer wrote a checkpoint", CheckpointPublished)
+CHECKPOINT_ROLLED_OUT = _by_model(
+    "headrace.checkpoint.rolled-out", "from here on scoring measures with this version", CheckpointRolledOut
+)
+CHECKPOINT_REFUSED = _by_model("headrace.checkpoint.refused", "a checkpoint failed a step of its roll-out", CheckpointRefused)
+ROLLBACK_REQUESTED = _by_model(
+    "headrace.checkpoint.rollback-requested", "someone wants an earlier version back", RollbackRequested
+)
 
 TOPICS: tuple[Topic, ...] = (
     INGEST, SUBMITTED, SCORED, HELD, PLACED, VALIDATION_REQUESTED, VALIDATED, DECIDED, INDEXED,
     POLICY_PUBLISHED, CUT_REQUESTED, COMMITTED,
+    CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, CHECKPOINT_REFUSED, ROLLBACK_REQUESTED,
 )  # fmt: skip
 
 
@@ -132,7 +155,7 @@ def accepted_topic(dataset_id: str) -> Topic:
     """
     return Topic(
         f"headrace.accepted.{require_dataset_id(dataset_id)}", "acceptances, revisions and retractions, for trainers",
-        AcceptedSample, KeyedBy.SAMPLE, _accepted_key, PARTITIONS, -1,
+        AcceptedSample, KeyedBy.SAMPLE, _accepted_key, PARTITIONS, FOREVER,
     )  # fmt: skip
 
 
