@@ -142,7 +142,7 @@ async def explained(world):
 
 async def loaded(world):
     folder = world.folder / "download"
-    await world.headrace("dataset", "download", "algebra", str(folder), "--kind", "accepted", "--kind", "embeddings")
+    await world.headrace("dataset", "checkout", "algebra", str(folder), "--kind", "accepted", "--kind", "embeddings")
     script = """
 import sys, datasets
 for streaming in (False, True):

@@ -1,0 +1,50 @@
+"""What the commands on dataset versions share: the store that holds them, and how its parts are named on the command line."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # Arrow costs most of a second that `headrace --help` need not pay
+    from headrace.adapters.version_store import VersionStore
+    from headrace.core.staged import Staged
+    from headrace.core.versions import RowKind
+
+DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's id: lower-case letters, digits and hyphens.")]
+Kind = Annotated[str, typer.Option(help="accepted, rejected or embeddings.")]
+
+
+@asynccontextmanager
+async def open_versions() -> "AsyncIterator[VersionStore]":
+    """The versions in the object store that the settings name. Raises Stop where it is gone."""
+    from headrace.adapters.object_store import ObjectStoreSettings, open_object_store  # noqa: PLC0415
+    from headrace.adapters.version_store import VersionStore  # noqa: PLC0415
+
+    async with open_object_store(ObjectStoreSettings()) as objects:
+        yield VersionStore(objects)
+
+
+async def waiting(versions: "VersionStore", name: str) -> "Staged":
+    """What is staged behind the latest version."""
+    from headrace.adapters.staging import StagingArea  # noqa: PLC0415
+
+    latest = await versions.latest(name)
+    return await StagingArea(versions.objects).since(name, latest.manifest.inputs if latest else {})
+
+
+def rows_waiting(staged: "Staged") -> int:
+    """How many decisions wait for the next version, at most."""
+    from headrace.core.staged import rows_at_most  # noqa: PLC0415
+
+    return rows_at_most(staged.slices(decided=True))
+
+
+def kind_of(name: str) -> "RowKind":
+    """The kind of that name. Raises BadParameter where there is none."""
+    from headrace.core.versions import RowKind  # noqa: PLC0415
+
+    try:
+        return RowKind(name)
+    except ValueError:
+        raise typer.BadParameter(f"{name} is none of accepted, rejected, embeddings", param_hint="--kind") from None
