@@ -36,6 +36,7 @@ from headrace.core.dossiers import (
     Signals,
     Verdict,
 )
+from headrace.core.retractions import RetractionRequested
 from headrace.core.samples import Message, Origin, OriginKind, Reference, Sample, ToolCall, content_hash_of
 
 NOON = 1_767_225_600.25
@@ -95,6 +96,7 @@ BODIES: dict[str, Any] = {
     "IndexedSample": IndexedSample("arithmetic", "problem-7", 3, SAMPLE.content_hash, EMBEDDINGS, "12" * 32),
     "AcceptedSample": AcceptedSample(DOSSIER),
     "AcceptedSample.retracted": AcceptedSample(Retraction("arithmetic", "problem-7", 3, "contaminated")),
+    "RetractionRequested": RetractionRequested("arithmetic", "problem-7", 3, "licence", "request-1", "ada", "from a textbook"),
     "PolicyPublished": PolicyPublished("arithmetic", "0123456789ab", "{}", NOON),
     "DatasetCutRequested": DatasetCutRequested("arithmetic", "cut-1", "ada"),
     "DatasetCommitted": DatasetCommitted("arithmetic", "9f" * 32, 5, "arithmetic/versions/5.json", 100, 20, NOON),

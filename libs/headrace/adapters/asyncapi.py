@@ -115,7 +115,8 @@ def _operations() -> dict[str, Any]:
             operations[f"{service}.receive.{topic.name}"] = _operation("receive", topic.name) | {
                 "bindings": {"kafka": {"groupId": group, "bindingVersion": _BINDING}}
             }
-    operations[f"admission.send.{_ACCEPTED}"] = _operation("send", _ACCEPTED)
+    for service in ("admission", "diversity"):  # acceptances, retractions
+        operations[f"{service}.send.{_ACCEPTED}"] = _operation("send", _ACCEPTED)
     operations[f"trainer.receive.{_ACCEPTED}"] = _operation("receive", _ACCEPTED)
     return operations
 

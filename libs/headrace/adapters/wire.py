@@ -33,6 +33,7 @@ from headrace.adapters.wire_dossier import (
     scored_from,
 )
 from headrace.adapters.wire_fields import Undecodable, require, require_dataset_id, seconds_of, timestamp_of
+from headrace.adapters.wire_retractions import encode_retraction, retraction_from
 from headrace.adapters.wire_sample import sample_from_message, sample_to_message
 from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, CheckpointRolledOut, RollbackRequested
 from headrace.core.dossiers import (
@@ -44,6 +45,7 @@ from headrace.core.dossiers import (
     PolicyPublished,
     ScoredSample,
 )
+from headrace.core.retractions import RetractionRequested
 from headrace.core.samples import Sample
 from headrace_protos.control.v1 import checkpoint_pb2, policy_pb2
 from headrace_protos.dataset.v1 import version_pb2
@@ -200,6 +202,7 @@ _CODECS: Mapping[type, _Codec] = MappingProxyType(
         ScoredSample: _Codec(dossier_pb2.ScoredSample, scored_from, encode_scored),
         IndexedSample: _Codec(dossier_pb2.IndexedSample, indexed_from, encode_indexed),
         AcceptedSample: _Codec(dossier_pb2.AcceptedSample, accepted_from, encode_accepted),
+        RetractionRequested: _Codec(dossier_pb2.RetractionRequested, retraction_from, encode_retraction),
         PolicyPublished: _Codec(policy_pb2.PolicyPublished, _policy_from, _encode_policy),
         DatasetCutRequested: _Codec(version_pb2.DatasetCutRequested, _cut_from, _encode_cut),
         DatasetCommitted: _Codec(version_pb2.DatasetCommitted, _committed_from, _encode_committed),

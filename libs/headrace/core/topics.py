@@ -16,6 +16,7 @@ from headrace.core.dossiers import (
     Retraction,
     ScoredSample,
 )
+from headrace.core.retractions import RetractionRequested
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -70,7 +71,7 @@ def _dataset_key(body: object) -> str:
         return body.sample.dataset_id
     if isinstance(body, ScoredSample):
         return body.dossier.sample.dataset_id
-    if isinstance(body, IndexedSample | PolicyPublished | DatasetCutRequested | DatasetCommitted):
+    if isinstance(body, IndexedSample | PolicyPublished | DatasetCutRequested | DatasetCommitted | RetractionRequested):
         return body.dataset_id
     raise TypeError(f"no dataset key for {type(body).__name__}")
 
@@ -117,6 +118,9 @@ VALIDATION_REQUESTED = _by_sample("headrace.validation.requested", "admission as
 VALIDATED = _by_sample("headrace.sample.validated", "the checks asked for have outcomes")
 DECIDED = _by_dataset("headrace.sample.decided", "accepted or rejected, with the whole dossier", Dossier)
 INDEXED = _by_dataset("headrace.sample.indexed", "an accepted sample's embeddings, for the dataset's shards", IndexedSample)
+RETRACTION_REQUESTED = _by_dataset(
+    "headrace.sample.retraction-requested", "someone takes an accepted sample back", RetractionRequested
+)
 POLICY_PUBLISHED = _by_dataset("headrace.policy.published", "a dataset's standing policy", PolicyPublished, None)
 CUT_REQUESTED = _by_dataset("headrace.dataset.cut-requested", "someone asks for a version", DatasetCutRequested)
 COMMITTED = _by_dataset("headrace.dataset.committed", "a version exists", DatasetCommitted)
@@ -131,7 +135,7 @@ ROLLBACK_REQUESTED = _by_model(
 
 TOPICS: tuple[Topic, ...] = (
     INGEST, SUBMITTED, SCORED, HELD, PLACED, VALIDATION_REQUESTED, VALIDATED, DECIDED, INDEXED,
-    POLICY_PUBLISHED, CUT_REQUESTED, COMMITTED,
+    RETRACTION_REQUESTED, POLICY_PUBLISHED, CUT_REQUESTED, COMMITTED,
     CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, CHECKPOINT_REFUSED, ROLLBACK_REQUESTED,
 )  # fmt: skip
 
@@ -192,6 +196,7 @@ CONSUMERS: dict[str, tuple[str, ...]] = {
     VALIDATED.name: ("admission",),
     DECIDED.name: ("diversity", "datasets"),
     INDEXED.name: ("datasets",),
+    RETRACTION_REQUESTED.name: ("diversity", "datasets"),
     CUT_REQUESTED.name: ("datasets",),
 }
 """Which services consume a topic exactly once, each with a retry and a dead-letter topic of its own."""

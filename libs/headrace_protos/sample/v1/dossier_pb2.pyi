@@ -230,3 +230,21 @@ class Retraction(_message.Message):
     revision: int
     reason: str
     def __init__(self, dataset_id: _Optional[str] = ..., sample_id: _Optional[str] = ..., revision: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class RetractionRequested(_message.Message):
+    __slots__ = ("dataset_id", "sample_id", "revision", "reason", "request_id", "requested_by", "note")
+    DATASET_ID_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    dataset_id: str
+    sample_id: str
+    revision: int
+    reason: str
+    request_id: str
+    requested_by: str
+    note: str
+    def __init__(self, dataset_id: _Optional[str] = ..., sample_id: _Optional[str] = ..., revision: _Optional[int] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ..., requested_by: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
