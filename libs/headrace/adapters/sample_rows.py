@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.adapters import wire
+from headrace.adapters.cost_tally import COST, cost_records
 from headrace.core.dossiers import CURRENT, Dossier, IndexedSample
 from headrace.core.samples import Message, Reference, prompt_hash_of
 from headrace.core.staged import Place
@@ -72,6 +73,7 @@ DECIDED_SCHEMA = pa.schema(
         pa.field("origin_round", pa.string()),
         pa.field("origin_axis", pa.string()),
         pa.field("origin_entry", pa.string()),
+        pa.field("costs", pa.list_(COST)),
         pa.field("submitted_at", pa.timestamp("us", tz="UTC")),
         pa.field("decided_at", pa.timestamp("us", tz="UTC")),
         *POSITION_FIELDS,
@@ -142,6 +144,7 @@ def _decided_record(dossier: Dossier, place: Place) -> dict[str, Any]:
     return {
         **_sample_columns(dossier),
         **_evidence_columns(dossier),
+        "costs": cost_records(dossier.costs),
         "submitted_at": round(dossier.submitted_at * _US),
         "decided_at": round(place.time * _US),
         "stream": place.stream,

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headrace.adapters.cost_tally import cost_tally
 from headrace.adapters.sample_rows import DECIDED_SCHEMA_ID, EMBEDDINGS_SCHEMA_ID
 from headrace.adapters.shards import LocalShard, ShardLimits, key_columns, verify_file
 from headrace.adapters.staging import StagingArea
@@ -20,6 +21,7 @@ from headrace.adapters.version_build import NewRows, Table, TableEditor, key_has
 from headrace.core.dossiers import Verdict
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
 from headrace.core.staged import Slice, Staged, up_to
+from headrace.core.version_costs import costs_added
 from headrace.core.versions import Counts, DamagedVersion, Manifest, RowKind, Shard, Version, added, in_id_order
 
 _COPY_BYTES = 8 * 1024 * 1024
@@ -27,6 +29,13 @@ _SCHEMAS = {
     RowKind.ACCEPTED: DECIDED_SCHEMA_ID,
     RowKind.REJECTED: DECIDED_SCHEMA_ID,
     RowKind.EMBEDDINGS: EMBEDDINGS_SCHEMA_ID,
+}
+
+_TALLIED = {
+    "reasons": ("reason",),
+    "policies": ("policy_version",),
+    "models": ("model", "model_version"),
+    "recipes": ("origin_recipe", "origin_recipe_version"),
 }
 
 Hashes = npt.NDArray[np.int64]
@@ -73,7 +82,9 @@ class Draft:
             "reasons": dict(before.reasons) if before else {},
             "policies": dict(before.policies) if before else {},
             "models": dict(before.models) if before else {},
+            "recipes": dict(before.recipes) if before else {},
         }
+        self._costs = dict(before.costs) if before else {}
         self._decided = before.counts.decided if before else 0
         self._editor = TableEditor(self._sub("edited"), settings.shards, self._fetch, self._keys)
 
@@ -111,6 +122,7 @@ class Draft:
                 embeddings_missing=max(0, accepted - _best_covered(tables[RowKind.EMBEDDINGS].shards)),
             ),
             inputs=self._inputs,
+            costs=self._costs,
             **self._tallies,
         )
 
@@ -129,8 +141,8 @@ class Draft:
         accepted.add(table.filter(is_accepted))
         rejected.add(table.filter(pc.invert(is_accepted)))
         self._decided += table.num_rows
-        columns = {"reasons": ("reason",), "policies": ("policy_version",), "models": ("model", "model_version")}
-        self._tallies = {name: added(self._tallies[name], tally(table, *columns[name])) for name in columns}
+        self._tallies = {name: added(self._tallies[name], tally(table, *columns)) for name, columns in _TALLIED.items()}
+        self._costs = costs_added(self._costs, cost_tally(table))
 
     async def _indexed(self, staged: Staged, accepted: Sequence[LocalShard], *, everything: bool) -> tuple[Slice, ...]:
         """The staged embeddings to take, once those of the new accepted rows have arrived or been waited for long enough.

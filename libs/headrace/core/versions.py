@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headrace.core.topics import require_dataset_id
+from headrace.core.version_costs import StageCost
 
 FORMAT = 1
 """Raised when an older reader would misread a manifest; new optional keys do not raise it."""
@@ -94,7 +95,8 @@ class Manifest(_Stored):
     """Everything there is to know about a version, but for its id, which is the hash of these bytes.
 
     `inputs` are the last Kafka offsets taken, by stream ("decided/00002"): where the next version begins. `reasons`,
-    `policies` and `models` count decisions since the dataset began.
+    `policies`, `models` and `recipes` (by name and version) count decisions since the dataset began; `costs` says what they
+    cost, by stage.
     """
 
     format: Literal[1] = 1
@@ -107,6 +109,8 @@ class Manifest(_Stored):
     reasons: Mapping[str, int]
     policies: Mapping[str, int]
     models: Mapping[str, int]
+    recipes: Mapping[str, int] = Field(default_factory=dict)
+    costs: Mapping[str, StageCost] = Field(default_factory=dict)
     inputs: Mapping[str, int]
 
     def shards_of(self, kind: RowKind) -> tuple[Shard, ...]:
