@@ -15,6 +15,7 @@ from headrace.core.ports.vector_index import VectorIndex
 from headrace.runtime.app import CannotStart, Runtime
 from headrace.runtime.service import Ping, Service
 from services.diversity.handlers import Diversity, Pace
+from services.diversity.retractions import Retracting
 from services.diversity.settings import DiversitySettings
 from services.diversity.subscribers import NAME, dead_letters, subscriptions
 
@@ -40,7 +41,8 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             "dead letters": partial(_running, following),
             "sweep": partial(_running, sweeping),
         }
-        yield Service(NAME, subscriptions(diversity, settings.batch_records_max), pings)
+        retracting = Retracting(index, runtime.policies.policy_of)
+        yield Service(NAME, subscriptions(diversity, retracting, settings.batch_records_max), pings)
 
 
 async def _follow_dead_letters(diversity: Diversity, runtime: Runtime, settings: DiversitySettings) -> None:

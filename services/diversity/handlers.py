@@ -27,6 +27,7 @@ from headrace.core.ports.vector_index import (
 )
 from headrace.core.samples import prompt_hash_of
 from headrace.core.topics import HELD, INDEXED, PLACED, SCORED
+from services.diversity.retractions import taken_back
 
 _HELD_AT_EASE = 64
 """So many held samples in one batch are looked at again as soon as may be; with more of them each waits longer."""
@@ -131,6 +132,7 @@ class Diversity:
         results.update({n: Reject("NotInIndex", "accepted, but never entered into the vector index") for n in accepted})
         for (n, submission), found in zip(known, vectors, strict=True):
             results[n] = _indexed(events[n].body, submission.space, found)
+        results.update(await taken_back(self._index, [(n, events[n].body.sample) for n in accepted]))
         return [results[n] for n in range(len(events))]
 
     async def release(self, events: Sequence[Event[Dossier | ScoredSample]]) -> Sequence[Result]:

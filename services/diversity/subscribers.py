@@ -6,6 +6,7 @@ from headrace.core.topics import (
     DECIDED,
     HELD,
     PLACED,
+    RETRACTION_REQUESTED,
     SCORED,
     VALIDATED,
     VALIDATION_REQUESTED,
@@ -14,16 +15,18 @@ from headrace.core.topics import (
 )
 from headrace.runtime.service import Subscription
 from services.diversity.handlers import Diversity
+from services.diversity.retractions import Retracting
 
 NAME = "diversity"
 
 
-def subscriptions(diversity: Diversity, batch_records_max: int) -> tuple[Subscription, ...]:
-    """Samples as they are scored, those on hold, and what became of them."""
+def subscriptions(diversity: Diversity, retracting: Retracting, batch_records_max: int) -> tuple[Subscription, ...]:
+    """Samples as they are scored, those on hold, what became of them, and which of them are taken back."""
     return (
         Subscription(SCORED, NAME, diversity.place, batch_records_max=batch_records_max),
         Subscription(HELD, NAME, diversity.recheck, batch_records_max=batch_records_max),
         Subscription(DECIDED, NAME, diversity.settle, batch_records_max=batch_records_max),
+        Subscription(RETRACTION_REQUESTED, NAME, retracting.retract, batch_records_max=batch_records_max),
     )
 
 

@@ -368,3 +368,33 @@ async def test_only_one_process_may_open_a_folder(tmp_path: Path) -> None:
         EdgeEngine(tmp_path)
     await engine.close()
     await EdgeEngine(tmp_path).close()
+
+
+async def test_a_retraction_is_kept_and_what_it_covers_forgotten(index: VectorIndex, space: Space) -> None:
+    """Accepted revisions up to the retracted one leave every space, a higher one stays; the rule is told whoever asks."""
+    other = Space(space.dataset_id, "another model", "1")
+    points = [pending(space, "a", 1, unit(1)), pending(other, "b", 2, unit(2)), pending(space, "c", 3, unit(3), revision=2)]
+    await accepted(index, points)
+    for _ in range(2):
+        await index.retract(space.dataset_id, [("a", 0), ("b", 1), ("c", 1), ("unknown", 0)])
+    await index.retract(space.dataset_id, [("b", 0)])
+    found = await index.retracted({space.dataset_id: {"a", "b", "c", "d"}, f"{space.dataset_id}-other": {"a"}})
+    assert {name: dict(reach) for name, reach in found.items() if reach} == {space.dataset_id: {"a": 0, "b": 1, "c": 1}}
+    censuses = [each for each in await index.census() if each.space.dataset_id == space.dataset_id]
+    assert sum(each.accepted for each in censuses) == 1
+    answer = await look(index, pending(space, "a", 9, unit(1)))
+    assert (answer.retracted, answer.akin, answer.near) == (0, (), None)
+    assert (await look(index, pending(space, "d", 10, unit(1)))).retracted is None
+    assert (await look(index, pending(space, "e", 11, unit(3)))).near is not None
+
+
+async def test_what_is_retracted_on_its_way_can_be_accepted_and_retracted_again(index: VectorIndex, space: Space) -> None:
+    """A pending point outlives the rule; whoever accepts it takes it back, and then it is gone."""
+    point = pending(space, "a", 1, unit(1))
+    await index.enter([point])
+    await index.retract(space.dataset_id, [("a", 0)])
+    await index.accept([point.submission])
+    await index.retract(space.dataset_id, [("a", 0)])
+    assert (await look(index, pending(space, "b", 2, unit(1)))).near is None
+    [census] = [each for each in await index.census() if each.space == space]
+    assert (census.accepted, census.pending) == (0, 0)

@@ -106,7 +106,7 @@ class World:
         self.held = Hop(HELD, self.diversity.recheck)
         self.held_again = Hop(HELD, self.diversity.recheck, retried=True)
         self.decided = Hop(DECIDED, self.diversity.settle)
-        self.hops = (self.scored, self.scored_again, self.held, self.held_again, self.decided)
+        self.hops: tuple[Hop, ...] = (self.scored, self.scored_again, self.held, self.held_again, self.decided)
         self.drowsiness = choose.choice([0.0, 0.9, 0.99, 1.0])
         self.zombies: list[Coroutine[Any, Any, Any]] = []
         self.placed: list[Dossier] = []

@@ -29,6 +29,7 @@ from headrace.core.topics import DECIDED, INDEXED, PLACED, SCORED, dlq_topic_nam
 from headrace.runtime.delivery import Hop
 from headrace.runtime.settings import DeliverySettings
 from services.diversity.handlers import Diversity
+from services.diversity.retractions import Retracting
 from services.diversity.subscribers import subscriptions
 from tests.fakes.vector_engine import DictEngine
 
@@ -220,9 +221,10 @@ async def test_two_replicas_share_the_work_and_the_order(broker: str) -> None:
 def _replica(kafka: str, engine: DictEngine) -> list[Hop]:
     """One replica's hops, with a view of its own on the shared collections."""
     known: Callable[[str], Policy | None] = lambda _: POLICY  # noqa: E731 - a policy book of one line
-    diversity = Diversity(QdrantVectorIndex(engine), known)
+    index = QdrantVectorIndex(engine)
+    diversity, retracting = Diversity(index, known), Retracting(index, known)
     settings = DeliverySettings(session_timeout_ms=3_000)
-    return [Hop(subscription, kafka, settings) for subscription in subscriptions(diversity, 64)]
+    return [Hop(subscription, kafka, settings) for subscription in subscriptions(diversity, retracting, 64)]
 
 
 async def _release_letters(kafka: str, engine: DictEngine) -> None:

@@ -60,6 +60,7 @@ class DuplicateKind(StrEnum):
     ALREADY_ADMITTED = "already_admitted"
     REVISION_CONFLICT = "revision_conflict"
     STALE_REVISION = "stale_revision"
+    RETRACTED = "retracted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ class IndexedSample:
 
 @dataclass(frozen=True, slots=True)
 class Retraction:
-    """A sample that was accepted and is no longer."""
+    """The sample's revisions up to and including this one are accepted no longer; a higher one stands."""
 
     dataset_id: str
     sample_id: str

@@ -34,10 +34,10 @@ def question_of(submission: Submission, content: Content, vectors: Vectors, poli
 def place(question: Question, found: Surroundings, policy: Policy) -> Placement | Wait:
     """Place a submission, or say whom it waits for.
 
-    What cannot change any more is said at once: a submission that repeats or comes behind an accepted revision of the same
-    sample, or is a duplicate of an accepted sample, will be turned away whatever becomes of those in flight. Otherwise it
-    waits for every submission of a lower order that could make it a duplicate if accepted. Waiting goes to lower orders
-    only, so there is always one that waits for nobody.
+    What cannot change any more is said at once: a submission that was retracted, that repeats or comes behind an accepted
+    revision of the same sample, or is a duplicate of an accepted sample, will be turned away whatever becomes of those in
+    flight. Otherwise it waits for every submission of a lower order that could make it a duplicate if accepted. Waiting goes
+    to lower orders only, so there is always one that waits for nobody.
     """
     kind, twin = _duplicate(question, found)
     if kind is DuplicateKind.NONE:
@@ -60,6 +60,8 @@ def place(question: Question, found: Surroundings, policy: Policy) -> Placement 
 
 def _duplicate(question: Question, found: Surroundings) -> tuple[DuplicateKind, Neighbour | None]:
     mine = question.submission
+    if found.retracted is not None and mine.revision <= found.retracted:
+        return DuplicateKind.RETRACTED, Neighbour(mine.sample_id, found.retracted, 0.0)
     own = [each for each in found.akin if each.sample_id == mine.sample_id]
     for each in own:
         if each.revision == mine.revision:

@@ -12,6 +12,7 @@ class Reason(StrEnum):
     ALREADY_ADMITTED = "already_admitted"
     REVISION_CONFLICT = "revision_conflict"
     STALE_REVISION = "stale_revision"
+    RETRACTED = "retracted"
     TRUNCATED = "truncated"
     LOSS_TOO_HIGH = "loss_too_high"
     LOSS_TOO_LOW = "loss_too_low"
@@ -31,6 +32,7 @@ MEANING: dict[Reason, str] = {
     Reason.ALREADY_ADMITTED: "this id and revision was admitted before, with the same content",
     Reason.REVISION_CONFLICT: "this id and revision was admitted before, with other content",
     Reason.STALE_REVISION: "a later revision of this id was admitted before",
+    Reason.RETRACTED: "this revision of the sample, or a later one, was retracted",
     Reason.TRUNCATED: "the conversation is longer than the model can read",
     Reason.LOSS_TOO_HIGH: "the response loss is above the policy's bound",
     Reason.LOSS_TOO_LOW: "the response loss is below the policy's bound: the model has mastered it",

@@ -36,6 +36,7 @@ DENSITY = policy(diversity={"density_max": 0.9, "density_min": 0.1})
         (dossier(placed=placement(DuplicateKind.ALREADY_ADMITTED)), Policy(), "rejected", "already_admitted"),
         (dossier(placed=placement(DuplicateKind.REVISION_CONFLICT)), Policy(), "rejected", "revision_conflict"),
         (dossier(placed=placement(DuplicateKind.STALE_REVISION)), Policy(), "rejected", "stale_revision"),
+        (dossier(placed=placement(DuplicateKind.RETRACTED)), Policy(), "rejected", "retracted"),
         (dossier(placed=placement(NEAR, 0.999)), Policy(), "rejected", "near_duplicate"),
         (dossier(placed=placement(NEAR, 0.9989)), Policy(), "accepted", "accepted"),
         (dossier(placed=placement(NEAR, 1.0)), policy(diversity={"near_duplicate_cosine": None}), "accepted", "accepted"),

@@ -1,6 +1,9 @@
 """The rules of placement on their own: what is said at once, and whom a sample waits for."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,6 +83,15 @@ def test_the_sample_s_own_past_comes_before_likeness() -> None:
     for kind, (own, twin) in cases.items():
         outcome = placement(place(question(), found(akin=(exact, own), near=near), PLAIN))
         assert (outcome.duplicate_kind, outcome.duplicate_of) == (kind, twin)
+
+
+@pytest.mark.parametrize(
+    ("retracted", "kind"), [(0, DuplicateKind.EXACT), (1, DuplicateKind.RETRACTED), (5, DuplicateKind.RETRACTED)]
+)
+def test_what_was_retracted_is_turned_away_for_that(retracted: int, kind: DuplicateKind) -> None:
+    """A revision up to the retracted one is called so before anything else; a higher one is placed like any other."""
+    surroundings = replace(found(akin=(Accepted("twin", 0, MINE, 0.5),)), retracted=retracted)
+    assert placement(place(question(), surroundings, PLAIN)).duplicate_kind is kind
 
 
 def test_an_earlier_revision_in_flight_is_waited_for() -> None:

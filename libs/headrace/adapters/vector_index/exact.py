@@ -1,7 +1,7 @@
 """A vector index of plain dictionaries and exact search: the oracle of the others, and good for small tests."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,7 @@ from headrace.core.ports.vector_index import (
     Surroundings,
     Vectors,
 )
+from headrace.core.retractions import highest
 
 _Key = tuple[str, int]
 """Sample id and revision."""
@@ -40,6 +41,7 @@ class ExactVectorIndex:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._spaces: dict[Space, _Space] = {}
+        self._retracted: dict[str, dict[str, int]] = {}
 
     async def enter(self, points: Sequence[PendingPoint]) -> Sequence[str]:
         refusals = []
@@ -67,6 +69,20 @@ class ExactVectorIndex:
     async def release(self, submissions: Sequence[Submission]) -> None:
         for submission in submissions:
             self._settle(submission)
+
+    async def retract(self, dataset_id: str, rules: Sequence[tuple[str, int]]) -> None:
+        reach = self._retracted.get(dataset_id, {})
+        reach = self._retracted[dataset_id] = highest([*reach.items(), *rules])
+        for held in self._of(dataset_id):
+            for sample_id, revision in [key for key in held.accepted if key[1] <= reach.get(key[0], -1)]:
+                del held.accepted[sample_id, revision]
+
+    async def retracted(self, samples: Mapping[str, Collection[str]]) -> Mapping[str, Mapping[str, int]]:
+        return {
+            dataset_id: {each: reach[each] for each in sample_ids if each in reach}
+            for dataset_id, sample_ids in samples.items()
+            if (reach := self._retracted.get(dataset_id))
+        }
 
     async def sweep(self, *, settled_before: float, entered_before: float) -> int:
         gone = 0
@@ -166,6 +182,7 @@ class ExactVectorIndex:
                 if sample_id != submission.sample_id
             ),
             compared_with=len(held.accepted),
+            retracted=self._retracted.get(submission.space.dataset_id, {}).get(submission.sample_id),
         )
 
     @staticmethod

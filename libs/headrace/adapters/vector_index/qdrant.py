@@ -10,7 +10,8 @@ not there, which makes late writers harmless.
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from headrace.adapters.vector_index.engine import Engine, Point
 from headrace.adapters.vector_index.looking import accepted_size, look
@@ -28,6 +29,7 @@ from headrace.adapters.vector_index.points import (
     replaced_id,
     vectors_of,
 )
+from headrace.adapters.vector_index.retracted import RetractedSamples
 from headrace.core.ports.vector_index import (
     AcceptedPoint,
     Census,
@@ -38,6 +40,7 @@ from headrace.core.ports.vector_index import (
     Surroundings,
     Vectors,
 )
+from headrace.core.retractions import highest, is_retracted
 
 _PREFIX = "headrace."
 _FLIGHT = ".flight"
@@ -51,6 +54,7 @@ class QdrantVectorIndex:
         self._engine = engine
         self._clock = clock
         self._spaces: dict[Space, Collections] = {}
+        self._retracted = RetractedSamples(engine)
 
     async def enter(self, points: Sequence[PendingPoint]) -> Sequence[str]:
         refusals: dict[Submission, str] = {}
@@ -65,7 +69,7 @@ class QdrantVectorIndex:
 
     async def look(self, questions: Sequence[Question]) -> Sequence[Surroundings]:
         await self._refresh()
-        return await look(self._engine, self._spaces, questions)
+        return await self._with_retracted(questions, await look(self._engine, self._spaces, questions))
 
     async def pending(self, dataset_id: str, orders: Collection[int]) -> frozenset[int]:
         await self._refresh()
@@ -92,6 +96,21 @@ class QdrantVectorIndex:
         for space, mine in _by_space(submissions).items():
             if space in self._spaces:
                 await self._engine.put(self._spaces[space].flight, [mark(pending_id(each), now) for each in mine])
+
+    async def retract(self, dataset_id: str, rules: Sequence[tuple[str, int]]) -> None:
+        await self._retracted.add(dataset_id, rules)
+        await self._refresh()
+        reach = highest(rules)
+        now = self._clock()
+        for collections in self._of({dataset_id}).values():
+            found = await self._engine.find(collections.accepted, {"sample_id": set(reach)})
+            there = [(str(point.payload["sample_id"]), int(point.payload["revision"])) for point in found]
+            gone = {*reach.items(), *(key for key in there if is_retracted(reach, *key))}
+            # Marks, also where nothing is yet: a suspended writer may be about to add the very revision.
+            await self._engine.put(collections.accepted, [mark(accepted_id(*key), now) for key in sorted(gone)])
+
+    async def retracted(self, samples: Mapping[str, Collection[str]]) -> Mapping[str, Mapping[str, int]]:
+        return await self._retracted.of(samples)
 
     async def sweep(self, *, settled_before: float, entered_before: float) -> int:
         await self._refresh()
@@ -135,6 +154,16 @@ class QdrantVectorIndex:
 
     async def close(self) -> None:
         await self._engine.close()
+
+    async def _with_retracted(self, questions: Sequence[Question], found: Sequence[Surroundings]) -> Sequence[Surroundings]:
+        asked: dict[str, set[str]] = defaultdict(set)
+        for question in questions:
+            asked[question.submission.space.dataset_id].add(question.submission.sample_id)
+        reach = await self._retracted.of(asked)
+        if not reach:
+            return found
+        mine = [reach.get(q.submission.space.dataset_id, {}).get(q.submission.sample_id) for q in questions]
+        return [replace(each, retracted=revision) for each, revision in zip(found, mine, strict=True)]
 
     def _of(self, dataset_ids: Collection[str]) -> dict[Space, Collections]:
         return {space: collections for space, collections in self._spaces.items() if space.dataset_id in dataset_ids}

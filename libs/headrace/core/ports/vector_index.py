@@ -1,6 +1,6 @@
 """The vector index as Headrace needs it: who is pending, who is accepted, and who is near whom."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -126,7 +126,7 @@ class Surroundings:
     twice. `akin` holds the accepted revisions of the same sample and the accepted samples with the same content (with
     certainty). `near` is the nearest accepted sample at or above the cosine asked for. `near` and `neighbours` (best
     first) never name the sample itself. `prompt_copies` counts accepted samples with the same prompt, the sample itself
-    apart, `compared_with` all accepted samples of the space.
+    apart, `compared_with` all accepted samples of the space. `retracted` is the highest retracted revision of the sample.
     """
 
     standing: Standing
@@ -136,6 +136,7 @@ class Surroundings:
     neighbours: tuple[Accepted, ...]
     prompt_copies: int
     compared_with: int
+    retracted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,18 @@ class VectorIndex(Protocol):
 
     async def release(self, submissions: Sequence[Submission]) -> None:
         """End these submissions without acceptance: whoever waited for them need not any more. Accepted points stay."""
+        ...
+
+    async def retract(self, dataset_id: str, rules: Sequence[tuple[str, int]]) -> None:
+        """Forget accepted points for good: of each sample (by id) the revisions up to and including the one given.
+
+        The rule is kept, and is visible before the first point goes. Pending points stay: whoever accepts one must ask
+        `retracted` afterwards, and retract again what it names.
+        """
+        ...
+
+    async def retracted(self, samples: Mapping[str, Collection[str]]) -> Mapping[str, Mapping[str, int]]:
+        """Of these samples (by dataset) the highest retracted revisions, by dataset and sample id; others are left out."""
         ...
 
     async def sweep(self, *, settled_before: float, entered_before: float) -> int:

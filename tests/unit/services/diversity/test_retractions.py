@@ -1,0 +1,136 @@
+"""Retractions over random streams, decisions, delays, crashes and zombies: what is taken back stays away, and is heard last."""
+
+import random
+from functools import partial
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.adapters.vector_index.qdrant import QdrantVectorIndex
+from headrace.core.dossiers import AcceptedSample, Retraction
+from headrace.core.events import Emit, Event, Position, Retry
+from headrace.core.policies import DiversityBounds, Policy
+from headrace.core.retractions import RetractionRequested, highest, is_retracted
+from headrace.core.topics import RETRACTION_REQUESTED, accepted_topic
+from services.diversity.retractions import Retracting
+from tests.fakes.placement_world import DATASET, Hop, Record, World, pause, run, sample_of, scored_of
+from tests.fakes.vector_engine import DictEngine
+from tests.unit.services.diversity.test_guarantees import PausingExact, direction
+
+POLICY = Policy(diversity=DiversityBounds(near_duplicate_cosine=None, hold_s_max=80_000.0))
+ACCEPTED = accepted_topic(DATASET)
+
+
+class PausingExactRetracting(PausingExact):
+    """The oracle, giving way before retractions too."""
+
+    async def retract(self, dataset_id, rules):
+        await pause()
+        await super().retract(dataset_id, rules)
+
+    async def retracted(self, samples):
+        await pause()
+        return await super().retracted(samples)
+
+
+class RetractingWorld(World):
+    """A world in which samples are taken back; `heard` is what lies on the accepted topic, in order."""
+
+    def __init__(self, index, choose, **more):
+        super().__init__(index, POLICY, choose, **more)
+        self.requests = Hop(RETRACTION_REQUESTED, Retracting(index, lambda _: POLICY).retract)
+        self.hops = (*self.hops, self.requests)
+        self.heard: list[tuple[str, str, int]] = []
+        self.refused: set[str] = set()
+        self.rules: list[tuple[str, int]] = []
+
+    def retract(self, sample_id: str, revision: int) -> None:
+        self.requests.log.append(asked(sample_id, revision, len(self.requests.log)))
+
+    def submit(self, scored, *, merit):
+        sample = scored.dossier.sample
+        if is_retracted(highest(self.rules), sample.id, sample.revision):
+            self.refused.add(sample.content_hash)
+        super().submit(scored, merit=merit)
+
+    def _take(self, hop, record, result):
+        if hop is self.requests:
+            self.rules.append((record.body.sample_id, record.body.revision))
+        if isinstance(result, Emit) and [send.topic for send in result.sends] == [ACCEPTED]:
+            [send] = result.sends
+            assert isinstance(send.body, AcceptedSample)
+            assert isinstance(send.body.change, Retraction)
+            self.heard.append(("retracted", send.body.change.sample_id, send.body.change.revision))
+        else:
+            super()._take(hop, record, result)
+
+    def _retry(self, hop, record):
+        if hop is self.requests:  # it comes back, in whatever order
+            self._append(hop, record.body)
+        else:
+            super()._retry(hop, record)
+
+    def _decide(self):
+        before = len(self.accepted)
+        super()._decide()
+        self.heard += [("accepted", each.sample.id, each.sample.revision) for each in self.accepted[before:]]
+
+
+def asked(sample_id: str, revision: int, offset: int) -> Record:
+    return Record(RetractionRequested(DATASET, sample_id, revision, "licence", f"request-{offset}", "ada"), offset)
+
+
+INDEXES = {"oracle": PausingExactRetracting, "collections": lambda: QdrantVectorIndex(DictEngine(pause))}
+
+
+@pytest.fixture(params=INDEXES)
+def make_index(request):
+    return INDEXES[request.param]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**48))
+def test_what_is_retracted_stays_away_and_is_heard_last(make_index, seed):
+    """The index forgets, each covered acceptance is followed by a retraction, and what comes again is turned away."""
+    choose = random.Random(seed)
+    world = RetractingWorld(make_index(), choose, chaos=choose.choice([0.0, 0.05, 0.2]))
+    happenings = []
+    for number in range(choose.randint(2, 20)):
+        sample_id, revision = f"s{choose.randrange(3)}", choose.randrange(3)
+        if choose.random() < 0.3:
+            happenings.append(partial(world.retract, sample_id, revision))
+            continue
+        scored = scored_of(sample_of(sample_id, revision, f"text {number}"), direction(choose), direction(choose))
+        happenings.append(partial(world.submit, scored, merit=choose.random() < 0.9))
+    pace = choose.choice([0.5, 0.1, 0.03])
+    while happenings:
+        if choose.random() < pace:
+            happenings.pop(0)()
+        world.step()
+    world.settle_down()
+    check(world)
+
+
+def check(world: RetractingWorld) -> None:
+    reach = highest(world.rules)
+    for number, (what, sample_id, revision) in enumerate(world.heard):
+        if what == "accepted" and is_retracted(reach, sample_id, revision):
+            later = [r for w, s, r in world.heard[number + 1 :] if (w, s) == ("retracted", sample_id)]
+            assert max(later, default=-1) >= revision, "a subscriber still trains on it"
+    assert not {each.sample.content_hash for each in world.accepted} & world.refused, "it came back"
+    standing = {each.sample.id: each.sample.revision for each in world.accepted}
+    kept = [key for key in standing.items() if not is_retracted(reach, *key)]
+    censuses = run(world.index.census())
+    assert (sum(c.accepted for c in censuses), sum(c.pending for c in censuses)) == (len(kept), 0)
+    indexed = {(each.sample_id, each.revision) for each in world.indexed}
+    untouched = {(each.sample.id, each.sample.revision) for each in world.accepted if each.sample.id not in reach}
+    assert untouched <= indexed
+
+
+async def test_a_dataset_that_does_not_exist_is_waited_for():
+    """A retraction for a dataset without a policy is tried again: its topic for subscribers does not exist yet."""
+    index = PausingExact()
+    event = Event("e", RETRACTION_REQUESTED.name, DATASET, asked("a", 0, 0).body, 0.0, Position(RETRACTION_REQUESTED.name, 0, 0))
+    [result] = await Retracting(index, lambda _: None).retract([event])
+    assert isinstance(result, Retry)
