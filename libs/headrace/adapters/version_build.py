@@ -150,7 +150,10 @@ class TableEditor:
 def tally(table: pa.Table, first: str, *more: str) -> dict[str, int]:
     """How many rows hold each value of a column, or of several joined by a blank; rows without the first do not count."""
     values = pc.binary_join_element_wise(table[first], *[pc.fill_null(table[name], "") for name in more], " ")
-    return {entry["values"].removesuffix(" " if more else ""): entry["counts"] for entry in pc.value_counts(values.drop_null()).to_pylist()}
+    return {
+        entry["values"].removesuffix(" " if more else ""): entry["counts"]
+        for entry in pc.value_counts(values.drop_null()).to_pylist()
+    }
 
 
 def key_hashes(keys: pa.Table) -> npt.NDArray[np.int64]:

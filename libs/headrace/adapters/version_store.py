@@ -11,7 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from headrace.adapters.shards import find_rows, read_shard, verify_file
+from headrace.adapters.version_finder import VersionFinder
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
+from headrace.core.version_names import NoSuchVersion
 from headrace.core.versions import (
     MAIN,
     MANIFEST_BYTES_MAX,
@@ -33,13 +35,6 @@ __all__ = ["BATCH_ROWS", "Head", "NoSuchVersion", "Version", "VersionStore"]
 
 BATCH_ROWS = 1_024
 _MANIFESTS_KEPT = 8
-_PREFIX_MIN = 6
-"""Fewest hex digits that name a version."""
-_SEQUENCE_DIGITS = 8
-
-
-class NoSuchVersion(LookupError):  # noqa: N818 - the name says what is so
-    """No version of the dataset has this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +83,15 @@ class VersionStore:
         return None if head is None else Version(head.version, await self.manifest_at(head.manifest_key, head.version))
 
     async def version(self, dataset_id: str, name: str = "") -> Version:
-        """The version of that name: an id, its first six or more digits, a sequence number, or "" for the latest.
+        """The version of that name: its number, id or beginning of it, a tag, "" for the latest, "main~2" for two before that.
 
         Raises:
-            NoSuchVersion: none is called so.
+            NoSuchVersion: none is called so, or several are.
         """
-        if not name:
-            latest = await self.latest(dataset_id)
-            if latest is None:
-                raise NoSuchVersion(f"dataset {dataset_id} has no version yet")
-            return latest
-        sequence = int(name) if name.isascii() and name.isdigit() and len(name) <= _SEQUENCE_DIGITS else None
-        if sequence is None and len(name) < _PREFIX_MIN:
-            raise NoSuchVersion(f"{name}: give a sequence number, or {_PREFIX_MIN} or more digits of the version id")
-        async for version in self.log(dataset_id):
-            if version.manifest.sequence == sequence or (len(name) >= _PREFIX_MIN and version.id.startswith(name)):
-                return version
-        raise NoSuchVersion(f"dataset {dataset_id} has no version {name}")
+        latest = await self.latest(dataset_id)
+        if latest is None:
+            raise NoSuchVersion(f"dataset {dataset_id} has no version yet")
+        return await VersionFinder(self.objects, self.manifest_at, dataset_id, latest).find(name)
 
     async def manifest(self, dataset_id: str, version: str) -> Manifest:
         """The manifest of a version id, whether or not a branch leads to it. Raises DamagedVersion where it is missing."""
@@ -144,7 +131,7 @@ class VersionStore:
     async def datasets(self) -> tuple[str, ...]:
         """The ids of all datasets that have a version, in order."""
         return tuple(
-            [entry.key.split("/")[1] async for entry in self.objects.list("refs/") if entry.key.endswith(f"/{MAIN}.json")]
+            [parts[1] async for entry in self.objects.list("refs/") if (parts := entry.key.split("/"))[2:] == [f"{MAIN}.json"]]
         )
 
     async def rows(

@@ -10,5 +10,8 @@ Dataset = Annotated[str, typer.Option("--dataset", "-d", help="The dataset's id.
 AnyDataset = Annotated[str, typer.Option("--dataset", "-d", help="One dataset; all of them where none is named.")]
 PolicyFile = Annotated[Path, typer.Option("--file", "-f", help="A policy file, YAML; - reads standard input.")]
 VersionName = Annotated[
-    str, typer.Option("--version", help="A version's number, or its id or the beginning of it; the latest if left out.")
+    str,
+    typer.Option(
+        "--version", help="A version's number, its id or the beginning of it, a tag, or main~1 for the one before the latest."
+    ),
 ]

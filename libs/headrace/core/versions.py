@@ -147,18 +147,19 @@ def manifest_from(body: bytes, key: str, version: str) -> Manifest:
     """Raises DamagedVersion where the bytes are not the manifest of that version, or come from a newer release."""
     if version_of(body) != version:
         raise DamagedVersion(f"{key}: the bytes have the hash {version_of(body)[:12]}, not {version[:12]}: altered or cut off")
-    return _stored_from(Manifest, body, key)
+    return stored_from(Manifest, body, key)
 
 
 def reference_from(body: bytes, key: str) -> Reference:
     """Raises DamagedVersion where the bytes are no reference, or come from a newer release."""
-    return _stored_from(Reference, body, key)
+    return stored_from(Reference, body, key)
 
 
-_StoredType = TypeVar("_StoredType", Manifest, Reference)
+StoredType = TypeVar("StoredType", bound=BaseModel)
 
 
-def _stored_from(kind: type[_StoredType], body: bytes, key: str) -> _StoredType:
+def stored_from(kind: type[StoredType], body: bytes, key: str) -> StoredType:
+    """What was stored under a key. Raises DamagedVersion where the bytes are no such thing, or come from a newer release."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
