@@ -5,7 +5,7 @@ depends on the rows alone, never on how they were handed over.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -104,6 +104,19 @@ def read_shard(path: Path, shard: Shard, columns: Sequence[str] | None, batch_ro
             yield batch
 
 
+def read_columns(handle: BinaryIO, shard: Shard, columns: Sequence[str], batch_rows: int) -> Generator[pa.RecordBatch]:
+    """Some columns of a shard's rows in order, reading nothing else.
+
+    Raises:
+        DamagedVersion: the shard cannot be read, or is not as its manifest says.
+    """
+    with parquet(handle, shard.key) as file:
+        _require_rows(file, shard)
+        batches = file.iter_batches(batch_size=batch_rows, columns=list(columns))
+        while (batch := _guarded(shard.key, lambda: next(batches, None))) is not None:
+            yield batch.select(list(columns))
+
+
 def find_rows(handle: BinaryIO, shard: Shard, sample_id: str) -> pa.Table:
     """One sample's rows of a shard, reading only row groups that may hold it.
 
@@ -111,8 +124,7 @@ def find_rows(handle: BinaryIO, shard: Shard, sample_id: str) -> pa.Table:
         DamagedVersion: the shard cannot be read, or is not as its manifest says.
     """
     with parquet(handle, shard.key) as file:
-        if file.metadata.num_rows != shard.rows:
-            raise DamagedVersion(f"{shard.key}: {file.metadata.num_rows} rows, the manifest says {shard.rows}")
+        _require_rows(file, shard)
         return matching_rows(file, shard.key, sample_id)
 
 
@@ -133,6 +145,11 @@ def key_columns(handle: BinaryIO, shard: Shard) -> pa.Table:
     """Sample ids and revisions of all rows in their order. Raises DamagedVersion where the shard cannot be read."""
     with parquet(handle, shard.key) as file:
         return _guarded(shard.key, lambda: file.read(columns=["sample_id", "revision"]))
+
+
+def _require_rows(file: pq.ParquetFile, shard: Shard) -> None:
+    if file.metadata.num_rows != shard.rows:
+        raise DamagedVersion(f"{shard.key}: {file.metadata.num_rows} rows, the manifest says {shard.rows}")
 
 
 def _may_hold(file: pq.ParquetFile, group: int, sample_id: str) -> bool:
@@ -248,5 +265,7 @@ def _weights(table: pa.Table) -> npt.NDArray[np.int64]:
     if "dossier" in table.column_names:  # messages and reference repeat what is in the dossier
         lengths: npt.NDArray[np.int64] = pc.binary_length(table["dossier"]).to_numpy().astype(np.int64)
         return 2 * lengths + _SMALL_COLUMNS_BYTES
+    if "prompt" not in table.column_names:
+        return np.full(table.num_rows, _SMALL_COLUMNS_BYTES, dtype=np.int64)
     dimensions = table.schema.field("prompt").type.list_size
     return np.full(table.num_rows, 2 * _FLOAT32_BYTES * dimensions + _SMALL_COLUMNS_BYTES, dtype=np.int64)

@@ -1,0 +1,121 @@
+"""What changed between two versions: shards that both have are left out, the rest is merged in order of the ids. Pure."""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from headrace.core.versions import Manifest, RowKind, Shard
+
+
+class ChangeKind(StrEnum):
+    """What became of a sample from one version to another."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    REVISED = "revised"
+
+
+class AcceptedRow(NamedTuple):
+    """What is compared of an accepted row, and what says why it is there; what is absent is None."""
+
+    sample_id: str
+    revision: int
+    content_hash: str
+    policy_version: str
+    model: str | None
+    model_version: str | None
+    origin_kind: str
+    origin_parent_ids: list[str]
+    origin_recipe: str | None
+    origin_recipe_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One sample that is not as it was; `before` is None where it was added, `after` where it was removed."""
+
+    kind: ChangeKind
+    before: AcceptedRow | None
+    after: AcceptedRow | None
+
+    @property
+    def sample_id(self) -> str:
+        row = self.after or self.before
+        return row.sample_id if row else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unshared:
+    """The accepted shards that only one of two versions has; `shared` counts those that both have."""
+
+    before: tuple[Shard, ...]
+    after: tuple[Shard, ...]
+    shared: int
+
+
+def unshared(before: Manifest, after: Manifest) -> Unshared:
+    """Which shards have to be read to tell two versions apart."""
+    shards = before.shards_of(RowKind.ACCEPTED), after.shards_of(RowKind.ACCEPTED)
+    both = {shard.sha256 for shard in shards[0]} & {shard.sha256 for shard in shards[1]}
+    one, other = (tuple(shard for shard in side if shard.sha256 not in both) for side in shards)
+    return Unshared(one, other, len(both))
+
+
+def in_order(shards: Sequence[Shard], rows_of: Callable[[Shard], Iterator[AcceptedRow]]) -> Iterator[AcceptedRow]:
+    """The rows of shards that are each in order, in order; a shard is opened when the first of its ids is reached."""
+    waiting = sorted(shards, key=lambda shard: (shard.min_id, shard.sha256), reverse=True)
+    heads: list[tuple[str, int, AcceptedRow, Iterator[AcceptedRow]]] = []
+    opened = 0
+    while waiting or heads:
+        while waiting and (not heads or waiting[-1].min_id <= heads[0][0]):
+            opened += 1
+            rows = rows_of(waiting.pop())
+            if (row := next(rows, None)) is not None:
+                heapq.heappush(heads, (row.sample_id, opened, row, rows))
+        if not heads:
+            continue
+        _, number, row, rows = heads[0]
+        yield row
+        following = next(rows, None)
+        if following is None:
+            heapq.heappop(heads)
+        else:
+            heapq.heapreplace(heads, (following.sample_id, number, following, rows))
+
+
+def changes(before: Iterable[AcceptedRow], after: Iterable[AcceptedRow]) -> Iterator[Change]:
+    """What differs between rows in order of ids that are unique on either side; holds one row of each."""
+    befores, afters = iter(before), iter(after)
+    old, new = next(befores, None), next(afters, None)
+    while old is not None or new is not None:
+        if new is None or (old is not None and old.sample_id < new.sample_id):
+            yield Change(ChangeKind.REMOVED, old, None)
+            old = next(befores, None)
+        elif old is None or new.sample_id < old.sample_id:
+            yield Change(ChangeKind.ADDED, None, new)
+            new = next(afters, None)
+        else:
+            if (old.revision, old.content_hash) != (new.revision, new.content_hash):
+                yield Change(ChangeKind.REVISED, old, new)
+            old, new = next(befores, None), next(afters, None)
+
+
+def reason_of(change: Change) -> str:
+    """Why a sample is in the later version, as its row there says it."""
+    row = change.after
+    if row is None:
+        return "taken back: the later version has no row of it"
+    model = f", signals of {row.model} {row.model_version}" if row.model else ""
+    parents = f" from {', '.join(row.origin_parent_ids)}" if row.origin_parent_ids else ""
+    recipe = " ".join(part for part in (row.origin_recipe, row.origin_recipe_version) if part)
+    return (
+        f"accepted under policy {row.policy_version}{model}; {row.origin_kind}{parents}{f' by recipe {recipe}' if recipe else ''}"
+    )
+
+
+def difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """By how much each count changed; what did not change is left out."""
+    names = sorted({*before, *after})
+    return {name: change for name in names if (change := after.get(name, 0) - before.get(name, 0))}
