@@ -15,12 +15,14 @@ from headrace.core.dossiers import (
     Verdict,
 )
 from headrace.core.reasons import Reason
+from headrace.core.retractions import RetractionRequested
 from headrace.core.samples import Message, Reference, Sample, ToolCall, content_hash_of, prompt_hash_of
 from headrace.core.staged import Place
 
 DATASET = "maths"
 DECIDED = "decided/00002"
 INDEXED = "indexed/00001"
+RETRACTED = "retracted/00000"
 
 
 def sample(sample_id: str, revision: int = 0, *, dataset_id: str = DATASET, text: str = "") -> Sample:
@@ -52,6 +54,10 @@ def dossier(sample_id: str, revision: int = 0, reason: Reason = Reason.ACCEPTED,
 
 def place(offset: int, stream: str = DECIDED) -> Place:
     return Place(stream, offset, 1_700_000_100.5)
+
+
+def retraction(sample_id: str, revision: int = 0, *, dataset_id: str = DATASET) -> RetractionRequested:
+    return RetractionRequested(dataset_id, sample_id, revision, "licence", f"request-{sample_id}-{revision}", "ada", "a textbook")
 
 
 def indexed(

@@ -7,10 +7,12 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headrace.adapters.retraction_rows import retractions_table
 from headrace.adapters.sample_rows import decided_table, embeddings_table
 from headrace.adapters.shards import matching_rows, parquet, read_segment, write_segment
 from headrace.core.dossiers import Dossier, IndexedSample
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
+from headrace.core.retractions import RetractionRequested
 from headrace.core.staged import (
     Place,
     Segment,
@@ -44,6 +46,10 @@ class StagingArea:
     async def stage_indexed(self, dataset_id: str, stream: str, rows: Sequence[tuple[IndexedSample, Place]]) -> int:
         """Write one batch's embeddings of one dataset and stream; returns the bytes written. Raises ValueError for no vectors."""
         return await self._stage(dataset_id, stream, rows, partial(embeddings_table, rows))
+
+    async def stage_retracted(self, dataset_id: str, stream: str, rows: Sequence[tuple[RetractionRequested, Place]]) -> int:
+        """Write one batch's retractions of one dataset and stream; returns the bytes written. Raises ValueError without any."""
+        return await self._stage(dataset_id, stream, rows, partial(retractions_table, rows))
 
     async def since(self, dataset_id: str, inputs: Mapping[str, int]) -> Staged:
         """The segments that hold offsets above `inputs`; a stream that is not in it counts from its beginning.

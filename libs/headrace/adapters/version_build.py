@@ -5,6 +5,7 @@ Everything is decided by the rows alone, so the same parent and the same staged 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,14 @@ class Table:
     @property
     def rows(self) -> int:
         return sum(shard.rows for shard in self.shards)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """Rows that may overtake others, one for each sample; `keys` reads their sample ids and revisions."""
+
+    shard: Shard
+    keys: Callable[[], pa.Table]
 
 
 class NewRows:
@@ -109,16 +118,27 @@ class TableEditor:
 
     def drop_older(self, table: Table, accepted: Sequence[LocalShard]) -> Table:
         """Take out rows of samples that were now accepted in a higher revision: embeddings of what is no longer there."""
-        accepted_keys = [_local_keys(local) for local in accepted]
+        rivals = [_Rival(local.shard, _local_keys(local)) for local in accepted]
+        return self._without_overtaken(table, rivals, rivals, or_equal=False)
+
+    def drop_retracted(self, table: Table, rules: Table) -> Table:
+        """Take out rows that retractions cover. Rows that stay were held against retractions that stay by earlier versions."""
+        fresh = [_Rival(local.shard, cache(_local_keys(local))) for local in rules.new]
+        standing = [_Rival(shard, cache(partial(self._open_keys, shard))) for shard in rules.kept] if table.new else []
+        return self._without_overtaken(table, fresh, [*fresh, *standing], or_equal=True)
+
+    def _without_overtaken(
+        self, table: Table, of_kept: Sequence["_Rival"], of_new: Sequence["_Rival"], *, or_equal: bool
+    ) -> Table:
         kept: list[Shard] = []
         new: list[LocalShard] = []
         for shard, local in [*((shard, None) for shard in table.kept), *((local.shard, local) for local in table.new)]:
-            rivals = [i for i, other in enumerate(accepted) if _overlap(shard, other.shard)]
+            rivals = [rival for rival in (of_new if local else of_kept) if _overlap(shard, rival.shard)]
             gone = np.zeros(shard.rows, dtype=bool)
             if rivals:
                 keys = _local_keys(local)() if local else self._open_keys(shard)
-                for i in rivals:
-                    gone |= _overtaken(keys, accepted_keys[i](), or_equal=False)
+                for rival in rivals:
+                    gone |= _overtaken(keys, rival.keys(), or_equal=or_equal)
             if gone.any():
                 new += self._without(local or LocalShard(self._fetch(shard), shard), gone)
             elif local:

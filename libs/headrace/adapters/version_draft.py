@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.adapters.cost_tally import cost_tally
+from headrace.adapters.retraction_rows import RETRACTIONS_SCHEMA_ID
 from headrace.adapters.sample_rows import DECIDED_SCHEMA_ID, EMBEDDINGS_SCHEMA_ID
 from headrace.adapters.shards import LocalShard, ShardLimits, key_columns, verify_file
 from headrace.adapters.staging import StagingArea
@@ -29,6 +30,7 @@ _SCHEMAS = {
     RowKind.ACCEPTED: DECIDED_SCHEMA_ID,
     RowKind.REJECTED: DECIDED_SCHEMA_ID,
     RowKind.EMBEDDINGS: EMBEDDINGS_SCHEMA_ID,
+    RowKind.RETRACTIONS: RETRACTIONS_SCHEMA_ID,
 }
 
 _TALLIED = {
@@ -86,38 +88,48 @@ class Draft:
         }
         self._costs = dict(before.costs) if before else {}
         self._decided = before.counts.decided if before else 0
+        self._retracted = before.counts.retracted if before else 0
         self._editor = TableEditor(self._sub("edited"), settings.shards, self._fetch, self._keys)
 
     async def manifest(self, staged: Staged, decided: Sequence[Slice], *, everything: bool) -> Manifest:
         """Write the shards and say what the version is. `everything` takes all embeddings there are, not just the needed ones."""
-        accepted, rejected = await self._decided_rows(decided)
+        edit = self._editor
+        new_rules = await self._retractions(staged.retractions())
+        rules = await self._edited(RowKind.RETRACTIONS, new_rules, edit.replace_revisions, edit.merge_small)
+        decided_accepted, rejected = await self._decided_rows(decided)
+        # Before anything waits for their embeddings: those of a sample that was retracted on its way never come.
+        accepted = (await asyncio.to_thread(self._taking_back, Table((), decided_accepted), rules)).new
         embeddings = await self._embeddings(await self._indexed(staged, accepted, everything=everything))
-        edit, drop_older = self._editor, partial(self._editor.drop_older, accepted=accepted)
+        drop_older, drop_retracted = partial(edit.drop_older, accepted=accepted), partial(edit.drop_retracted, rules=rules)
+        take_back = partial(self._taking_back, rules=rules)
         tables = {
-            RowKind.ACCEPTED: await self._edited(RowKind.ACCEPTED, accepted, edit.replace_revisions, edit.merge_small),
+            RowKind.ACCEPTED: await self._edited(RowKind.ACCEPTED, accepted, edit.replace_revisions, take_back, edit.merge_small),
             RowKind.REJECTED: await self._edited(RowKind.REJECTED, rejected, edit.merge_small),
             RowKind.EMBEDDINGS: await self._edited(
-                RowKind.EMBEDDINGS, embeddings, edit.replace_revisions, drop_older, edit.merge_small
+                RowKind.EMBEDDINGS, embeddings, edit.replace_revisions, drop_older, drop_retracted, edit.merge_small
             ),
         }
+        if rules.shards:  # a dataset without any looks as it did before there were retractions
+            tables[RowKind.RETRACTIONS] = rules
         for table in tables.values():
             for local in table.new:
                 await self._objects.put_file(local.shard.key, local.path)
         return self._manifest(tables)
 
     def _manifest(self, tables: Mapping[RowKind, Table]) -> Manifest:
-        accepted, rejected, embeddings = (tables[kind].rows for kind in RowKind)
+        accepted, rejected, embeddings = (tables[kind].rows for kind in (RowKind.ACCEPTED, RowKind.REJECTED, RowKind.EMBEDDINGS))
         return Manifest(
             dataset=self._dataset_id,
             sequence=self._parent.manifest.sequence + 1 if self._parent else 1,
             parent=self._parent.id if self._parent else None,
-            schemas=_SCHEMAS,
+            schemas={kind: _SCHEMAS[kind] for kind in tables},
             shards={kind: in_id_order(table.shards) for kind, table in tables.items()},
             counts=Counts(
                 decided=self._decided,
                 accepted=accepted,
                 rejected=rejected,
-                superseded=self._decided - accepted - rejected,
+                superseded=self._decided - accepted - rejected - self._retracted,
+                retracted=self._retracted,
                 embeddings=embeddings,
                 embeddings_missing=max(0, accepted - _best_covered(tables[RowKind.EMBEDDINGS].shards)),
             ),
@@ -125,6 +137,20 @@ class Draft:
             costs=self._costs,
             **self._tallies,
         )
+
+    async def _retractions(self, parts: Sequence[Slice]) -> tuple[LocalShard, ...]:
+        """New retractions as local shards: of each sample the one that reaches furthest."""
+        rows = self._new_rows(RowKind.RETRACTIONS, latest=True)
+        for part in parts:
+            rows.add(await self._staging.read(self._dataset_id, part))
+            self._inputs[part.segment.stream] = part.upto
+        return await asyncio.to_thread(rows.written)
+
+    def _taking_back(self, table: Table, rules: Table) -> Table:
+        """The accepted rows that no retraction covers; the others are counted."""
+        left = self._editor.drop_retracted(table, rules)
+        self._retracted += table.rows - left.rows
+        return left
 
     async def _decided_rows(self, parts: Sequence[Slice]) -> tuple[tuple[LocalShard, ...], tuple[LocalShard, ...]]:
         """New accepted and rejected rows as local shards."""

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from headrace.core.topics import DECIDED, INDEXED, require_dataset_id
+from headrace.core.topics import DECIDED, INDEXED, RETRACTION_REQUESTED, require_dataset_id
 
 DECIDED_STREAM = "decided"
 INDEXED_STREAM = "indexed"
+RETRACTED_STREAM = "retracted"
 _RETRIED = "retried-"
-_STEMS = {DECIDED.name: DECIDED_STREAM, INDEXED.name: INDEXED_STREAM}
+_STEMS = {DECIDED.name: DECIDED_STREAM, INDEXED.name: INDEXED_STREAM, RETRACTION_REQUESTED.name: RETRACTED_STREAM}
 _KEY = re.compile(r"staging/[^/]+/(?P<stream>[a-z-]+/\d{5})/(?P<last>\d{20})-(?P<first>\d{20})-(?P<rows>\d{6})\.parquet")
 _AFTER_ALL = "~"
 """Sorts after every digit."""
@@ -69,9 +70,9 @@ def stream_of(topic: str, partition: int) -> str:
     raise ValueError(f"topic {topic} is not staged")
 
 
-def is_decided(stream: str) -> bool:
-    """Whether the stream carries decisions; else it carries embeddings."""
-    return stream.partition("/")[0].removeprefix(_RETRIED) == DECIDED_STREAM
+def stem_of(stream: str) -> str:
+    """What the stream carries: DECIDED_STREAM, INDEXED_STREAM or RETRACTED_STREAM."""
+    return stream.partition("/")[0].removeprefix(_RETRIED)
 
 
 def staging_prefix(dataset_id: str) -> str:
@@ -141,5 +142,12 @@ class Staged:
 
     def slices(self, *, decided: bool) -> tuple[Slice, ...]:
         """Each staged row exactly once, in the order of streams and offsets: decisions, or else embeddings."""
-        streams = sorted(stream for stream in self.segments if is_decided(stream) == decided)
+        return self._slices_of(DECIDED_STREAM if decided else INDEXED_STREAM)
+
+    def retractions(self) -> tuple[Slice, ...]:
+        """Each staged retraction exactly once, in the order of streams and offsets."""
+        return self._slices_of(RETRACTED_STREAM)
+
+    def _slices_of(self, stem: str) -> tuple[Slice, ...]:
+        streams = sorted(stream for stream in self.segments if stem_of(stream) == stem)
         return tuple(part for stream in streams for part in slices(self.segments[stream], self.inputs.get(stream, -1)))

@@ -39,6 +39,7 @@ class RowKind(StrEnum):
     ACCEPTED = "accepted"
     REJECTED = "rejected"
     EMBEDDINGS = "embeddings"
+    RETRACTIONS = "retractions"
 
 
 class _Stored(BaseModel):
@@ -77,9 +78,10 @@ class Shard(_Stored):
 
 
 class Counts(_Stored):
-    """What became of every decision since the dataset began: decided = accepted + rejected + superseded.
+    """What became of every decision since the dataset began: decided = accepted + rejected + superseded + retracted + forgotten.
 
-    `superseded` are acceptances that a later revision replaced. `embeddings_missing` are accepted rows whose embeddings
+    `superseded` are acceptances that a later revision replaced, `retracted` those that were taken back, `forgotten` rejections
+    of retracted samples whose bytes were removed. `embeddings_missing` are accepted rows whose embeddings
     had not arrived when the version was cut; the next version takes them in.
     """
 
@@ -87,6 +89,8 @@ class Counts(_Stored):
     accepted: int = 0
     rejected: int = 0
     superseded: int = 0
+    retracted: int = 0
+    forgotten: int = 0
     embeddings: int = 0
     embeddings_missing: int = 0
 

@@ -57,7 +57,8 @@ async def test_a_version_holds_what_was_decided():
     assert await ids(cut, result.version, RowKind.REJECTED) == [("c", 0)]
     assert manifest.inputs == {DECIDED: 12, INDEXED: 1}
     assert manifest.counts.model_dump() == {
-        "decided": 3, "accepted": 2, "rejected": 1, "superseded": 0, "embeddings": 2, "embeddings_missing": 0,
+        "decided": 3, "accepted": 2, "rejected": 1, "superseded": 0, "retracted": 0, "forgotten": 0,
+        "embeddings": 2, "embeddings_missing": 0,
     }  # fmt: skip
     assert manifest.reasons == {"accepted": 2, "near_duplicate": 1}
     assert manifest.policies == {"p1": 3}
