@@ -250,26 +250,32 @@ class RecordReader:
     async def _assign(self, topics: Sequence[str], start: Start) -> None:
         partitions = []
         for topic in topics:
-            numbers = await self._partitions_of(topic)
+            numbers = await partitions_of(self._consumer, topic, self._bootstrap)
             partitions += [TopicPartition(topic, number) for number in sorted(numbers)]
         self._consumer.assign(partitions)
         at = self._consumer.beginning_offsets if start == "beginning" else self._consumer.end_offsets
         for tp, offset in (await at(partitions)).items():
             self._consumer.seek(tp, offset)
 
-    async def _partitions_of(self, topic: str) -> set[int]:
-        deadline = time.monotonic() + 5
-        client = self._consumer._client  # noqa: SLF001  # the public partitions_for_topic() never asks the broker
-        while True:
-            with contextlib.suppress(UnknownTopicOrPartitionError):
-                await client.add_topic(topic)
-            numbers: set[int] | None = client.cluster.partitions_for_topic(topic)
-            if numbers:
-                return numbers
-            if time.monotonic() > deadline:
-                raise BrokerUnreachable(f"topic {topic} does not exist at {self._bootstrap}: run `headrace topics create`")
-            await asyncio.sleep(0.1)
-            await client.force_metadata_update()
+
+async def partitions_of(consumer: AIOKafkaConsumer, topic: str, bootstrap: str) -> set[int]:
+    """The numbers of a topic's partitions, asked of the broker.
+
+    Raises:
+        BrokerUnreachable: there is no such topic.
+    """
+    deadline = time.monotonic() + 5
+    client = consumer._client  # noqa: SLF001  # the public partitions_for_topic() never asks the broker
+    while True:
+        with contextlib.suppress(UnknownTopicOrPartitionError):
+            await client.add_topic(topic)
+        numbers: set[int] | None = client.cluster.partitions_for_topic(topic)
+        if numbers:
+            return numbers
+        if time.monotonic() > deadline:
+            raise BrokerUnreachable(f"topic {topic} does not exist at {bootstrap}: run `headrace topics create`")
+        await asyncio.sleep(0.1)
+        await client.force_metadata_update()
 
 
 async def read_topic(
@@ -316,5 +322,6 @@ def _position(metadata: RecordMetadata) -> Position:
 
 
 __all__ = [
-    "BrokerUnreachable", "EventPublisher", "KafkaError", "RecordReader", "bootstrap_list", "decoded", "reach", "read_topic",
+    "BrokerUnreachable", "EventPublisher", "KafkaError", "RecordReader", "bootstrap_list", "decoded", "partitions_of", "reach",
+    "read_topic",
 ]  # fmt: skip

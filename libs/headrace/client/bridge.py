@@ -1,0 +1,80 @@
+"""From a version to the topic: every accepted sample once, though versions and topics are counted by different offsets.
+
+A version V is made from `headrace.sample.decided`; a subscriber goes on with `headrace.accepted.<dataset>`. Admission writes an
+acceptance to both in one transaction, but transactions of several partitions run side by side, so that the two topics need not
+have the same order: no offset of the accepted topic divides it into what V holds and what it does not. Hence the bridge: read
+the topic from some place *before* everything that V does not hold, and leave out what V holds.
+
+**What is left out.** Of each sample V holds the latest revision it knows. `Held` has those pairs, all of them, so for a record
+
+- an acceptance of (sample, revision) is left out if and only if V holds the sample in that revision or a later one: either it
+  is in V, or a revision that replaced it is;
+- a retraction is left out if and only if V holds a later revision, which was accepted in spite of it.
+
+So nothing is handed out that V has handed out, and what V lacks is handed out, wherever reading begins. A sample that was
+accepted and taken back before V is in neither; where the topic is read from before it, both records come, in this order.
+
+**Where it ends.** V was committed before the subscriber came, and a transaction's records are all written before it is
+committed to any partition. So V's records lie below the ends that the partitions have now, open transactions included
+(`until`), and from there on nothing needs to be compared.
+
+**Where it begins.** The topic's beginning is always right, since the accepted topics are kept for good, and
+`clocks_within_s=None` takes it. But it is as long as the dataset. Let t be the time of V's latest decision, by the clock of the
+host that decided it, and r an acceptance that V lacks. Its decision lies behind all of V's, which are those of one partition
+up to an offset. So when V's latest decision was written, at t or later, r's transaction had not yet ended. r got its timestamp
+when its transaction began, which lasts ten seconds at most (HEADRACE_DELIVERY_TRANSACTION_TIMEOUT_MS; a broker
+allows 15 minutes). Were all clocks the same, r's timestamp would be above t less those seconds; where clocks and those
+seconds together make up less than `clocks_within_s`, it is above t - `clocks_within_s`. Kafka finds the first record of each
+partition with such a time, and r is not before it. One hour, the default, is far more than the clocks of hosts differ by
+that can speak TLS to each other.
+
+There is one exception: a decision that datasets put among its dead letters is in no version until it is redriven, whatever its
+time. Where `headrace dlq ls` shows such, subscribe with `clocks_within_s=None`, or begin again from the next version.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from types import TracebackType
+from typing import Self
+
+from headrace.client.accepted import Accepted, Item
+
+
+class Held:
+    """The latest revision of every sample in a version, in bounded memory: what does not fit goes to a temporary file."""
+
+    def __init__(self) -> None:
+        # An empty name is SQLite's own temporary database: in memory while it is small, unlinked from the start.
+        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database.execute("CREATE TABLE held (sample_id TEXT PRIMARY KEY, revision INTEGER NOT NULL) WITHOUT ROWID")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def add(self, rows: Iterable[tuple[str, int]]) -> None:
+        """Takes in (sample id, revision) pairs of the version."""
+        with closing(self._database.cursor()) as cursor:
+            cursor.execute("BEGIN")
+            cursor.executemany(
+                "INSERT INTO held VALUES (?, ?)"
+                " ON CONFLICT (sample_id) DO UPDATE SET revision = max(revision, excluded.revision)",
+                rows,
+            )
+            cursor.execute("COMMIT")
+
+    def covers(self, item: Item) -> bool:
+        """Whether the version makes the item superfluous."""
+        row = self._database.execute("SELECT revision FROM held WHERE sample_id = ?", (item.sample_id,)).fetchone()
+        if row is None:
+            return False
+        revision: int = row[0]
+        return revision >= item.revision if isinstance(item, Accepted) else revision > item.revision
+
+    def close(self) -> None:
+        """Frees the memory and the file."""
+        self._database.close()

@@ -1,0 +1,21 @@
+"""Several items at a time, on their way to a subscriber."""
+
+from dataclasses import dataclass, field
+
+from headrace.client.accepted import Item
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Items with the place each one moves the subscriber to, and where it stands once all of them are taken.
+
+    A place is (slot, next): for records slot is the partition and next an offset, for a version's rows slot is minus one minus
+    the number of the shard and next the number of its rows taken. `version` and `until` replace those of the subscriber's
+    position, where they are set.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
+    after: dict[int, int] = field(default_factory=dict)
+    version: str | None = None
+    until: dict[int, int] | None = None

@@ -1,0 +1,46 @@
+"""What bounds a subscriber, and the errors that end it."""
+
+from dataclasses import dataclass
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeLimits:
+    """How much a subscriber holds and how long it waits.
+
+    At most about `prefetch_rows` items and `prefetch_bytes` bytes of them are in memory ahead of the caller, and again as many
+    bytes in the Kafka client; one item may be larger than that. While the broker or the object store is away, the subscriber
+    waits `patience_s` seconds before it gives up; so long it also waits for the broker at the start.
+    `clocks_within_s`: the clocks of the hosts that admission runs on differ by less than this, in seconds; None assumes
+    nothing. It matters for catching up from a version alone, see `headrace.client.bridge`.
+    """
+
+    prefetch_rows: int = 1_000
+    prefetch_bytes: int = 16 * 1024 * 1024
+    patience_s: float = 60.0
+    clocks_within_s: float | None = 3_600.0
+
+    def __post_init__(self) -> None:
+        if self.prefetch_rows < 1 or self.prefetch_bytes < 1 or self.patience_s <= 0 or (self.clocks_within_s or 0) < 0:
+            raise ValueError(f"limits are positive numbers: {self}")
+
+
+class ClientSettings(BaseSettings):
+    """Where the stream is, from the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore")
+
+    kafka: str = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated.")
+    delivery_claim_bytes_max: int = Field(
+        16 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Largest body fetched from the object store."
+    )
+
+
+class PositionGone(Exception):  # noqa: N818 - the name says what is so
+    """Records between a position and the present are no longer in the topic, or the topic is another one."""
+
+
+class UnreadableRecord(Exception):  # noqa: N818 - the name says what is so
+    """A record or a row is no accepted sample, or its body is missing from the object store; the message names it."""

@@ -1,0 +1,236 @@
+"""Reading what is admitted, as it is admitted: an iterator of accepted samples that can be resumed from a checkpoint.
+
+    for item in subscribe("math"):
+        if isinstance(item, Accepted):
+            train_on(item.messages)
+
+The same object serves `async for`. It needs a broker (HEADRACE_KAFKA or `kafka`) and, for versions and for bodies too large
+for a record, an object store (HEADRACE_S3_* or `store`).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from threading import Thread
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from headrace.client.accepted import Accepted, Item, Retracted
+from headrace.client.chunks import Chunk
+from headrace.client.limits import ClientSettings, PositionGone, SubscribeLimits, UnreadableRecord
+from headrace.client.stream import Plan, Stream
+from headrace.core.positions import BadPosition, Position
+
+if TYPE_CHECKING:
+    from headrace.adapters.object_store import ObjectStoreSettings
+
+__all__ = [
+    "Accepted", "BadPosition", "Item", "Position", "PositionGone", "Retracted", "SubscribeLimits", "Subscription",
+    "UnreadableRecord", "subscribe",
+]  # fmt: skip
+
+Result = TypeVar("Result")
+
+
+def subscribe(
+    dataset: str,
+    *,
+    start: str = "beginning",
+    follow: bool = True,
+    share: tuple[int, int] = (0, 1),
+    kafka: str | None = None,
+    store: "ObjectStoreSettings | None" = None,
+    limits: SubscribeLimits | None = None,
+) -> "Subscription":
+    """The accepted samples of a dataset: each once, each sample's revisions and retraction in order.
+
+    `start` is one of:
+
+    - "beginning": everything that was ever accepted, also what was replaced or taken back since;
+    - "latest", or a version's number, tag or id: the accepted rows of that version, then what was accepted after it,
+      without gap or overlap;
+    - "now": what is accepted from the first read on;
+    - a position token, as `Subscription.position` gives it: what came behind that position.
+
+    With `follow` it goes on for ever, waiting for new samples; without, it ends where the topic ended at the first read.
+    `share` = (index, of) takes one of `of` disjoint parts, which together are everything; a sample's later revisions are in
+    one part, its row in a version may be in another. A part without partitions of the topic has rows alone.
+
+    Nothing is connected before the first read. Close it, or use it in a `with`, to disconnect before it ends.
+
+    Raises:
+        ValueError: the dataset id or the share is impossible.
+        BadPosition: the position token is garbled, or of another dataset or share.
+    """
+    address = kafka or ClientSettings().kafka
+    return Subscription(Plan(dataset, start, follow, share, address, store, limits or SubscribeLimits()))
+
+
+class Subscription:
+    """An iterator of items, for `for` or for `async for`, not for both. One chunk is read ahead while another is handed out.
+
+    Reading raises:
+        BrokerUnreachable: the broker or the topic is not there, or was away for `patience_s`.
+        Stop: the object store is not there, was away for `patience_s`, or is needed and HEADRACE_S3_ENDPOINT is not set.
+        NoSuchVersion, DamagedVersion: the version is not there, or one of its objects is missing or altered.
+        PositionGone: the topic no longer has what comes next.
+        UnreadableRecord: something that is no accepted sample lies there.
+
+    After an error it can be read no more; a new one goes on from `position`.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._stream = Stream(plan)
+        self._chunks: AsyncGenerator[Chunk, None] | None = None
+        self._ahead: asyncio.Task[Chunk | None] | None = None
+        self._loop: _LoopThread | None = None
+        self._chunk = Chunk()
+        self._taken = 0
+        self._places: dict[int, int] = {}
+        self._ended = False
+
+    @property
+    def position(self) -> str | None:
+        """The token of the position behind the latest item that was handed out; None before the first read.
+
+        It is short, and stays valid as long as the records behind it are in the topic.
+        """
+        if self._places:
+            self._stream.advance(self._places, None, None)
+            self._places = {}
+        position = self._stream.position
+        return None if position is None else position.token()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Item:
+        while self._taken == len(self._chunk.items):
+            try:
+                going_on = self._go_on(self._in_loop(self._next_chunk))
+            except BaseException:
+                self.close()
+                raise
+            if not going_on:
+                self.close()
+                raise StopIteration
+        return self._take()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        while self._taken == len(self._chunk.items):
+            try:
+                going_on = self._go_on(await self._next_chunk())
+            except Exception:  # not when the caller only stops waiting: what is read ahead is kept
+                await self.aclose()
+                raise
+            if not going_on:
+                await self.aclose()
+                raise StopAsyncIteration
+        return self._take()
+
+    def close(self) -> None:
+        """Disconnects. The position remains. Closing twice does nothing."""
+        loop = self._loop
+        if loop is not None:
+            try:
+                loop.call(self.aclose)
+            finally:
+                self._loop = None
+                loop.close()
+        self._ended = True
+
+    async def aclose(self) -> None:
+        """Disconnects. The position remains. Closing twice does nothing."""
+        self._ended = True
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+        chunks, self._chunks = self._chunks, None
+        if chunks is not None:
+            await chunks.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    def _take(self) -> Item:
+        chunk, index = self._chunk, self._taken
+        self._taken = index + 1
+        slot, following = chunk.places[index]
+        self._places[slot] = following
+        return chunk.items[index]
+
+    def _go_on(self, chunk: Chunk | None) -> bool:
+        """Puts the next chunk in the place of the one that was handed out; False where there is none."""
+        self._settle(self._chunk)
+        self._chunk, self._taken = chunk or Chunk(), 0
+        if not self._chunk.items:  # nothing to hand out: the position moves at once
+            self._settle(self._chunk)
+        return chunk is not None
+
+    def _settle(self, chunk: Chunk) -> None:
+        """Moves the position behind a chunk, which has places where it has no items too."""
+        places, self._places = {**self._places, **chunk.after}, {}
+        if places or chunk.version is not None or chunk.until is not None:
+            self._stream.advance(places, chunk.version, chunk.until)
+        chunk.after, chunk.version, chunk.until = {}, None, None
+
+    async def _next_chunk(self) -> Chunk | None:
+        if self._ended:
+            return None
+        if self._chunks is None:
+            self._chunks = self._stream.chunks()
+        if self._ahead is None:
+            self._ahead = self._reading(self._chunks)
+        chunk = await asyncio.shield(self._ahead)
+        self._ahead = None if chunk is None else self._reading(self._chunks)
+        return chunk
+
+    def _reading(self, chunks: AsyncGenerator[Chunk, None]) -> asyncio.Task[Chunk | None]:
+        async def read() -> Chunk | None:
+            return await anext(chunks, None)
+
+        return asyncio.create_task(read(), name="headrace-subscribe")
+
+    def _in_loop(self, call: Callable[[], Coroutine[Any, Any, Result]]) -> Result | None:
+        if self._ended:
+            return None
+        if self._loop is None:
+            self._loop = _LoopThread()
+        return self._loop.call(call)
+
+
+class _LoopThread:
+    """An event loop in a thread of its own, so that reading goes on while the caller works."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="headrace-subscribe", daemon=True)
+        self._thread.start()
+
+    def call(self, call: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Runs it there and waits for it. An interrupt cancels it."""
+        future = asyncio.run_coroutine_threadsafe(call(), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        with contextlib.closing(self._loop):
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())

@@ -1,0 +1,79 @@
+"""A version's accepted rows as items, and what is needed to go on behind them."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.adapters.version_store import Version, VersionStore
+from headrace.adapters.wire_fields import Undecodable
+from headrace.client.accepted import accepted_from
+from headrace.client.bridge import Held
+from headrace.client.chunks import Chunk
+from headrace.client.limits import UnreadableRecord
+from headrace.core.versions import RowKind, Shard
+
+_KEYS = ["sample_id", "revision", "decided_at"]
+_KEY_BATCH_ROWS = 16_384
+
+
+class VersionRows:
+    """The accepted rows of one version. What passes is remembered in `held`, whether this share takes it or not.
+
+    Every method raises DamagedVersion where a shard is missing or altered, and Stop where the object store is gone.
+    """
+
+    def __init__(self, versions: VersionStore, version: Version, held: Held) -> None:
+        self.version = version
+        self._versions = versions
+        self._held = held
+        self._shards = version.manifest.shards_of(RowKind.ACCEPTED)
+        self._known: set[int] = set()
+        self._latest: float | None = None
+
+    async def chunks(self, share: tuple[int, int], shard: int, row: int, rows_max: int) -> AsyncGenerator[Chunk, None]:
+        """The rows of a share's shards from row `row` of shard number `shard` on, in the order of the manifest.
+
+        Raises:
+            UnreadableRecord: a row is no accepted sample.
+        """
+        index, of = share
+        for number in range(index, len(self._shards), of):
+            if number >= shard:
+                async for chunk in self._shard_chunks(number, row if number == shard else 0, rows_max):
+                    yield chunk
+
+    async def latest_decision(self) -> float | None:
+        """The time of the version's latest decision, Unix seconds, None without rows. From here on `held` has all rows."""
+        for number, shard in enumerate(self._shards):
+            if number not in self._known:
+                async for batch in self._versions.shard_rows(shard, _KEYS, _KEY_BATCH_ROWS):
+                    await asyncio.to_thread(self._keep, batch)
+                self._known.add(number)
+        return self._latest
+
+    async def _shard_chunks(self, number: int, skip: int, rows_max: int) -> AsyncGenerator[Chunk, None]:
+        shard, seen = self._shards[number], 0
+        async for batch in self._versions.shard_rows(shard, [*_KEYS, "dossier"], rows_max):
+            begin, seen = seen, seen + batch.num_rows
+            await asyncio.to_thread(self._keep, batch)
+            if seen > skip:
+                first = max(skip - begin, 0)
+                yield await asyncio.to_thread(_chunk, batch.slice(first), number, begin + first, shard)
+        self._known.add(number)
+
+    def _keep(self, batch: pa.RecordBatch) -> None:
+        self._held.add(zip(batch["sample_id"].to_pylist(), batch["revision"].to_pylist(), strict=True))
+        newest = pc.max(batch["decided_at"]).as_py()
+        if newest is not None:
+            self._latest = max(newest.timestamp(), self._latest or 0.0)
+
+
+def _chunk(batch: pa.RecordBatch, number: int, begin: int, shard: Shard) -> Chunk:
+    try:
+        items = [accepted_from(dossier) for dossier in batch["dossier"].to_pylist()]
+    except Undecodable as error:
+        raise UnreadableRecord(f"{shard.key}: a row is no accepted sample: {error}") from error
+    slot, end = ~number, begin + len(items)
+    return Chunk([*items], [(slot, row) for row in range(begin + 1, end + 1)], {slot: end})
