@@ -12,7 +12,7 @@ from headrace.adapters.kafka import BrokerUnreachable, EventPublisher, KafkaErro
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.version_cut import VersionCutter
 from headrace.core.events import Send, Stop
-from headrace.core.topics import CUT_REQUESTED, DECIDED
+from headrace.core.topics import CUT_REQUESTED, DECIDED, RETRACTION_REQUESTED
 from headrace.core.versions import DamagedVersion
 from headrace.runtime.app import Runtime
 from headrace.runtime.policies import PolicyBook
@@ -74,7 +74,7 @@ async def _still(ticking: asyncio.Task[None]) -> None:
 
 
 class _Settle:
-    """Waits until what was decided before a request is staged, so that the version it asks for holds it."""
+    """Waits until what was decided or taken back before a request is staged, so that the version it asks for knows it."""
 
     def __init__(self, bootstrap: str, wait_s: float) -> None:
         self._bootstrap = bootstrap
@@ -82,8 +82,9 @@ class _Settle:
 
     async def __call__(self) -> None:
         try:
-            if not await caught_up(self._bootstrap, DECIDED, NAME, wait_s=self._wait_s):
-                _log.warning("a version is cut without decisions that are not staged yet (HEADRACE_DATASETS_SETTLE_S_MAX)")
+            for topic in (DECIDED, RETRACTION_REQUESTED):
+                if not await caught_up(self._bootstrap, topic, NAME, wait_s=self._wait_s):
+                    _log.warning("a version is cut without what %s still holds (HEADRACE_DATASETS_SETTLE_S_MAX)", topic.name)
         except (KafkaError, BrokerUnreachable) as error:
             raise Stop(f"cannot tell whether all decisions are staged: {error}") from error
 

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from headrace.core.dossiers import DatasetCommitted, DatasetCutRequested, Dossier, IndexedSample, Verdict
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send, no_policy
 from headrace.core.policies import Policy, VersionRules
+from headrace.core.retractions import RetractionRequested
 from headrace.core.staged import Place, Staged, rows_at_most, stream_of
 from headrace.core.topics import COMMITTED, CUT_REQUESTED
 from headrace.core.versions import Cut, CutContended, DamagedVersion
@@ -24,7 +25,7 @@ _FINAL = {Verdict.ACCEPTED, Verdict.REJECTED}
 _FLOAT32_BYTES = 4
 _CUT_BY_CHARS_MAX = 200
 _NO_RULES = VersionRules()
-Body = TypeVar("Body", Dossier, IndexedSample)
+Body = TypeVar("Body", Dossier, IndexedSample, RetractionRequested)
 
 
 class Staging(Protocol):
@@ -32,6 +33,7 @@ class Staging(Protocol):
 
     async def stage_decided(self, dataset_id: str, stream: str, rows: Sequence[tuple[Dossier, Place]]) -> int: ...
     async def stage_indexed(self, dataset_id: str, stream: str, rows: Sequence[tuple[IndexedSample, Place]]) -> int: ...
+    async def stage_retracted(self, dataset_id: str, stream: str, rows: Sequence[tuple[RetractionRequested, Place]]) -> int: ...
 
 
 class Cutter(Protocol):
@@ -102,6 +104,21 @@ async def stage_indexed(events: Sequence[Event[IndexedSample]], datasets: Datase
         rows = [(events[i].body, _place(events[i], stream)) for i in indices]
         size = await datasets.staging.stage_indexed(dataset_id, stream, rows)
         datasets.measures.staged({}, size)
+    return results
+
+
+async def stage_retracted(events: Sequence[Event[RetractionRequested]], datasets: Datasets) -> list[Result]:
+    """Write each dataset's retractions to its staging area: the next version leaves out what they cover.
+
+    Raises:
+        Stop: the object store is gone, or refuses.
+    """
+    results: list[Result] = [
+        Emit() if datasets.policy_of(event.body.dataset_id) else no_policy(event.body.dataset_id) for event in events
+    ]
+    for (dataset_id, stream), indices in _groups(events, results, lambda asked: asked.dataset_id).items():
+        rows = [(events[i].body, _place(events[i], stream)) for i in indices]
+        datasets.measures.staged({}, await datasets.staging.stage_retracted(dataset_id, stream, rows))
     return results
 
 

@@ -11,7 +11,8 @@ from headrace.adapters.claim_check import LargeBodies, no_large_bodies
 from headrace.adapters.kafka import START_S, RecordReader
 from headrace.core.dossiers import Dossier, ScoredSample
 from headrace.core.ledger import Ledger
-from headrace.core.topics import CONSUMERS, DECIDED, SUBMITTED, TOPICS, Topic, dlq_topic_name
+from headrace.core.retractions import RetractionRequested
+from headrace.core.topics import CONSUMERS, DECIDED, RETRACTION_REQUESTED, SUBMITTED, TOPICS, Topic, dlq_topic_name
 
 _BODIES = {topic.name: topic for topic in TOPICS if topic.body in {Dossier, ScoredSample}}
 _DEAD_LETTERS: dict[str, tuple[Topic, str]] = {
@@ -41,7 +42,7 @@ class Accounts:
         Raises:
             BrokerUnreachable: the broker does not answer within `start_s` seconds, or a topic does not exist.
         """
-        topics = [SUBMITTED.name, DECIDED.name, *_DEAD_LETTERS]
+        topics = [SUBMITTED.name, DECIDED.name, RETRACTION_REQUESTED.name, *_DEAD_LETTERS]
         bodies = large_bodies or no_large_bodies()
         async with RecordReader.opened(bootstrap, topics, start_s=start_s, large_bodies=bodies) as reader:
             yield cls(reader)
@@ -65,6 +66,9 @@ class Accounts:
             dossier = wire.dossier_in(DECIDED.body, record.value)
             if dossier is not None and dossier.decisions:
                 self.ledger.decided(dossier)
+        elif record.topic == RETRACTION_REQUESTED.name:
+            with contextlib.suppress(wire.Undecodable):
+                self.ledger.retracted(wire.decode(RetractionRequested, record.value or b""))
         else:
             source, group = _DEAD_LETTERS[record.topic]
             dossier = wire.dossier_in(source.body, record.value)

@@ -47,6 +47,7 @@ class LiveView:
         rows: list[tuple[str, int, int]] = [
             ("submitted", account.submitted, earlier.submitted),
             ("[green]accepted[/green]", account.accepted, earlier.accepted),
+            ("  retracted since", account.retracted, earlier.retracted),
             ("[yellow]rejected[/yellow]", account.rejected, earlier.rejected),
             ("[red]dead-lettered[/red]", account.dead_lettered, earlier.dead_lettered),
         ]

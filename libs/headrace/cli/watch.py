@@ -29,6 +29,8 @@ def watch(*, dataset: AnyDataset = "", every: Every = 1.0) -> None:
 def account(*, dataset: AnyDataset = "", as_json: AsJson = False) -> None:
     """Count how every sample ended: submitted = accepted + rejected + dead-lettered + in flight.
 
+    What was retracted since stays among the accepted, and is counted apart.
+
     Counted from the topics, so it covers what they still retain (7 days unless set otherwise).
     """
     counted = asyncio.run(_account(dataset or None))
@@ -58,6 +60,7 @@ async def _account(dataset: str | None) -> dict[str, object]:
     return {
         "submitted": counted.submitted,
         "accepted": counted.accepted,
+        "retracted": counted.retracted,
         "rejected": counted.rejected,
         "reasons": fields["reasons"],
         "dead_lettered": counted.dead_lettered,

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from headrace.core.dossiers import Decision, Dossier, Verdict
+from headrace.core.retractions import RetractionRequested
 
 Identity = tuple[str, str, int, str]
 """Dataset id, sample id, revision, content hash: what a submission is counted under."""
@@ -18,7 +19,10 @@ def identity_of(dossier: Dossier) -> Identity:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The four numbers, which always close, and how the rejected and the dead-lettered divide."""
+    """The four numbers, which always close, and how the rejected and the dead-lettered divide.
+
+    `retracted` says how many of the accepted were taken back since, or on their way; they stay among the accepted.
+    """
 
     submitted: int = 0
     accepted: int = 0
@@ -26,6 +30,7 @@ class Account:
     dead_lettered: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     dead_letters_by_service: dict[str, int] = field(default_factory=dict)
+    retracted: int = 0
 
     @property
     def in_flight(self) -> int:
@@ -37,6 +42,7 @@ class _Entry:
     submitted: int = 0
     decided: int = 0
     dead: int = 0
+    accepted: bool = False
 
 
 class Ledger:
@@ -50,6 +56,7 @@ class Ledger:
         self._verdicts: Counter[tuple[str, Verdict]] = Counter()
         self._reasons: Counter[tuple[str, str]] = Counter()
         self._dead: dict[Identity, str] = {}
+        self._retracted: dict[tuple[str, str], int] = {}
 
     def submitted(self, dossier: Dossier) -> None:
         """A sample passed the door."""
@@ -59,7 +66,9 @@ class Ledger:
         """A sample was accepted or rejected; the last decision in the dossier says which and why."""
         decision: Decision = dossier.decisions[-1]
         dataset = dossier.sample.dataset_id
-        self._entry(dossier).decided += 1
+        entry = self._entry(dossier)
+        entry.decided += 1
+        entry.accepted |= decision.verdict is Verdict.ACCEPTED
         self._verdicts[dataset, decision.verdict] += 1
         if decision.verdict is Verdict.REJECTED:
             self._reasons[dataset, decision.reason] += 1
@@ -68,6 +77,11 @@ class Ledger:
         """A sample ended in the dead letters of a service."""
         self._entry(dossier).dead += 1
         self._dead[identity_of(dossier)] = service
+
+    def retracted(self, asked: RetractionRequested) -> None:
+        """A sample was taken back, whether it was accepted or not."""
+        key = (asked.dataset_id, asked.sample_id)
+        self._retracted[key] = max(asked.revision, self._retracted.get(key, asked.revision))
 
     def datasets(self) -> list[str]:
         """The datasets seen, sorted."""
@@ -84,6 +98,7 @@ class Ledger:
             dead_lettered=sum(dead.values()),
             reasons=_merged(self._reasons, dataset),
             dead_letters_by_service=_by_service((self._dead[i], n) for i, n in dead.items() if n),
+            retracted=sum(entry.accepted and i[2] <= self._retracted.get(i[:2], -1) for i, entry in entries),
         )
 
     def _count(self, dataset: str | None, verdict: Verdict) -> int:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from headrace.adapters.shards import ShardLimits
+from headrace.adapters.staging import StagingArea
 from headrace.adapters.vector_index.exact import ExactVectorIndex
 from headrace.adapters.vector_index.rebuilding import rebuild
 from headrace.adapters.version_cut import VersionCutter
@@ -12,7 +13,7 @@ from headrace.core.events import Stop
 from headrace.core.ports.vector_index import Content, PendingPoint, Question, Space, Submission, Surroundings, Vectors
 from headrace.core.samples import prompt_hash_of
 from headrace.core.versions import DamagedVersion
-from tests.fakes.decisions import DATASET, DECIDED, INDEXED, dossier, indexed, place, sample
+from tests.fakes.decisions import DATASET, DECIDED, INDEXED, RETRACTED, dossier, indexed, place, retraction, sample
 from tests.fakes.object_store import FakeObjectStore
 
 SPACE = Space(DATASET, "smol", "3")
@@ -104,3 +105,16 @@ async def test_damage_and_absence_are_told_apart() -> None:
     objects.down = True
     with pytest.raises(Stop):
         await rebuild(index, objects, DATASET, clear=False)
+
+
+async def test_what_was_retracted_does_not_come_back() -> None:
+    """Retractions in the version and staged ones are rules again, and the samples they cover stay away."""
+    objects, index = FakeObjectStore(), ExactVectorIndex()
+    staging = StagingArea(objects)
+    await staging.stage_retracted(DATASET, RETRACTED, [(retraction("a"), place(0, RETRACTED))])
+    await stored(objects, cut=True, first=0, keys=[("a", 0), ("b", 0), ("c", 0), ("d", 0)])
+    await staging.stage_retracted(DATASET, RETRACTED, [(retraction("b", 3), place(1, RETRACTED))])
+    await stored(objects, cut=False, first=4, keys=[("a", 1), ("b", 2)])
+    assert await rebuild(index, objects, DATASET, clear=False) == 3
+    assert await index.retracted({DATASET: {"a", "b", "c"}}) == {DATASET: {"a": 0, "b": 3}}
+    assert [census.accepted for census in await index.census()] == [3]

@@ -32,7 +32,7 @@ class World:
         self.offsets = {stream: itertools.count() for stream in (DECIDED, INDEXED, RETRACTED)}
 
     async def decided(self, *keys, reason=Reason.ACCEPTED, embedded=True):
-        rows = [(dossier(*key, reason=reason), place(next(self.offsets[DECIDED]))) for key in keys]
+        rows = [(dossier(*_whole(key), reason), place(next(self.offsets[DECIDED]))) for key in keys]
         await self.cutter.staging.stage_decided(DATASET, DECIDED, rows)
         if embedded and reason is Reason.ACCEPTED:
             vectors = [(indexed(*key), place(next(self.offsets[INDEXED]), INDEXED)) for key in keys]
@@ -48,6 +48,10 @@ class World:
     async def keys(self, version, kind=RowKind.ACCEPTED):
         batches = [batch async for batch in self.cutter.versions.rows(version.manifest, kind, ["sample_id", "revision"])]
         return sorted((row["sample_id"], row["revision"]) for batch in batches for row in batch.to_pylist())
+
+
+def _whole(key: tuple[str] | tuple[str, int]) -> tuple[str, int]:
+    return (key[0], key[1]) if len(key) > 1 else (key[0], 0)
 
 
 def closes(counts: Counts) -> bool:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from headrace.core.dossiers import Decision, Dossier, Verdict
 from headrace.core.ledger import Ledger
+from headrace.core.retractions import RetractionRequested
 from headrace.core.samples import Message, Sample
 
 
@@ -46,6 +47,28 @@ def test_one_dataset_is_told_from_another():
     assert ledger.account("one").in_flight == 1
     assert ledger.account("two").reasons == {"near_duplicate": 1}
     assert ledger.datasets() == ["one", "two"]
+
+
+def test_retracted_samples_are_counted_apart_and_stay_among_the_accepted():
+    """Whatever is read first, each accepted sample that a retraction covers counts once, and the account is as it was."""
+    retraction = RetractionRequested("d", "a", 0, "licence", "r", "ada")
+    steps: list[RetractionRequested | Dossier] = [
+        decided(dossier("a"), Verdict.ACCEPTED, "accepted"),
+        retraction,
+        replace(retraction, sample_id="unknown"),
+        replace(retraction, dataset_id="other"),
+        decided(dossier("a"), Verdict.REJECTED, "retracted"),
+        decided(dossier("b"), Verdict.ACCEPTED, "accepted"),
+    ]
+    for order in (1, -1):
+        ledger = Ledger()
+        for step in steps[::order]:
+            if isinstance(step, Dossier):
+                ledger.decided(step)
+            else:
+                ledger.retracted(step)
+        account = ledger.account("d")
+        assert (account.submitted, account.accepted, account.rejected, account.retracted) == (3, 2, 1, 1)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["submitted", "accepted", "rejected", "dead"]))))

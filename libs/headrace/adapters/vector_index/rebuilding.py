@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from headrace.adapters.retracted_samples import retracted_samples
 from headrace.adapters.staging import StagingArea
 from headrace.adapters.version_store import VersionStore
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.ports.vector_index import AcceptedPoint, Content, Space, Vector, VectorIndex, Vectors
+from headrace.core.retractions import is_retracted
 from headrace.core.versions import RowKind
 
 _COLUMNS = ("sample_id", "revision", "content_hash", "prompt_hash", "model", "model_version", "prompt", "conversation")
@@ -31,10 +33,14 @@ async def rebuild(index: VectorIndex, objects: ObjectStore, dataset_id: str, *, 
         for census in await index.census():
             if census.space.dataset_id == dataset_id:
                 await index.clear(census.space)
+    rules = await retracted_samples(objects, dataset_id)
+    for start in range(0, len(rules), _ROWS):
+        await index.retract(dataset_id, list(rules.items())[start : start + _ROWS])
     loaded = 0
     async for points in _standing(objects, dataset_id):
-        await index.load(points)
-        loaded += len(points)
+        standing = [point for point in points if not is_retracted(rules, point.sample_id, point.revision)]
+        await index.load(standing)
+        loaded += len(standing)
     return loaded
 
 

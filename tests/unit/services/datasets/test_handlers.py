@@ -10,11 +10,19 @@ from headrace.core.dossiers import DatasetCommitted, DatasetCutRequested, Decisi
 from headrace.core.events import Emit, Event, Position, Reject, Retry, Stop
 from headrace.core.policies import Policy, VersionRules
 from headrace.core.reasons import Reason
-from headrace.core.topics import COMMITTED, CUT_REQUESTED, DECIDED, INDEXED, retry_topic_name
+from headrace.core.topics import COMMITTED, CUT_REQUESTED, DECIDED, INDEXED, RETRACTION_REQUESTED, retry_topic_name
 from headrace.core.versions import CutContended, RowKind
-from services.datasets.handlers import BY_POLICY, Datasets, cut_versions, due_by_age, stage_decided, stage_indexed
+from services.datasets.handlers import (
+    BY_POLICY,
+    Datasets,
+    cut_versions,
+    due_by_age,
+    stage_decided,
+    stage_indexed,
+    stage_retracted,
+)
 from tests.fakes.certain import certain
-from tests.fakes.decisions import DATASET, dossier, indexed
+from tests.fakes.decisions import DATASET, dossier, indexed, retraction
 from tests.fakes.object_store import FakeObjectStore
 
 
@@ -92,6 +100,22 @@ async def test_decisions_are_staged_and_cut_on_request():
     assert announced.manifest_key in world.objects.objects
     assert await world.accepted() == ["a", "b"]
     assert (world.settled, world.measured.rows, world.measured.cuts) == (1, {"accepted": 2}, [(DATASET, True)])
+
+
+async def test_retractions_are_staged_and_the_next_version_knows_them():
+    """What is taken back is gone from the next version; for a dataset that does not exist it is waited for."""
+    world = World()
+    await stage_decided(world.decided("a", "b"), world.datasets)
+    await cut_versions([world.request()], world.datasets)
+    events = [
+        world.event(RETRACTION_REQUESTED, retraction("a")),
+        world.event(RETRACTION_REQUESTED, retraction("a", dataset_id="x")),
+    ]
+    done, unknown = await stage_retracted(events, world.datasets)
+    assert (done, type(unknown)) == (Emit(), Retry)
+    await stage_retracted(events[:1], world.datasets)
+    await cut_versions([world.request()], world.datasets)
+    assert await world.accepted() == ["b"]
 
 
 async def test_a_request_with_nothing_new_is_answered_with_the_latest():
