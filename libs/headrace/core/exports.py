@@ -187,7 +187,7 @@ def _sharegpt_turn(message: Fields, index: int, call: Fields | None) -> Fields |
     if message["name"] and not (call is not None and role == "tool" and message["name"] == call["function"]["name"]):
         return Left.SPEAKER_NAME
     if message["tool_calls"]:
-        return _function_call(message)
+        return _function_call(message) if role == "assistant" else Left.TURN_ORDER
     return {"from": _SHAREGPT_NAMES[role], "value": message["content"]}
 
 

@@ -1,6 +1,7 @@
 """Exporting a version: rows are read shard by shard, converted, split and written; then the card and the metadata follow."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ async def _export_pairs(store: VersionStore, version: Version, work: Path, sink:
             on_rows(shard.rows)
     pairs = Pairs(files[RowKind.ACCEPTED], files[RowKind.REJECTED], work)
     await asyncio.to_thread(sink.take_pairs, pairs.read())
+    await asyncio.to_thread(shutil.rmtree, work)
 
 
 def _describe(folder: Path, contents: Contents) -> None:

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 FILE_ROWS_MAX = 100_000
 FILE_BYTES_MAX = 256 * 1024 * 1024
-"""A file is ended once it has as many bytes; of a Parquet file, once its rows weigh as much before compression."""
-_GROUP_BYTES = 8 * 1024 * 1024
+"""A file is ended once it has as many bytes."""
+_GROUP_BYTES = 32 * 1024 * 1024
 _GROUP_ROWS = 2_048
 
 
@@ -45,13 +45,13 @@ class SplitFiles:
     def _begin_file(self) -> IO[bytes]:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._parts.append(self._folder / f"{self._stem}-{len(self._parts):05}.part")
-        self._in_file = 0
         return self._parts[-1].open("wb")
 
     def _end_file(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
+            self._in_file = 0
 
     def finish(self, root: Path) -> list[Written]:
         """Ends the last file and gives all their names; nothing can be written afterwards."""
@@ -78,31 +78,40 @@ class LineFiles(SplitFiles):
 
 
 class ParquetFiles(SplitFiles):
-    """Parquet: row groups end where the rows say, however they come."""
+    """Parquet; rows wait until a row group is full."""
 
-    _writer: pq.ParquetWriter | None = None
-    _weight = 0
+    def __init__(self, folder: Path, stem: str, suffix: str, *, rows_max: int = FILE_ROWS_MAX) -> None:
+        super().__init__(folder, stem, suffix, rows_max=rows_max)
+        self._writer: pq.ParquetWriter | None = None
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
 
     def write(self, rows: pa.Table) -> None:
         """Append rows."""
         while rows.num_rows:
-            room = min(_GROUP_ROWS, self._rows_max - self._in_file) if self._writer else min(_GROUP_ROWS, self._rows_max)
-            self._write_group(rows.slice(0, room))
-            rows = rows.slice(room)
+            room = min(_GROUP_ROWS, self._rows_max - self._in_file) - self._waiting_rows
+            taken = rows.slice(0, room)
+            self._waiting.append(taken)
+            self._waiting_rows += taken.num_rows
+            if taken.num_rows == room or sum(table.nbytes for table in self._waiting) >= _GROUP_BYTES:
+                self._write_group()
+            rows = rows.slice(taken.num_rows)
 
-    def _write_group(self, group: pa.Table) -> None:
+    def _write_group(self) -> None:
+        group = pa.concat_tables(self._waiting).combine_chunks()
+        self._waiting, self._waiting_rows = [], 0
         if self._writer is None:
             self._file = self._begin_file()
-            self._weight = 0
             self._writer = pq.ParquetWriter(self._file, group.schema, version="2.6", compression="zstd", write_page_checksum=True)
-        self._writer.write_table(group.combine_chunks())
+        self._writer.write_table(group)
         self._in_file += group.num_rows
-        self._weight += group.nbytes
         self.rows += group.num_rows
-        if self._in_file >= self._rows_max or self._weight >= FILE_BYTES_MAX:
+        if self._in_file >= self._rows_max or (self._file is not None and self._file.tell() >= FILE_BYTES_MAX):
             self._end_file()
 
     def _end_file(self) -> None:
+        if self._waiting:
+            self._write_group()  # may itself end the file, which is then ended twice to no harm
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -36,10 +36,7 @@ def folder_in_the_making(target: Path, *, force: bool) -> Iterator[Path]:
     target = Path(os.path.abspath(target))  # noqa: PTH100 - a link stays where it is
     _require_replaceable(target, force=force)
     target.parent.mkdir(parents=True, exist_ok=True)
-    _clear_abandoned(target)
-    making = Path(tempfile.mkdtemp(prefix=f".{target.name}.part-", dir=target.parent))
-    lock = os.open(making, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    making, lock = _begun(target)
     try:
         making.chmod(0o777 & ~_umask())
         yield making
@@ -90,6 +87,20 @@ def _listed(marker: Path) -> frozenset[str]:
         return frozenset()
     files = value.get("files") if isinstance(value, dict) else None
     return frozenset({*files, MARKER}) if isinstance(files, dict) else frozenset()
+
+
+def _begun(target: Path) -> tuple[Path, int]:
+    """A new folder and the lock that says it is being written; the parent's lock keeps others from clearing it in between."""
+    parent = os.open(target.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(parent, fcntl.LOCK_EX)
+        _clear_abandoned(target)
+        making = Path(tempfile.mkdtemp(prefix=f".{target.name}.part-", dir=target.parent))
+        lock = os.open(making, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    finally:
+        os.close(parent)
+    return making, lock
 
 
 def _clear_abandoned(target: Path) -> None:

@@ -89,7 +89,7 @@ class Pairs:
             for name, files in (("accepted", self._accepted), ("rejected", self._rejected)):
                 _view(connection, name, files or self._accepted, empty=not files)
             connection.execute(_FIND, {"check_failed": Reason.CHECK_FAILED.value, "not_of_answers": NOT_OF_ANSWERS})
-            batches: pa.RecordBatchReader = connection.execute(_READ).to_arrow_reader(_BATCH_ROWS)
+            batches: pa.RecordBatchReader = connection.sql(_READ).to_arrow_reader(_BATCH_ROWS)
             for batch in batches:
                 for row in batch.to_pylist():
                     yield _pair(row)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from headrace.adapters.exports.contents import ACCEPTED, HELD_OUT, REJECTED, TRAIN, Contents, Split
 from headrace.adapters.exports.files import LineFiles, ParquetFiles
 from headrace.adapters.exports.shapes import Shape, json_line, occurring, paths_of
-from headrace.core.exports import Fields, Left, held_out
+from headrace.core.exports import ExportFormat, Fields, Left, held_out
 from headrace.core.versions import Version
 
 LEFT_OUT = "left-out.jsonl"
@@ -65,12 +65,13 @@ class Sink:
 
     def finish(self, version: Version, licence: str) -> Contents:
         """Ends all files and says what there is."""
+        self._open.close()
         splits = []
         for (config, name), files in sorted(self._files.items(), key=lambda item: (item[0][0], item[0][1] != TRAIN)):
             pattern = f"{_FOLDERS[config]}/{name}-*.{self.shape.suffix}"
             splits.append(Split(config, name, pattern, files.rows, tuple(files.finish(self._folder))))
-        self._open.close()
-        columns = self.shape.schema if self.shape.convert is None else occurring(self.shape.schema, frozenset(self._seen))
+        plain = self.shape.format is ExportFormat.PARQUET
+        columns = self.shape.schema if plain else occurring(self.shape.schema, frozenset(self._seen))
         return Contents(version, self.shape, columns, tuple(splits), dict(self._left), dict(self._found_by), self._share, licence)
 
     def _line(self, fields: Fields | Left, told: Fields) -> bytes | None:
