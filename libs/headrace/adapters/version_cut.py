@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headrace.adapters.staging import StagingArea
+from headrace.adapters.sweeps import require_no_sweep
 from headrace.adapters.version_draft import CutSettings, Draft
 from headrace.adapters.version_store import Head, VersionStore
 from headrace.core.ports.object_store import ObjectStore
@@ -61,7 +62,12 @@ class VersionCutter:
                 prefix="headrace-cut-", dir=self._settings.folder, ignore_cleanup_errors=True
             ) as folder:
                 draft = Draft(self._objects, self.staging, self._settings, Path(folder), dataset_id, parent)
-                manifest = await draft.manifest(staged, decided, everything=rows is None)
+                try:
+                    manifest = await draft.manifest(staged, decided, everything=rows is None)
+                except DamagedVersion:
+                    if head and parent and await self._has_new_gaps(head, parent):
+                        continue
+                    raise
             if version := await self._commit(manifest, head, cut_by):
                 return await self._answer(version, new=True)
         raise CutContended(f"dataset {dataset_id}: others cut a version {self._settings.rebases_max} times in a row")
@@ -70,6 +76,11 @@ class VersionCutter:
         """What is staged behind the head. Raises DamagedVersion or Stop."""
         latest = await self.versions.latest(dataset_id)
         return await self.staging.since(dataset_id, latest.manifest.inputs if latest else {})
+
+    async def _has_new_gaps(self, head: Head, parent: Version) -> bool:
+        """Whether bytes of the parent were forgotten since it was read: then it is to be read again."""
+        await self.versions.gaps.refresh()
+        return await self.versions.manifest_at(head.manifest_key, head.version) != parent.manifest
 
     async def _first(self, dataset_id: str, parts: Sequence[Slice], rows: int | None) -> tuple[Slice, ...] | None:
         """The slices that hold the first so many rows, all of them where `rows` is None; None where there are fewer."""
@@ -89,7 +100,9 @@ class VersionCutter:
         """The manifest as a version that the reference leads to; None where someone else moved the reference."""
         body = stored_bytes(manifest)
         version = Version(version_of(body), manifest)
-        await self._objects.put_if_absent(version.manifest_key, body)
+        if not await self._objects.put_if_absent(version.manifest_key, body):
+            await self._objects.put(version.manifest_key, body)  # by an earlier attempt, perhaps long ago: made young again
+            await require_no_sweep(self._objects)
         key = reference_key(manifest.dataset)
         moved = stored_bytes(Reference(dataset=manifest.dataset, version=version.id, sequence=manifest.sequence, cut_by=cut_by))
         if head is None:

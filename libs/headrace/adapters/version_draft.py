@@ -18,6 +18,7 @@ from headrace.adapters.retraction_rows import RETRACTIONS_SCHEMA_ID
 from headrace.adapters.sample_rows import DECIDED_SCHEMA_ID, EMBEDDINGS_SCHEMA_ID
 from headrace.adapters.shards import LocalShard, ShardLimits, key_columns, verify_file
 from headrace.adapters.staging import StagingArea
+from headrace.adapters.sweeps import require_no_sweep
 from headrace.adapters.version_build import NewRows, Table, TableEditor, key_hashes, local_keys, tally
 from headrace.core.dossiers import Verdict
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
@@ -89,6 +90,7 @@ class Draft:
         self._costs = dict(before.costs) if before else {}
         self._decided = before.counts.decided if before else 0
         self._retracted = before.counts.retracted if before else 0
+        self._forgotten = before.counts.forgotten + before.forgotten.get(RowKind.REJECTED, 0) if before else 0
         self._editor = TableEditor(self._sub("edited"), settings.shards, self._fetch, self._keys)
 
     async def manifest(self, staged: Staged, decided: Sequence[Slice], *, everything: bool) -> Manifest:
@@ -111,10 +113,16 @@ class Draft:
         }
         if rules.shards:  # a dataset without any looks as it did before there were retractions
             tables[RowKind.RETRACTIONS] = rules
-        for table in tables.values():
-            for local in table.new:
-                await self._objects.put_file(local.shard.key, local.path)
+        await self._store([local for table in tables.values() for local in table.new])
         return self._manifest(tables)
+
+    async def _store(self, shards: Sequence[LocalShard]) -> None:
+        lay_there = False
+        for local in shards:
+            lay_there |= await self._objects.stat(local.shard.key) is not None
+            await self._objects.put_file(local.shard.key, local.path)
+        if lay_there:
+            await require_no_sweep(self._objects)
 
     def _manifest(self, tables: Mapping[RowKind, Table]) -> Manifest:
         accepted, rejected, embeddings = (tables[kind].rows for kind in (RowKind.ACCEPTED, RowKind.REJECTED, RowKind.EMBEDDINGS))
@@ -128,8 +136,9 @@ class Draft:
                 decided=self._decided,
                 accepted=accepted,
                 rejected=rejected,
-                superseded=self._decided - accepted - rejected - self._retracted,
+                superseded=self._decided - accepted - rejected - self._retracted - self._forgotten,
                 retracted=self._retracted,
+                forgotten=self._forgotten,
                 embeddings=embeddings,
                 embeddings_missing=max(0, accepted - _best_covered(tables[RowKind.EMBEDDINGS].shards)),
             ),

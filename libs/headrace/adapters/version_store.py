@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from headrace.adapters.shards import find_rows, read_shard, verify_file
 from headrace.adapters.version_finder import VersionFinder
+from headrace.adapters.version_gaps import VersionGaps, pruned_before
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
 from headrace.core.version_names import NoSuchVersion
 from headrace.core.versions import (
@@ -35,6 +36,10 @@ __all__ = ["BATCH_ROWS", "Head", "NoSuchVersion", "Version", "VersionStore"]
 
 BATCH_ROWS = 1_024
 _MANIFESTS_KEPT = 8
+
+
+class PrunedVersion(NoSuchVersion):
+    """The version is no longer kept: what there is to say about it is that it was there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class VersionStore:
 
     def __init__(self, objects: ObjectStore, folder: Path | None = None) -> None:
         self.objects = objects
+        self.gaps = VersionGaps(objects)
         self._folder = folder
         self._manifests: OrderedDict[str, Manifest] = OrderedDict()
 
@@ -101,13 +107,24 @@ class VersionStore:
         raise DamagedVersion(f"{manifest_prefix(dataset_id)}*-{version}.json: no such object")
 
     async def manifest_at(self, key: str, version: str) -> Manifest:
-        """The manifest under a key; kept in memory, since it can never change."""
+        """The manifest under a key, with what stands in for shards that have gaps by now.
+
+        Raises:
+            PrunedVersion: it is no longer kept.
+        """
+        return await self.gaps.filled(await self._stored_manifest(key, version))
+
+    async def _stored_manifest(self, key: str, version: str) -> Manifest:
+        """The manifest as it was stored; kept in memory, since it can never change."""
         if version in self._manifests:
             self._manifests.move_to_end(version)
             return self._manifests[version]
         try:
             stored = await self.objects.get(key, bytes_max=MANIFEST_BYTES_MAX)
         except ObjectMissing as error:
+            _, dataset_id, name = key.split("/")
+            if int(name.partition("-")[0]) < await pruned_before(self.objects, dataset_id):
+                raise PrunedVersion(f"{key}: `headrace dataset gc` pruned this version") from error
             raise DamagedVersion(f"{key}: no such object, though a reference or a later version names it") from error
         except ObjectTooLarge as error:
             raise DamagedVersion(str(error)) from error
@@ -118,7 +135,7 @@ class VersionStore:
         return manifest
 
     async def log(self, dataset_id: str) -> AsyncIterator[Version]:
-        """The latest version, its parent, and so on to the first."""
+        """The latest version, its parent, and so on to the first, or to the first that pruning left."""
         version = await self.latest(dataset_id)
         while version is not None:
             yield version
@@ -126,7 +143,10 @@ class VersionStore:
             if parent is None:
                 return
             key = manifest_key(dataset_id, version.manifest.sequence - 1, parent)
-            version = Version(parent, await self.manifest_at(key, parent))
+            try:
+                version = Version(parent, await self.manifest_at(key, parent))
+            except PrunedVersion:
+                return
 
     async def datasets(self) -> tuple[str, ...]:
         """The ids of all datasets that have a version, in order."""

@@ -116,6 +116,8 @@ class Manifest(_Stored):
     recipes: Mapping[str, int] = Field(default_factory=dict)
     costs: Mapping[str, StageCost] = Field(default_factory=dict)
     inputs: Mapping[str, int]
+    forgotten: Mapping[RowKind, int] = Field(default_factory=dict, exclude=True)
+    """How many rows were removed since the version was cut (`headrace.core.version_gaps`); a fact of today, never stored."""
 
     def shards_of(self, kind: RowKind) -> tuple[Shard, ...]:
         return self.shards.get(kind, ())

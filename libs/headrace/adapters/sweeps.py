@@ -1,0 +1,68 @@
+"""One sweep of the object store at a time, and a sign that others can see while it runs.
+
+A sweep deletes what nothing refers to. Whoever is about to refer to an object that lay there before (written by an earlier
+attempt, perhaps long ago) writes it again and then looks for the sign. Either the sign is not there yet, and the sweep, which
+sets it before it looks at anything, will find the object young; or it is there, and the writer comes back later.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+from headrace.core.events import Stop
+from headrace.core.ports.object_store import ObjectStore
+
+SWEEP_KEY = "gc/sweep.json"
+
+SWEEP_S_MAX = 3 * 3_600.0
+"""A sweep stops itself after this long; a sign that is twice as old was left by one that was killed."""
+
+
+class SweepRunning(Exception):  # noqa: N818 - the name says what is so
+    """Another sweep is at work."""
+
+
+async def store_now(objects: ObjectStore) -> float:
+    """The store's clock, Unix seconds: the one that ages of objects are told by. Raises Stop."""
+    key = f"probes/{uuid4().hex}"
+    await objects.put(key, b"")
+    try:
+        stat = await objects.stat(key)
+    finally:
+        await objects.delete(key)
+    if stat is None:
+        raise Stop(f"object store: {key} is gone as soon as it is written")
+    return stat.modified
+
+
+@asynccontextmanager
+async def sweeping(objects: ObjectStore) -> AsyncIterator[None]:
+    """Shows the sign while the block runs.
+
+    Raises:
+        SweepRunning: another sweep shows it.
+        Stop: the store is gone.
+    """
+    sign = uuid4().hex.encode()
+    if not await objects.put_if_absent(SWEEP_KEY, sign):
+        if await sweep_is_on(objects):
+            raise SweepRunning(f"another collection is at work ({SWEEP_KEY}): wait until it has ended")
+        await objects.delete(SWEEP_KEY)
+        if not await objects.put_if_absent(SWEEP_KEY, sign):
+            raise SweepRunning(f"another collection has just begun ({SWEEP_KEY}): wait until it has ended")
+    try:
+        yield
+    finally:
+        await objects.delete(SWEEP_KEY)
+
+
+async def sweep_is_on(objects: ObjectStore) -> bool:
+    """Whether a sweep may be deleting objects now. Raises Stop."""
+    stat = await objects.stat(SWEEP_KEY)
+    return stat is not None and await store_now(objects) - stat.modified < 2 * SWEEP_S_MAX
+
+
+async def require_no_sweep(objects: ObjectStore) -> None:
+    """Raises Stop while a sweep may be deleting objects: the caller keeps its place and comes back."""
+    if await sweep_is_on(objects):
+        raise Stop("`headrace dataset gc` is deleting what nothing refers to: what lay there before may go under its hands")

@@ -1,0 +1,102 @@
+"""Stated gaps: what was removed from versions after they were cut, so that readers report a gap and not damage. Pure.
+
+A version's manifest never changes. Where a retracted sample's bytes were removed from a shard, a gap record under the shard's
+hash names the shard that stands in for it; whoever reads the manifest follows it. Where old versions were pruned, one record
+for each dataset says up to where.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from headrace.core.topics import require_dataset_id
+from headrace.core.versions import Manifest, RowKind, Shard, canonical_json, stored_from
+
+GAP_PREFIX = "forgotten/"
+GAP_BYTES_MAX = 1024 * 1024
+_SHA256_DIGITS = 64
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: Literal[1] = 1
+
+
+class Gap(_Record):
+    """`rows` rows of one sample were removed from a shard; `replacement` is what is left, None where nothing is.
+
+    The sample is named by the SHA-256 of its id: enough to look it up, not to tell it.
+    """
+
+    dataset: str
+    kind: RowKind
+    shard: str = Field(pattern="^[0-9a-f]{64}$")
+    replacement: Shard | None
+    rows: int = Field(ge=1)
+    sample_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Pruned(_Record):
+    """The dataset's versions below number `before` are no longer kept, but for those that a tag names."""
+
+    dataset: str
+    before: int = Field(ge=2)
+
+
+def gap_key(shard_sha256: str) -> str:
+    """Where the gap record of a shard lies."""
+    return f"{GAP_PREFIX}{shard_sha256}.json"
+
+
+def gap_of(key: str) -> str | None:
+    """The hash of the shard whose gap record has this key; None where the key is none."""
+    digits = key.removeprefix(GAP_PREFIX).removesuffix(".json")
+    return digits if len(digits) == _SHA256_DIGITS else None
+
+
+def pruned_key(dataset_id: str) -> str:
+    """Where it is said how far a dataset's history was pruned. Raises ValueError where the dataset id is no plain name."""
+    return f"pruned/{require_dataset_id(dataset_id)}.json"
+
+
+def record_bytes(record: Gap | Pruned) -> bytes:
+    """Equal records have equal bytes."""
+    return canonical_json(record.model_dump(mode="json"))
+
+
+def gap_from(body: bytes, key: str) -> Gap:
+    """Raises DamagedVersion where the bytes are no gap record, or come from a newer release."""
+    return stored_from(Gap, body, key)
+
+
+def pruned_from(body: bytes, key: str) -> Pruned:
+    """Raises DamagedVersion where the bytes are no such record, or come from a newer release."""
+    return stored_from(Pruned, body, key)
+
+
+def sample_digest(sample_id: str) -> str:
+    """How a gap record names a sample."""
+    return hashlib.sha256(sample_id.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def filled(manifest: Manifest, gaps: Mapping[str, Gap]) -> Manifest:
+    """The manifest with the shards that stand in for those with gaps; `forgotten` says how many rows each kind lacks."""
+    forgotten: dict[RowKind, int] = {}
+    shards: dict[RowKind, tuple[Shard, ...]] = {}
+    for kind, before in manifest.shards.items():
+        stand_ins = [_stand_in(shard, gaps) for shard in before]
+        shards[kind] = tuple(shard for shard in stand_ins if shard is not None)
+        lacking = sum(shard.rows for shard in before) - sum(shard.rows for shard in shards[kind])
+        if lacking:
+            forgotten[kind] = lacking
+    return manifest.model_copy(update={"shards": shards, "forgotten": forgotten}) if forgotten else manifest
+
+
+def _stand_in(shard: Shard, gaps: Mapping[str, Gap]) -> Shard | None:
+    left: Shard | None = shard
+    while left is not None and left.sha256 in gaps:
+        left = gaps[left.sha256].replacement
+    return left
