@@ -43,6 +43,11 @@ SERVICES: dict[str, Signals] = {
             Metric.DATASETS_ROWS, Metric.DATASETS_STAGED_BYTES, Metric.DATASETS_VERSIONS, Metric.DATASETS_CUT_DURATION,
         }),
     ),
+    "controller": Signals(
+        from_events=frozenset({
+            Metric.CONTROLLER_ROLL_OUTS, Metric.CONTROLLER_ROLL_OUT_DURATION, Metric.CONTROLLER_LOAD_DURATION,
+        }),
+    ),
 }  # fmt: skip
 
 EDGES: tuple[tuple[str, str, str], ...] = tuple(

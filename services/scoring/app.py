@@ -22,9 +22,10 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
         version=settings.model_version,
         limits=settings.limits(),
         took=_Took(runtime.telemetry),
+        announced=runtime.roll_outs.version_of,
     ) as models:
         scoring = Scoring(runtime.policies.policy_of, models)
-        pings = {"policies": runtime.policies.ping, "triton": models.ping}
+        pings = {"policies": runtime.policies.ping, "roll-outs": runtime.roll_outs.ping, "triton": models.ping}
         subscribed = subscriptions(scoring, batch_records_max=settings.batch_records_max, batch_wait_ms=settings.batch_wait_ms)
         yield Service(NAME, subscribed, pings)
 

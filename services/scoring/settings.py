@@ -18,7 +18,9 @@ class ScoringSettings(BaseSettings):
 
     triton: str = Field("127.0.0.1:8001", description="Triton's gRPC address, host:port.")
     model: str = Field("signals", min_length=1, description="The model being trained, as Triton names it.")
-    model_version: str = Field("", pattern="^[0-9]*$", description="Its version; empty pins the newest that is ready.")
+    model_version: str = Field(
+        "", pattern="^[0-9]*$", description="Its version; empty follows the roll-outs, and before the first takes the newest."
+    )
     batch_records_max: int = Field(24, ge=1, le=1024, description="Samples measured at a time.")
     batch_wait_ms: int = Field(10, ge=0, le=10_000, description="Longest wait for a batch to fill.")
     rows_max: int = Field(_LIMITS.rows_max, ge=1, le=64, description="Conversations in one request; Triton's own limit is 64.")

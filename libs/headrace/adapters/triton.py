@@ -152,29 +152,38 @@ class TritonSignalModel:
 
 @dataclass(slots=True)
 class TritonSignalModels:
-    """The models of one server, each pinned to the version that was ready when it was first asked for.
+    """The models of one server, each pinned to a version: the one that is set, else the one that was announced as measuring.
 
-    A pin is dropped when the server no longer has that version, so that whoever then comes back gets the one it has.
+    Where neither is so, it is the one that was ready when the model was first asked for; such a pin is dropped when the server
+    no longer has that version, so that whoever then comes back gets the one it has.
     """
 
     server: _Server
     current_name: str
     current_version: str
+    announced: Callable[[str], str | None] = lambda _model: None
     _pinned: dict[str, SignalModel] = field(default_factory=dict)
 
     @staticmethod
     @asynccontextmanager
     async def opened(
-        address: str, *, model: str, version: str, limits: TritonLimits, took: Took = lambda _role, _outcome, _seconds: None
+        address: str,
+        *,
+        model: str,
+        version: str,
+        limits: TritonLimits,
+        took: Took = lambda _role, _outcome, _seconds: None,
+        announced: Callable[[str], str | None] = lambda _model: None,
     ) -> AsyncIterator["TritonSignalModels"]:
-        """Models of the server at `address` (host:port). `version` empty takes the newest that is ready.
+        """Models of the server at `address` (host:port).
 
-        No connection is made before it is needed.
+        `version` empty takes the one that `announced` says of the model at that time, and where it says None the newest that
+        is ready. No connection is made before it is needed.
         """
         client = triton.InferenceServerClient(address, channel_args=_CHANNEL)
         try:
             yield TritonSignalModels(
-                _Server(address, client, limits, took, asyncio.Semaphore(limits.in_flight_max)), model, version
+                _Server(address, client, limits, took, asyncio.Semaphore(limits.in_flight_max)), model, version, announced
             )
         finally:
             await client.close()
@@ -185,21 +194,29 @@ class TritonSignalModels:
 
     async def named(self, name: str) -> SignalModel:
         """As `SignalModels.named`."""
-        if name not in self._pinned:
-            version = self.current_version if name == self.current_name else ""
-            version = version or await self._newest(name)
-            self._pinned.setdefault(name, TritonSignalModel(name, version, self.server, lambda: self._forget(name)))
-        return self._pinned[name]
+        wanted = self._wanted(name)
+        pinned = self._pinned.get(name)
+        if pinned is None or (wanted and pinned.version != wanted):
+            pinned = self._pinned[name] = self.at(name, wanted or await self._newest(name))
+        return pinned
+
+    def at(self, name: str, version: str) -> SignalModel:
+        """One version of a model, whichever measures."""
+        return TritonSignalModel(name, version, self.server, lambda: self._forget(name))
+
+    def _wanted(self, name: str) -> str:
+        """The version that is set or announced, empty where any will do."""
+        return (self.current_version if name == self.current_name else "") or self.announced(name) or ""
 
     def _forget(self, name: str) -> None:
         self._pinned.pop(name, None)
 
     async def ping(self) -> None:
         """As `SignalModels.ping`."""
-        client = self.server.client
+        client, wanted = self.server.client, self._wanted(self.current_name)
         try:
-            if not await client.is_model_ready(self.current_name, self.current_version, client_timeout=_PING_S):
-                raise ModelMissing(f"{self.server.address} has no model {self.current_name} {self.current_version} ready")
+            if not await client.is_model_ready(self.current_name, wanted, client_timeout=_PING_S):
+                raise ModelMissing(f"{self.server.address} has no model {self.current_name} {wanted} ready")
         except InferenceServerException as error:
             self._raise(self.current_name, error)
 

@@ -198,6 +198,8 @@ CONSUMERS: dict[str, tuple[str, ...]] = {
     INDEXED.name: ("datasets",),
     RETRACTION_REQUESTED.name: ("diversity", "datasets"),
     CUT_REQUESTED.name: ("datasets",),
+    CHECKPOINT_PUBLISHED.name: ("controller",),
+    ROLLBACK_REQUESTED.name: ("controller",),
 }
 """Which services consume a topic exactly once, each with a retry and a dead-letter topic of its own."""
 
@@ -212,5 +214,7 @@ PRODUCERS: dict[str, tuple[str, ...]] = {
     INDEXED.name: ("diversity",),
     CUT_REQUESTED.name: ("datasets",),
     COMMITTED.name: ("datasets",),
+    CHECKPOINT_ROLLED_OUT.name: ("controller",),
+    CHECKPOINT_REFUSED.name: ("controller",),
 }
 """Which services write a topic. Producers outside write intake; the command line, policies and requests for versions."""

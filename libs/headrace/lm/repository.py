@@ -10,13 +10,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from headrace.core.served_versions import NO_BYTECODE, served_in, serving
+
 _MODEL = Path(__file__).parent / "triton" / "signals"
 
 
 def add_version(repository: Path, *, model: str, version: int, weights: Path) -> Path:
     """Makes version `version` of `model` measure with these weights and returns its folder; replaces what was there.
 
-    The folder appears whole or not at all. A running server takes it up when it is told to load the model.
+    The folder appears whole or not at all. A running server takes it up when it is told to load the model; where the
+    configuration names the versions that are served (a roll-out wrote it), only if this is one of them.
 
     Raises:
         FileNotFoundError: there are no weights in that folder.
@@ -28,11 +31,12 @@ def add_version(repository: Path, *, model: str, version: int, weights: Path) ->
         raise FileNotFoundError(f"{weights} holds no weights: make them with `python -m headrace.lm.prepare --out {weights}`")
     entry = repository / model
     entry.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(_MODEL / "config.pbtxt", entry / "config.pbtxt")
+    _configure(entry / "config.pbtxt")
     folder = entry / str(version)
     unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=repository))
     try:
         shutil.copyfile(_MODEL / "1" / "model.py", unfinished / "model.py")
+        (unfinished / NO_BYTECODE).touch()
         (unfinished / "weights").symlink_to(weights.absolute(), target_is_directory=True)
         unfinished.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
@@ -40,3 +44,11 @@ def add_version(repository: Path, *, model: str, version: int, weights: Path) ->
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def _configure(config: Path) -> None:
+    """Writes the model's configuration at once; which versions are served stays as it was."""
+    served = served_in(config.read_text()) if config.exists() else None
+    unfinished = config.with_suffix(".unfinished")
+    unfinished.write_text(serving((_MODEL / "config.pbtxt").read_text(), served))
+    os.replace(unfinished, config)  # noqa: PTH105 - at once

@@ -78,7 +78,11 @@ def triton_launch(repository: Path, models: tuple[str, ...], place: Place, envir
         probe=partial(http_answers, f"http://{LOCALHOST}:{ports['http']}/v2/health/ready"),
         ready_s=300,  # two busy cores import torch and load the weights
         stop_s=10,
-        tells={"HEADRACE_SCORING_TRITON": f"{LOCALHOST}:{ports['grpc']}"},
+        tells={
+            "HEADRACE_SCORING_TRITON": f"{LOCALHOST}:{ports['grpc']}",
+            "HEADRACE_CONTROLLER_TRITON": f"{LOCALHOST}:{ports['grpc']}",
+            "HEADRACE_CONTROLLER_MODEL_REPOSITORY": str(repository),
+        },
         litter=(f"/dev/shm/{prefix}*",),  # noqa: S108  # where the kernel keeps named shared memory
     )  # fmt: skip
 

@@ -23,6 +23,7 @@ from headrace.runtime.large_bodies import large_bodies
 from headrace.runtime.logs import configure_logging
 from headrace.runtime.policies import PolicyBook
 from headrace.runtime.repeats import Repeats
+from headrace.runtime.roll_outs import RollOutBook
 from headrace.runtime.service import Ping, Service
 from headrace.runtime.settings import DeliverySettings, RuntimeSettings
 from headrace.runtime.telemetry import Telemetry
@@ -41,15 +42,16 @@ class CannotStart(Exception):  # noqa: N818  # says what is the case
 class Runtime:
     """What a service's `open_service(runtime)` is given.
 
-    `policies` is started once some service has asked for it, before the first record is handed out; a service that needs
-    it while it opens awaits `policies.start()` itself. `telemetry` is told of every batch. `large_bodies` is for whoever
-    publishes or reads events outside a subscription.
+    `policies` and `roll_outs` are started once some service has asked for them, before the first record is handed out; a
+    service that needs one while it opens awaits its `start()` itself. `telemetry` is told of every batch. `large_bodies` is
+    for whoever publishes or reads events outside a subscription.
     """
 
     settings: RuntimeSettings
     delivery: DeliverySettings
     telemetry: Telemetry = field(default_factory=Telemetry)
     _book: PolicyBook | None = None
+    _roll_outs: RollOutBook | None = None
     _large_bodies: LargeBodies | None = None
 
     @property
@@ -66,11 +68,19 @@ class Runtime:
             self._book = PolicyBook(self.settings)
         return self._book
 
-    async def open_policies(self, stack: AsyncExitStack) -> None:
-        """Starts the policies if a service has asked for them."""
-        if self._book is not None:
-            stack.push_async_callback(self._book.stop)
-            await self._book.start()
+    @property
+    def roll_outs(self) -> RollOutBook:
+        """Which version of a model measures, `roll_outs.version_of(model)`."""
+        if self._roll_outs is None:
+            self._roll_outs = RollOutBook(self.settings)
+        return self._roll_outs
+
+    async def open_books(self, stack: AsyncExitStack) -> None:
+        """Starts the policies and the roll-outs if a service has asked for them."""
+        for book in (self._book, self._roll_outs):
+            if book is not None:
+                stack.push_async_callback(book.stop)
+                await book.start()
 
 
 OpenService = Callable[[Runtime], AbstractAsyncContextManager[Service]]
@@ -102,7 +112,7 @@ class ServiceProcess:
             stack.push_async_callback(runtime.large_bodies.aclose)
             health = await self._serve_health(stack)
             services = [await stack.enter_async_context(opener(runtime)) for opener in openers]
-            await runtime.open_policies(stack)
+            await runtime.open_books(stack)
             await self._check_topics(services)
             hops = hops_of(services, runtime)
             stack.push_async_callback(_stop_all, hops)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from headrace.core import topics
+from headrace.core.checkpoints import CheckpointRefused, CheckpointRolledOut
 from headrace.core.dossiers import Decision, Dossier, DuplicateKind, ScoredSample
 from headrace.core.events import Emit, Event, Result
 from headrace.runtime.telemetry_names import Attribute, Metric, Outcome
@@ -71,10 +72,25 @@ def _decided(_: Event[Any], body: object, now: float) -> Iterator[Measurement]:
     yield Measurement(Metric.ADMISSION_AGE, max(0.0, now - body.submitted_at), (verdict,))
 
 
+def _rolled_out(_: Event[Any], body: object, __: float) -> Iterator[Measurement]:
+    if isinstance(body, CheckpointRolledOut):
+        outcome = "rolled_back" if body.rollback_request_id else "rolled_out"
+        yield Measurement(Metric.CONTROLLER_ROLL_OUTS, 1, ((Attribute.OUTCOME, outcome),))
+        yield Measurement(Metric.CONTROLLER_ROLL_OUT_DURATION, body.seconds)
+        yield Measurement(Metric.CONTROLLER_LOAD_DURATION, body.load_seconds)
+
+
+def _refused(_: Event[Any], body: object, __: float) -> Iterator[Measurement]:
+    if isinstance(body, CheckpointRefused):
+        yield Measurement(Metric.CONTROLLER_ROLL_OUTS, 1, ((Attribute.OUTCOME, "refused"), (Attribute.REASON, str(body.step))))
+
+
 _BY_TOPIC = {
     topics.SCORED.name: _scored,
     topics.HELD.name: _held,
     topics.PLACED.name: _placed,
     topics.VALIDATED.name: _validated,
     topics.DECIDED.name: _decided,
+    topics.CHECKPOINT_ROLLED_OUT.name: _rolled_out,
+    topics.CHECKPOINT_REFUSED.name: _refused,
 }

@@ -171,6 +171,16 @@ class Metric(Enum):
     DATASETS_CUT_DURATION = Definition(
         "headrace.datasets.cut.duration", Kind.HISTOGRAM, "s", "time to cut one version", (Attribute.OUTCOME,)
     )
+    CONTROLLER_ROLL_OUTS = Definition(
+        "headrace.controller.roll_outs", Kind.COUNTER, "{checkpoint}",
+        "checkpoints rolled out, rolled back to or refused (with the step)", (Attribute.OUTCOME, Attribute.REASON),
+    )  # fmt: skip
+    CONTROLLER_ROLL_OUT_DURATION = Definition(
+        "headrace.controller.roll_out.duration", Kind.HISTOGRAM, "s", "from a checkpoint's publication to its announcement"
+    )
+    CONTROLLER_LOAD_DURATION = Definition(
+        "headrace.controller.load.duration", Kind.HISTOGRAM, "s", "the model server's part of it: loading the version"
+    )
 
 
 BUCKETS: dict[str, tuple[float, ...]] = {

@@ -48,6 +48,10 @@ def answer(service: str, event: Event[Any]) -> tuple[Send, ...]:  # noqa: C901  
             return (Send(topics.CUT_REQUESTED, BODIES["DatasetCutRequested"]),)
         case "datasets", topics.CUT_REQUESTED.name, DatasetCutRequested():
             return (Send(topics.COMMITTED, BODIES["DatasetCommitted"]),)
+        case "controller", topics.CHECKPOINT_PUBLISHED.name, _:
+            return (Send(topics.CHECKPOINT_ROLLED_OUT, BODIES["CheckpointRolledOut"]),)
+        case "controller", topics.ROLLBACK_REQUESTED.name, _:
+            return (Send(topics.CHECKPOINT_REFUSED, BODIES["CheckpointRefused"]),)
     return ()
 
 
@@ -63,6 +67,10 @@ class Spine:
                 record_of(Send(topics.SUBMITTED, SUBMITTED), event_id="sample", source="headrace/gateway", trace=trace),
                 record_of(Send(topics.CUT_REQUESTED, BODIES["DatasetCutRequested"]), event_id="cut", source="headrace", trace={}),
                 Record(topics.INGEST.name, b"", b"{}", ()),
+                *(
+                    record_of(Send(topic, BODIES[topic.body.__name__]), event_id=topic.name, source="headrace", trace={})
+                    for topic in (topics.CHECKPOINT_PUBLISHED, topics.ROLLBACK_REQUESTED)
+                ),
             ]
         )
         self._fail()

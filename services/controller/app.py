@@ -1,0 +1,140 @@
+"""Puts controller together."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from headrace.adapters.checkpoint_store import CheckpointLimits, CheckpointStore
+from headrace.adapters.checkpoint_weights import Assembler
+from headrace.adapters.envelope import derived_id
+from headrace.adapters.kafka import BrokerUnreachable, EventPublisher, KafkaError, read_topic
+from headrace.adapters.model_repository import ModelRepository
+from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
+from headrace.adapters.triton import TritonLimits, TritonSignalModels
+from headrace.adapters.triton_control import TritonControl
+from headrace.core.checkpoints import CheckpointRolledOut
+from headrace.core.events import Send, Stop
+from headrace.core.intake import IntakeLimits, Refused, parse_line
+from headrace.core.roll_out import RollOuts
+from headrace.core.samples import Sample
+from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT
+from headrace.runtime.app import CannotStart, Runtime
+from headrace.runtime.service import Ping, Service
+from headrace.runtime.settings import DeliverySettings
+from services.controller.handlers import Controller
+from services.controller.settings import ControllerSettings
+from services.controller.steps import Steps
+from services.controller.subscribers import NAME, subscriptions
+from services.controller.turns import Turns
+
+_log = logging.getLogger("headrace.controller")
+_GOLDEN = Path(__file__).parent / "golden.jsonl"
+_GOLDEN_BYTES_MAX = 1024 * 1024
+_VISIBLE_S = 5.0
+"""How long an announcement may take to be seen once its transaction has ended."""
+
+
+@asynccontextmanager
+async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
+    """Controller, ready to run; without a model repository it refuses what is asked of it."""
+    settings = ControllerSettings()
+    _require_time(settings, runtime.delivery)
+    async with AsyncExitStack() as stack:
+        publisher = await stack.enter_async_context(
+            EventPublisher(runtime.settings.kafka, f"headrace/{NAME}", start_s=runtime.settings.kafka_start_s)
+        )
+        pings: dict[str, Ping] = {"kafka": publisher.ping}
+        steps: Steps | None = None
+        turns: Turns | None = None
+        visible_s = runtime.delivery.transaction_timeout_ms / 1000 + _VISIBLE_S
+        if settings.model_repository is not None:
+            steps, more = await _open_steps(stack, settings, settings.model_repository)
+            pings |= more
+            turns = Turns(
+                settings.model_repository,
+                settings.turn_s_max,
+                partial(_until_visible, runtime.settings.kafka, visible_s),
+            )
+            stack.push_async_callback(turns.close)
+        controller = Controller(
+            history=partial(_history, runtime.settings.kafka),
+            announce_first=partial(_announce_first, publisher),
+            event_id_of=lambda event_id: derived_id(event_id, CHECKPOINT_ROLLED_OUT.name, 0),
+            steps=steps,
+            turns=turns,
+        )
+        yield Service(NAME, subscriptions(controller), pings)
+
+
+async def _open_steps(stack: AsyncExitStack, settings: ControllerSettings, root: Path) -> tuple[Steps, dict[str, Ping]]:
+    _require_folder(root)
+    samples = _golden_samples(settings.golden or _GOLDEN)
+    objects = await stack.enter_async_context(open_object_store(ObjectStoreSettings()))
+    limits = TritonLimits(deadline_s=settings.golden_s_max)
+    models = await stack.enter_async_context(TritonSignalModels.opened(settings.triton, model="", version="", limits=limits))
+    server, checkpoints, repository = TritonControl(models), CheckpointLimits(), ModelRepository(root)
+    assembler = Assembler(repository, checkpoints)
+    steps = Steps(repository, server, CheckpointStore(objects, checkpoints), assembler, samples, settings)
+    return steps, {"triton": server.ping, "object store": objects.ping}
+
+
+def _require_folder(root: Path) -> None:
+    if not root.is_dir():
+        raise CannotStart(f"{root} (HEADRACE_CONTROLLER_MODEL_REPOSITORY) is no folder")
+
+
+def _require_time(settings: ControllerSettings, delivery: DeliverySettings) -> None:
+    if settings.roll_out_s_max >= delivery.handler_s_max:
+        raise CannotStart(
+            f"a roll-out may take {settings.roll_out_s_max:g} s (HEADRACE_CONTROLLER_TURN_S_MAX, _FETCH_S_MAX, _LOAD_S_MAX, "
+            f"_UNLOAD_S_MAX and twice _GOLDEN_S_MAX): that must be below HEADRACE_DELIVERY_HANDLER_S_MAX "
+            f"({delivery.handler_s_max:g})"
+        )
+
+
+def _golden_samples(path: Path) -> tuple[Sample, ...]:
+    try:
+        if path.stat().st_size > _GOLDEN_BYTES_MAX:
+            raise CannotStart(f"{path} (HEADRACE_CONTROLLER_GOLDEN) is longer than {_GOLDEN_BYTES_MAX} bytes")
+        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+        samples = tuple(parse_line(line, "golden", IntakeLimits(), NAME) for line in lines)
+    except (OSError, Refused) as error:
+        raise CannotStart(f"{path} (HEADRACE_CONTROLLER_GOLDEN): {error}") from error
+    if not samples:
+        raise CannotStart(f"{path} (HEADRACE_CONTROLLER_GOLDEN) holds no conversation")
+    return samples
+
+
+async def _history(kafka: str, model: str) -> RollOuts:
+    """What became of the model's checkpoints, read anew: a record for each checkpoint, and none for a sample."""
+    history = RollOuts()
+    try:
+        for topic in (CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT):
+            async with aclosing(read_topic(topic, kafka, until_now=True)) as events:
+                async for event in events:
+                    if event.body.model == model:
+                        history.take(event.body)
+    except (BrokerUnreachable, KafkaError) as error:
+        raise Stop(f"the roll-outs so far cannot be read: {error}") from error
+    return history
+
+
+async def _announce_first(publisher: EventPublisher, told: CheckpointRolledOut) -> None:
+    try:
+        await publisher.publish(Send(CHECKPOINT_ROLLED_OUT, told), event_id=f"{told.model}/{told.model_version}/first")
+    except KafkaError as error:
+        raise Stop(f"the version at hand cannot be announced: {error}") from error
+
+
+async def _until_visible(kafka: str, within_s: float, event_id: str) -> None:
+    """Returns once the announcement can be read, or after a time in which its transaction must have ended either way."""
+    try:
+        async with asyncio.timeout(within_s), aclosing(read_topic(CHECKPOINT_ROLLED_OUT, kafka)) as events:
+            async for event in events:
+                if event.id == event_id:
+                    return
+    except (TimeoutError, BrokerUnreachable, KafkaError) as error:
+        _log.warning("the announcement %s is not seen, so its roll-out may be done again: %r", event_id, error)

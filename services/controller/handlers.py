@@ -1,0 +1,197 @@
+"""Rolls checkpoints out, and back."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from headrace.adapters.model_repository import NoSuchModel
+from headrace.core.checkpoints import (
+    CheckpointPublished,
+    CheckpointRefused,
+    CheckpointRolledOut,
+    RefusedStep,
+    RollbackRequested,
+)
+from headrace.core.events import Emit, Event, Result, Send
+from headrace.core.roll_out import NoRollback, RollOuts
+from headrace.core.topics import CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT
+from services.controller.steps import Golden, Refused, Steps, require_same_dimensions
+from services.controller.turns import Turn, Turns
+
+_log = logging.getLogger("headrace.controller")
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """What the handlers need.
+
+    `history` reads what became of a model's checkpoints up to now. `announce_first` publishes the version that the model server
+    began with, and returns once it is visible. `event_id_of` is the id that the announcement emitted for an event will have.
+    """
+
+    history: Callable[[str], Awaitable[RollOuts]]
+    announce_first: Callable[[CheckpointRolledOut], Awaitable[None]]
+    event_id_of: Callable[[str], str]
+    steps: Steps | None
+    turns: Turns | None
+    clock: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One version to be moved to."""
+
+    event: Event[CheckpointPublished] | Event[RollbackRequested]
+    checkpoint_id: str
+    began_at: float
+    request_id: str = ""
+
+
+async def roll_out(events: Sequence[Event[CheckpointPublished]], controller: Controller) -> list[Result]:
+    """Answer each checkpoint with its announcement or its refusal; one that was announced before with nothing.
+
+    Raises:
+        Stop: the object store or the model server is gone, or others are at work on the repository.
+    """
+    return [
+        await _answered(_Task(event, event.body.checkpoint_id, event.body.published_at), controller, _rolled_out)
+        for event in events
+    ]
+
+
+async def roll_back(events: Sequence[Event[RollbackRequested]], controller: Controller) -> list[Result]:
+    """Answer each request with the announcement of an earlier version, or a refusal; one that was granted with nothing.
+
+    Raises:
+        Stop: as `roll_out`.
+    """
+    return [
+        await _answered(_Task(event, event.body.checkpoint_id, event.time, event.body.request_id), controller, _rolled_back)
+        for event in events
+    ]
+
+
+_Move = Callable[[_Task, Controller, Steps, RollOuts], Awaitable[CheckpointRolledOut | None]]
+
+
+async def _answered(task: _Task, controller: Controller, move: _Move) -> Result:
+    model = task.event.body.model
+    try:
+        if controller.steps is None or controller.turns is None:
+            raise Refused(RefusedStep.INSTALL, "HEADRACE_CONTROLLER_MODEL_REPOSITORY is not set: nothing can be rolled out here")  # noqa: TRY301 - one way out
+        _require_model(controller.steps, model)
+        async with controller.turns.turn() as turn:
+            told = await move(task, controller, controller.steps, await controller.history(model))
+            return _announced(told, task, turn, controller)
+    except Refused as refused:
+        _log.warning("model %s: refused at step %s: %s", model, refused.step, refused)
+        body = CheckpointRefused(model, task.checkpoint_id, refused.step, str(refused), controller.clock())
+        return Emit((Send(CHECKPOINT_REFUSED, body),))
+
+
+def _announced(told: CheckpointRolledOut | None, task: _Task, turn: Turn, controller: Controller) -> Emit:
+    if told is None:
+        return Emit()
+    turn.announces = controller.event_id_of(task.event.id)
+    return Emit((Send(CHECKPOINT_ROLLED_OUT, told),))
+
+
+async def _rolled_out(task: _Task, controller: Controller, steps: Steps, history: RollOuts) -> CheckpointRolledOut | None:
+    published = task.event.body
+    if not isinstance(published, CheckpointPublished):
+        raise TypeError(f"{type(published).__name__} is no checkpoint")
+    if history.version_of(published.checkpoint_id) is not None:
+        return None
+    model = published.model
+    present, before = await _standing(model, controller, steps, history)
+    first = int(next(iter(history.checkpoints)))
+    version = history.number_for(task.event.first_position.offset)
+    try:
+        await steps.install(published, version, first=first, like=present)
+        load_seconds = await steps.load(model, present, version)
+        golden = await steps.measure(model, version)
+        steps.require_plausible(golden, before)
+    except Refused:
+        await steps.take_back(model, present, version, remove=True)
+        raise
+    steps.tidy(model, first)
+    return _told(task, controller, version, present, golden, before, load_seconds)
+
+
+async def _rolled_back(task: _Task, controller: Controller, steps: Steps, history: RollOuts) -> CheckpointRolledOut | None:
+    request = task.event.body
+    if not isinstance(request, RollbackRequested):
+        raise TypeError(f"{type(request).__name__} is no request for a rollback")
+    if request.request_id in history.answered:
+        return None
+    model = request.model
+    try:
+        version = int(history.way_back(request.checkpoint_id))
+    except NoRollback as error:
+        raise Refused(RefusedStep.ROLLBACK, error) from error
+    present, before = await _standing(model, controller, steps, history)
+    checkpoint_id = history.checkpoints[str(version)]
+    try:
+        if version not in steps.repository.versions(model):
+            published = history.published.get(checkpoint_id)
+            if published is None:
+                raise Refused(RefusedStep.ROLLBACK, f"the weights of version {version} are gone")  # noqa: TRY301 - one way out
+            await steps.install(published, version, first=int(next(iter(history.checkpoints))), like=present)
+        load_seconds = await steps.load(model, present, version)
+        golden = await steps.measure(model, version)
+        require_same_dimensions(golden, before)  # its loss was plausible once
+    except Refused:
+        await steps.take_back(model, present, version, remove=False)
+        raise
+    return _told(task, controller, version, present, golden, before, load_seconds, checkpoint_id)
+
+
+async def _standing(model: str, controller: Controller, steps: Steps, history: RollOuts) -> tuple[int, Golden]:
+    """The version that measures, and what it says of the golden samples.
+
+    Where nothing was ever announced, what the server has now is: before another version is loaded, which nobody may take for it.
+    """
+    if history.present is not None:
+        present = int(history.present)
+        await steps.uphold(model, present)
+        return present, await steps.measure(model, present)
+    present = await steps.newest(model)
+    golden = await steps.measure(model, present)
+    first = CheckpointRolledOut(model, "", str(present), "", golden.loss, golden.dimensions, 0.0, 0.0, controller.clock())
+    await controller.announce_first(first)
+    history.take(first)
+    return present, golden
+
+
+def _told(
+    task: _Task,
+    controller: Controller,
+    version: int,
+    present: int,
+    golden: Golden,
+    before: Golden,
+    load_seconds: float,
+    checkpoint_id: str | None = None,
+) -> CheckpointRolledOut:
+    now = controller.clock()
+    return CheckpointRolledOut(
+        model=task.event.body.model,
+        checkpoint_id=task.checkpoint_id if checkpoint_id is None else checkpoint_id,
+        model_version=str(version),
+        previous_version=str(present),
+        golden_loss=golden.loss,
+        previous_golden_loss=before.loss,
+        dimensions=golden.dimensions,
+        seconds=max(0.0, now - task.began_at),
+        load_seconds=load_seconds,
+        rolled_out_at=now,
+        rollback_request_id=task.request_id,
+    )
+
+
+def _require_model(steps: Steps, model: str) -> None:
+    try:
+        steps.repository.require(model)
+    except NoSuchModel as error:
+        raise Refused(RefusedStep.INSTALL, error) from error
