@@ -33,7 +33,7 @@ from headrace.core.checkpoint_manifests import (
 )
 from headrace.core.checkpoints import CheckpointFile, CheckpointKind, CheckpointPublished
 from headrace.core.events import Stop
-from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
+from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge, StoredObject
 
 __all__ = ["BadCheckpoint", "CheckpointDetails", "CheckpointLimits", "CheckpointStore", "DamagedCheckpoint", "UnsafeCheckpoint"]
 
@@ -123,17 +123,40 @@ class CheckpointStore:
         finally:
             await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
 
+    async def find(self, model: str, checkpoint_id: str) -> CheckpointPublished:
+        """The event that announces a checkpoint, made anew from its manifest.
+
+        Raises:
+            DamagedCheckpoint: the manifest is missing or altered.
+        """
+        key = manifest_key(model, checkpoint_id)
+        stored = await self._manifest_at(key)
+        manifest_from(stored.body, key, checkpoint_id)
+        return published_of(stored.body, stored.modified)
+
+    async def download(self, published: CheckpointPublished, name: str, path: Path) -> None:
+        """Writes one file of a checkpoint to `path`, verified.
+
+        Raises:
+            KeyError: the checkpoint has no such file.
+            DamagedCheckpoint: it is missing or altered.
+        """
+        await self._download({file.name: file for file in published.files}[name], path)
+
+    async def _manifest_at(self, key: str) -> StoredObject:
+        try:
+            return await self._objects.get(key, bytes_max=MANIFEST_BYTES_MAX)
+        except ObjectMissing as error:
+            raise DamagedCheckpoint(f"{key}: no such object") from error
+        except ObjectTooLarge as error:
+            raise DamagedCheckpoint(str(error)) from error
+
     async def _require_manifest(self, published: CheckpointPublished) -> None:
         # The key follows from model and id, so an event can name no other object.
         key = manifest_key(published.model, published.checkpoint_id)
         if published.manifest_key != key:
             raise DamagedCheckpoint(f"{published.manifest_key[:200]}: the manifest of this checkpoint lies at {key}")
-        try:
-            stored = await self._objects.get(key, bytes_max=MANIFEST_BYTES_MAX)
-        except ObjectMissing as error:
-            raise DamagedCheckpoint(f"{key}: no such object") from error
-        except ObjectTooLarge as error:
-            raise DamagedCheckpoint(str(error)) from error
+        stored = await self._manifest_at(key)
         require_agreement(manifest_from(stored.body, key, published.checkpoint_id), published)
 
     async def _upload(self, path: Path, file: CheckpointFile) -> None:
@@ -156,7 +179,7 @@ class CheckpointStore:
         found = await asyncio.to_thread(_file_of, path)
         if found.size_bytes != file.size_bytes:
             raise DamagedCheckpoint(f"{key} ({file.name}): {found.size_bytes} of {file.size_bytes} bytes: cut off")
-        if found != file:
+        if found.sha256 != file.sha256:
             raise DamagedCheckpoint(f"{key} ({file.name}): the bytes have the hash {found.sha256[:12]}: altered")
 
     def _require_safe(self, files: Iterable[CheckpointFile], kind: CheckpointKind) -> None:

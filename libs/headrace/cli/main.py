@@ -5,7 +5,24 @@ import os
 
 import typer
 
-from headrace.cli import dataset, demo, dlq, index, lag, policy, replay, run, sample, stack, submit, topics, watch
+from headrace.cli import (
+    checkpoint,
+    dataset,
+    demo,
+    dlq,
+    index,
+    lag,
+    policy,
+    replay,
+    run,
+    sample,
+    stack,
+    submit,
+    subscribe,
+    topics,
+    train,
+    watch,
+)
 from headrace.cli.failures import Headrace
 from headrace.local.state import environment, home_folder
 
@@ -18,7 +35,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # In the order in which a newcomer meets them: `headrace --help` keeps it.
-for area in (stack, demo, dataset, policy, submit, watch, sample, replay, lag, dlq, topics, index, run):
+for area in (
+    stack,
+    demo,
+    dataset,
+    train,
+    checkpoint,
+    policy,
+    submit,
+    subscribe,
+    watch,
+    sample,
+    replay,
+    lag,
+    dlq,
+    topics,
+    index,
+    run,
+):
     app.add_typer(area.app)
 
 

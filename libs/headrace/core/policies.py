@@ -78,6 +78,17 @@ class VersionRules(_Section):
     )
 
 
+class TrainingRules(_Section):
+    """What a trainer keeps back to measure with."""
+
+    held_out_share: float = Field(
+        0.1, ge=0, le=0.9, allow_inf_nan=False, strict=True, description="Share of the samples that are never trained on."
+    )
+    held_out_seed: str = Field(
+        "", max_length=64, description="Another seed holds out other samples; which ones follows from their ids alone."
+    )
+
+
 class Policy(_Section):
     """The bounds under which one dataset's samples are admitted."""
 
@@ -86,6 +97,7 @@ class Policy(_Section):
     diversity: DiversityBounds = Field(DiversityBounds(), description="Duplicates and density among the accepted samples.")
     checks: tuple[CheckRequest, ...] = Field((), max_length=32, description="Checks to run before a sample is admitted.")
     versions: VersionRules = Field(VersionRules(), description="When a dataset version is cut without being asked.")
+    training: TrainingRules = Field(TrainingRules(), description="What trainers keep back to measure with.")
 
     @model_validator(mode="after")
     def _distinct_checks(self) -> "Policy":

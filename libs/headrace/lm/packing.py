@@ -20,6 +20,12 @@ class Piece:
         return len(self.tokens.prompt) + len(self.tokens.response)
 
 
+def cut(index: int, tokens: Tokens, tokens_max: int) -> Piece:
+    """A conversation cut at its end to `tokens_max` tokens; one half or both may be left empty."""
+    prompt, response = tokens.prompt[:tokens_max], tokens.response[: max(0, tokens_max - len(tokens.prompt))]
+    return Piece(index, Tokens(prompt, response), truncated=len(tokens.prompt) + len(tokens.response) > tokens_max)
+
+
 @dataclass(frozen=True, slots=True)
 class Pack:
     """Conversations that go through the model in one row."""

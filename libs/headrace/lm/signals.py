@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from headrace.lm.attention import PACKED
 from headrace.lm.conversations import ConversationReader, Rendered, Tokens, Unreadable
-from headrace.lm.packing import Pack, Piece, packed
+from headrace.lm.packing import Pack, Piece, cut, packed
 
 _CPU_LOGITS = 1 << 23
 _GPU_LOGITS = 1 << 28
@@ -85,11 +85,17 @@ class SignalMeter:
         Raises:
             ValueError: the model cannot be measured here, for the reason given.
         """
-        limits = limits or Limits()
         place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         chosen = _fastest_dtype(place) if dtype == "auto" else getattr(torch, dtype)
         reader = ConversationReader(AutoTokenizer.from_pretrained(folder))
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=chosen, attn_implementation="sdpa").to(place).eval()
+        return cls.of(model, reader, limits=limits, workers=workers)
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, reader: ConversationReader, *, limits: Limits | None = None, workers: int = 0) -> Self:
+        """The same for a model in memory, whose attention is changed: use it for nothing else afterwards."""
+        limits = limits or Limits()
+        place = model.device
         window = getattr(model.config, "sliding_window", None)
         if window and window < limits.tokens_max:
             raise ValueError(f"the model attends to {window} tokens only: set tokens_max to at most that")
@@ -116,7 +122,7 @@ class SignalMeter:
         pieces = []
         tokens = self._reader.tokens([rendered for _, rendered in readable])
         for (index, _), read in zip(readable, tokens, strict=True):
-            piece = _cut(index, read, self._limits.tokens_max)
+            piece = cut(index, read, self._limits.tokens_max)
             if piece.tokens.prompt and piece.tokens.response:
                 pieces.append(piece)
             else:
@@ -180,11 +186,6 @@ def _fastest_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001 - there is no public question
         return torch.bfloat16
     return torch.float32
-
-
-def _cut(index: int, tokens: Tokens, tokens_max: int) -> Piece:
-    prompt, response = tokens.prompt[:tokens_max], tokens.response[: max(0, tokens_max - len(tokens.prompt))]
-    return Piece(index, Tokens(prompt, response), truncated=len(tokens.prompt) + len(tokens.response) > tokens_max)
 
 
 def _unmeasurable(piece: Piece, tokens_max: int) -> str:

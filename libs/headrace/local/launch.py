@@ -86,7 +86,7 @@ def spawn(launch: Launch) -> subprocess.Popen[bytes]:
     launch.log.parent.mkdir(parents=True, exist_ok=True)
     _set_aside(launch.log)
     environment = {**os.environ, **launch.environment}
-    command = _tethered(launch.command, launch.orphan_signal)
+    command = tethered(launch.command, launch.orphan_signal)
     with launch.log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603  # the command is composed by the parts of this package
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=launch.folder, start_new_session=True
@@ -101,7 +101,7 @@ def run_tool(command: tuple[str, ...], *, timeout_s: float, environment: Mapping
     """
     try:
         subprocess.run(  # noqa: S603  # the command is composed by the parts of this package
-            _tethered(command, signal.SIGKILL),
+            tethered(command, signal.SIGKILL),
             capture_output=True, text=True, check=True, timeout=timeout_s, env={**os.environ, **(environment or {})},
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
@@ -153,7 +153,8 @@ def tail(log: Path, lines: int = 15) -> str:
         return "(no log)"
 
 
-def _tethered(command: tuple[str, ...], orphan_signal: signal.Signals) -> tuple[str, ...]:
+def tethered(command: tuple[str, ...], orphan_signal: signal.Signals) -> tuple[str, ...]:
+    """The command as one that the kernel signals when the process that starts it ends."""
     return (sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), str(orphan_signal.value), *command)
 
 

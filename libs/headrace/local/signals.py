@@ -26,7 +26,7 @@ class Signals:
 
     def prepare(self, place: Place, say: Say) -> Launch:
         """The weights, converted once for all state folders, and the server that loads them."""
-        weights = once(WEIGHTS, partial(_convert_weights, say=say))
+        weights = default_weights(say)
         repository = place.folder / "models"
         add_version(repository, model=MODEL, version=1, weights=weights)
         environment = {
@@ -34,6 +34,15 @@ class Signals:
             "HEADRACE_LM_PACKAGES": str(model_side().packages),
         }
         return triton_launch(repository, (MODEL,), place, environment)
+
+
+def default_weights(say: Say) -> Path:
+    """The folder of the default model's weights, converted once for all state folders.
+
+    Raises:
+        LocalStackError: the model environment is missing, or the conversion failed.
+    """
+    return once(WEIGHTS, partial(_convert_weights, say=say))
 
 
 def _convert_weights(folder: Path, say: Say) -> None:

@@ -1,0 +1,138 @@
+"""`headrace checkpoint`: what trainers published, what became of it, and which samples it has seen."""
+
+import asyncio
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headrace.cli import checkpoint_rollback
+from headrace.cli.failures import CannotDo
+from headrace.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from headrace.core.checkpoints import CheckpointPublished
+    from headrace.core.roll_out import RollOuts
+
+app = typer.Typer(
+    name="checkpoint", help="Look at the checkpoints that trainers published, and what became of them.", no_args_is_help=True
+)
+app.add_typer(checkpoint_rollback.app)
+
+Checkpoint = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint's id, or the beginning of it.")]
+_PREFIX_MIN = 6
+
+
+@app.command("ls")
+def list_checkpoints(*, as_json: AsJson = False) -> None:
+    """List all checkpoints, oldest first: data, held-out loss before and after, and whether scoring measures with them."""
+    models = asyncio.run(_roll_outs())
+    rows = [(published, _fate(outs, published)) for outs in models.values() for published in outs.published.values()]
+    rows.sort(key=lambda row: row[0].published_at)
+    if as_json:
+        typer.echo(json.dumps([_record(published) | {"fate": fate} for published, fate in rows]))
+        return
+    for published, fate in rows:
+        before, after = (published.metrics.get(f"held_out_loss_{name}") for name in ("before", "after"))
+        loss = "" if before is None or after is None else f"  held-out loss {before:.3f} to {after:.3f}"
+        data = f"{published.data.dataset_id} {_taken(published)}"
+        typer.echo(f"{published.checkpoint_id[:12]}  {published.model} {published.kind:<7}  {data}{loss}  {fate}")
+    if not rows:
+        typer.echo("no checkpoint was published yet: `headrace train DATASET` makes one")
+
+
+@app.command()
+def show(checkpoint: Checkpoint, *, as_json: AsJson = False) -> None:
+    """Show all that a trainer said of a checkpoint: base model, data, hyper-parameters, metrics, files."""
+    published, outs = asyncio.run(_found(checkpoint))
+    record = _record(published) | {"fate": _fate(outs, published)}
+    if as_json:
+        typer.echo(json.dumps(record))
+        return
+    for name, value in record.items():
+        if isinstance(value, dict):
+            typer.echo(f"{name}:")
+            for key, each in value.items():
+                typer.echo(f"  {key}: {each}")
+        elif name == "files":
+            typer.echo("files:")
+            for file in published.files:
+                typer.echo(f"  {file.sha256[:12]}  {file.size_bytes:>12} bytes  {file.name}")
+        else:
+            typer.echo(f"{name}: {value}")
+
+
+@app.command()
+def samples(
+    checkpoint: Checkpoint,
+    *,
+    held_out: Annotated[bool, typer.Option("--held-out", help="Those that were kept back instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the samples a checkpoint has seen, one a line: id and revision.
+
+    Where the trainer stored the list with the weights, as `headrace train` does, that is what is printed. Else it follows
+    from what the checkpoint says: the accepted rows of its version, then its ranges of the accepted topic with revisions and
+    retractions applied, without the samples held out.
+    """
+    from headrace.client.seen_samples import seen_samples  # noqa: PLC0415
+
+    async def list_them() -> None:
+        published, _ = await _found(checkpoint)
+        async for sample_id, revision in seen_samples(published, kafka=_kafka(), held_out=held_out):
+            typer.echo(json.dumps([sample_id, revision]) if as_json else f"{sample_id} {revision}")
+
+    asyncio.run(list_them())
+
+
+async def _found(name: str) -> "tuple[CheckpointPublished, RollOuts]":
+    if len(name) < _PREFIX_MIN:
+        raise CannotDo(f"{name}: give {_PREFIX_MIN} or more digits of the checkpoint's id")
+    models = await _roll_outs()
+    found = [(each, outs) for outs in models.values() for key, each in outs.published.items() if key.startswith(name)]
+    if len(found) != 1:
+        raise CannotDo(
+            f"{'several checkpoints begin' if found else 'no checkpoint begins'} with {name}: `headrace checkpoint ls`"
+        )
+    return found[0]
+
+
+async def _roll_outs() -> "dict[str, RollOuts]":
+    """What became of every model's checkpoints, from the topics' beginnings: a few records for each checkpoint."""
+    from headrace.adapters.kafka import read_topic  # noqa: PLC0415
+    from headrace.core.roll_out import RollOuts  # noqa: PLC0415
+    from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT  # noqa: PLC0415
+
+    models: dict[str, RollOuts] = {}
+    for topic in (CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, CHECKPOINT_REFUSED):
+        async for event in read_topic(topic, _kafka(), until_now=True):
+            models.setdefault(event.body.model, RollOuts()).take(event.body)
+    return models
+
+
+def _kafka() -> str:
+    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
+
+    return RuntimeSettings().kafka
+
+
+def _fate(outs: "RollOuts", published: "CheckpointPublished") -> str:
+    version = outs.version_of(published.checkpoint_id)
+    refused = outs.refused.get(published.checkpoint_id)
+    if version is not None:
+        return f"measures, as version {version}" if version == outs.present else f"was rolled out as version {version}"
+    return "not rolled out yet" if refused is None else f"refused at {refused.step}: {refused.reason}"
+
+
+def _taken(published: "CheckpointPublished") -> str:
+    data = published.data
+    records = sum(each.until_offset - each.from_offset for each in data.positions)
+    parts = ([f"version {data.version[:12]}"] if data.version else []) + ([f"{records} records"] if data.positions else [])
+    return f"{' and '.join(parts)}, {data.rows_trained} samples"
+
+
+def _record(published: "CheckpointPublished") -> dict[str, Any]:
+    record = asdict(published)
+    record["hyperparameters"] = json.loads(record.pop("hyperparameters_json"))
+    return record

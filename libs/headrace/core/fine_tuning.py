@@ -1,0 +1,111 @@
+"""What one fine-tuning run is told and what it tells: shared by the trainer and the model's side. Pure.
+
+A run has a folder: `run.json` says what to do, `train.jsonl` and `held_out.jsonl` hold conversations, one JSON object a
+line (`id`, `revision`, `messages`, `tools`). It leaves `weights/` and, last, `outcome.json`; `state/` is for resuming.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RUN_FILE = "run.json"
+TRAIN_FILE = "train.jsonl"
+HELD_OUT_FILE = "held_out.jsonl"
+WEIGHTS_FOLDER = "weights"
+STATE_FOLDER = "state"
+OUTCOME_FILE = "outcome.json"
+SAMPLES_FILE = "samples.txt"
+"""Beside the weights: what they were trained on, one JSON array [sample id, revision] a line, in the order of the ids."""
+
+_DRAWS = 1 << 63
+
+
+class Hyperparameters(BaseModel):
+    """What shapes the result of a run. The defaults are for two CPU cores: minutes, with a model of 135 million parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    full: bool = Field(False, description="Train all weights instead of a LoRA adapter.")
+    steps: int = Field(24, ge=1, description="Optimizer steps.")
+    batch_rows: int = Field(2, ge=1, description="Conversations in one forward pass.")
+    accumulate: int = Field(1, ge=1, description="Forward passes of one step.")
+    tokens_max: int = Field(256, ge=8, description="Conversations are cut at their end beyond so many tokens.")
+    learning_rate: float = Field(2e-4, gt=0, allow_inf_nan=False, description="Peak learning rate.")
+    warmup_share: float = Field(
+        0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises; then it falls."
+    )
+    lora_rank: int = Field(8, ge=1, description="Rank of the LoRA adapter.")
+    lora_alpha: int = Field(16, ge=1, description="Scale of the LoRA adapter, over its rank.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of the order of the rows and of the adapter's beginning.")
+
+    @property
+    def rows_max(self) -> int:
+        """How many rows the steps can take: more are not read."""
+        return self.steps * self.batch_rows * self.accumulate
+
+
+class FineTuningRun(BaseModel):
+    """The whole of `run.json`. `base` is the folder of the weights to begin from, `base_name` what people call them.
+
+    `threads` are those of a run on a CPU; 0 takes half of the cores, since the stack needs the others.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str
+    base_name: str
+    hyperparameters: Hyperparameters
+    save_every_steps: int = Field(8, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(0, ge=0)
+
+
+class Stage(StrEnum):
+    """What a run is doing."""
+
+    LOADING = "loading"
+    MEASURING_BEFORE = "measuring before"
+    TRAINING = "training"
+    MEASURING_AFTER = "measuring after"
+    WRITING = "writing"
+
+
+class Progress(BaseModel):
+    """One line of a run's standard output. `loss` is the latest step's, in nats per response token."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    stage: Stage
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+
+
+class Outcome(BaseModel):
+    """What a run ends with: `rows_trained` rows are named in the samples file. Equal runs differ in their seconds alone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    rows_trained: int = Field(ge=1)
+    rows_unreadable: int = Field(ge=0)
+    rows_held_out: int = Field(ge=0)
+    metrics: Mapping[str, float]
+
+
+def draw_of(sample_id: str, seed: str) -> int:
+    """A number from 0 to 2**63 that follows from id and seed alone: the smallest are held out, the next are trained on first."""
+    digest = hashlib.sha256(f"{seed}\0{sample_id}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def held_out_bound(share: float) -> int:
+    """The draw below which a sample is held out, for a share from 0 to 1."""
+    return min(int(share * _DRAWS), _DRAWS - 1)
+
+
+def is_held_out(sample_id: str, share: float, seed: str) -> bool:
+    """Whether a sample is kept from training: for about `share` (0 to 1) of all ids, and for the same ones every time."""
+    return draw_of(sample_id, seed) < held_out_bound(share)

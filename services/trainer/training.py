@@ -1,0 +1,129 @@
+"""Puts a trainer together: one run on a version, or a run each time the accepted stream has brought enough."""
+
+import asyncio
+import fcntl
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from pathlib import Path
+
+from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
+from headrace.adapters.policies import PolicyTopics, policy_in, standing_policies
+from headrace.adapters.version_store import VersionStore
+from headrace.client.checkpoints import data_of
+from headrace.client.gathered import Gathered
+from headrace.client.subscribe import subscribe
+from headrace.core.checkpoints import CheckpointPublished, TrainingData
+from headrace.core.policies import TrainingRules
+from headrace.lm.weights import weights_sha256
+from headrace.local.checkout import model_python
+from headrace.local.signals import default_weights
+from headrace.local.state import home_folder
+from headrace.runtime.settings import RuntimeSettings
+from services.trainer.gathering import gather_version, position_in, rounds
+from services.trainer.model_side import CannotTrain, Show
+from services.trainer.runs import Base, Trainer
+from services.trainer.settings import TrainerSettings
+
+__all__ = ["CannotTrain", "TrainerSettings", "follow", "train_version"]
+
+
+async def train_version(dataset: str, version: str, settings: TrainerSettings, show: Show) -> CheckpointPublished:
+    """Trains on the accepted rows of a version ("" for the latest) and publishes the checkpoint; done before, it is found again.
+
+    Raises:
+        ValueError: there is no such dataset.
+        NoSuchVersion, DamagedVersion: there is no such version, or one of its objects is missing or altered.
+        CannotTrain: nothing can be trained on, the model's side failed, or another trainer uses the folder.
+        Stop, BrokerUnreachable: store or broker cannot be reached; called again, it goes on from there.
+    """
+    rules = await _rules_of(dataset)
+    async with _opened(dataset, settings) as trainer:
+        versions = VersionStore(trainer.objects)
+        chosen = await versions.version(dataset, version)
+        data = TrainingData(
+            dataset, chosen.id, held_out_share=rules.held_out_share, held_out_seed=rules.held_out_seed
+        )  # fmt: skip
+        path = _table(trainer, f"version-{chosen.id[:16]}", rules)
+        with Gathered(path, rules.held_out_seed) as gathered:
+            await gather_version(gathered, versions, chosen)
+            published = await trainer.train(gathered, data, show)
+        path.unlink()
+        return published
+
+
+async def follow(dataset: str, start: str, settings: TrainerSettings, show: Show) -> AsyncGenerator[CheckpointPublished, None]:
+    """Trains each time on everything accepted so far, and publishes the checkpoints, until the caller stops.
+
+    `start` is where a subscription begins ("beginning", "latest", a version's name); a trainer that was here before goes on
+    from where it was.
+
+    Raises: as `train_version`, and what a subscription raises.
+    """
+    rules = await _rules_of(dataset)
+    async with _opened(dataset, settings) as trainer:
+        with Gathered(_table(trainer, f"following-{_short(start)}", rules), rules.held_out_seed) as gathered:
+            at = position_in(gathered) or start
+            async with (
+                subscribe(dataset, start=at, kafka=trainer.kafka) as subscription,
+                aclosing(rounds(gathered, subscription, every_rows=settings.every_rows, every_s=settings.every_s)) as positions,
+            ):
+                async for position in positions:
+                    data = data_of(position, held_out_share=rules.held_out_share, held_out_seed=rules.held_out_seed)
+                    yield await trainer.train(gathered, data, show)
+
+
+async def _rules_of(dataset: str) -> TrainingRules:
+    runtime = RuntimeSettings()
+    topics = PolicyTopics(runtime.kafka, runtime.partitions, runtime.replication_factor, runtime.kafka_start_s)
+    standing = (await standing_policies(topics)).get(dataset)
+    policy = policy_in(standing) if standing else None
+    if policy is None:
+        raise ValueError(f"there is no dataset {dataset}: `headrace dataset create {dataset}` makes it")
+    return policy.training
+
+
+@asynccontextmanager
+async def _opened(dataset: str, settings: TrainerSettings) -> AsyncIterator[Trainer]:
+    folder = (settings.folder or home_folder() / "trainer").absolute() / dataset
+    base = await asyncio.to_thread(default_weights, _quiet) if settings.base is None else settings.base
+    named = Base(base.absolute(), settings.base_name or base.name, await asyncio.to_thread(weights_sha256, base))
+    with _alone(folder):
+        async with open_object_store(ObjectStoreSettings()) as objects:
+            yield Trainer(
+                model=settings.model,
+                base=named,
+                hyperparameters=settings.hyperparameters(),
+                folder=folder,
+                python=settings.python or model_python(),
+                objects=objects,
+                kafka=RuntimeSettings().kafka,
+                device=settings.device,
+                threads=settings.threads,
+                save_every_steps=settings.save_every_steps,
+                held_out_rows_max=settings.held_out_rows_max,
+            )
+
+
+def _quiet(_: str) -> None:
+    """Whoever waits for weights to be converted sees that training has not begun."""
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CannotTrain(f"another trainer works in {folder}: wait for it, or set HEADRACE_TRAINER_FOLDER") from error
+        yield
+
+
+def _table(trainer: Trainer, name: str, rules: TrainingRules) -> Path:
+    """Where rows are gathered; another seed draws anew, so it has another table."""
+    return trainer.folder / f"{name}-{_short(rules.held_out_seed)}.sqlite"
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
