@@ -103,7 +103,7 @@ async def _whole(kafka: str, model: str, beginning: str) -> str:
 
     if len(beginning) < _PREFIX_MIN:
         raise CannotDo(f"{beginning}: give {_PREFIX_MIN} or more digits of the checkpoint's id")
-    found = {
+    found: set[str] = {
         event.body.checkpoint_id
         async for event in read_topic(CHECKPOINT_PUBLISHED, kafka, until_now=True)
         if event.body.model == model and event.body.checkpoint_id.startswith(beginning)
