@@ -37,7 +37,9 @@ def told_of(error: Exception) -> str | None:
 
     from headrace.adapters.unreachable import BrokerUnreachable  # noqa: PLC0415
     from headrace.adapters.version_store import NoSuchVersion  # noqa: PLC0415
+    from headrace.client.limits import PositionGone, UnreadableRecord  # noqa: PLC0415
     from headrace.core.events import Stop  # noqa: PLC0415
+    from headrace.core.positions import BadPosition  # noqa: PLC0415
     from headrace.core.versions import DamagedVersion  # noqa: PLC0415
     from headrace.local.launch import LocalStackError  # noqa: PLC0415
     from headrace.runtime.app import setting_problems  # noqa: PLC0415
@@ -49,6 +51,8 @@ def told_of(error: Exception) -> str | None:
     if isinstance(error, StreamError | KafkaError):
         return f"Kafka: {error or type(error).__name__}"
     if isinstance(error, CannotDo | DamagedVersion | LocalStackError | NoSuchVersion | OSError):  # TimeoutError is an OSError
+        return str(error)
+    if isinstance(error, BadPosition | PositionGone | UnreadableRecord):
         return str(error)
     return str(error) if type(error) is ValueError else None  # not those of a parser or a codec, which are derived from it
 

@@ -1,12 +1,13 @@
 """One subscription's way through a version and a topic, chunk by chunk, and where it stands."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from headrace.adapters.claim_check import ClaimLimits, LargeBodies, OpenStore
+from headrace.adapters.claim_check import ClaimLimits, LargeBodies, OpenStore, no_large_bodies
 from headrace.client.accepted import Item
 from headrace.client.accepted_topic import AcceptedTopic
 from headrace.client.bridge import Held
@@ -15,13 +16,18 @@ from headrace.client.limits import ClientSettings, SubscribeLimits
 from headrace.core.events import Stop
 from headrace.core.positions import Position, is_token, position_from, require_share
 from headrace.core.topics import require_dataset_id
+from headrace.core.versions import RowKind, Version
 
 if TYPE_CHECKING:  # the object store's client costs most of a second, and whoever reads small records alone needs none
     from headrace.adapters.object_store import ObjectStoreSettings
+    from headrace.adapters.version_store import VersionStore
     from headrace.client.version_rows import VersionRows
 
 STARTS = ("beginning", "now")
 """Starts that name no version."""
+
+LATEST = "latest"
+"""The start that names the latest version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,18 @@ class Plan:
     def __post_init__(self) -> None:
         require_dataset_id(self.dataset_id)
         require_share(self.share)
-        if is_token(self.start):
+        if self.is_resumed:
             position_from(self.start, self.dataset_id, self.share)
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the start is a position."""
+        return is_token(self.start)
+
+    @property
+    def is_versioned(self) -> bool:
+        """Whether the start is a version."""
+        return not self.is_resumed and self.start not in STARTS
 
 
 class Stream:
@@ -48,7 +64,7 @@ class Stream:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._position = position_from(plan.start, plan.dataset_id, plan.share) if is_token(plan.start) else None
+        self._position = position_from(plan.start, plan.dataset_id, plan.share) if plan.is_resumed else None
 
     @property
     def position(self) -> Position | None:
@@ -80,7 +96,7 @@ class Stream:
         """
         plan = self._plan
         async with AsyncExitStack() as stack:
-            bodies = LargeBodies(self._opener(), _claim_limits())
+            bodies = LargeBodies(_opener(plan), _claim_limits())
             stack.push_async_callback(bodies.aclose)
             topic = await stack.enter_async_context(
                 AcceptedTopic.opened(plan.kafka, plan.dataset_id, plan.share, bodies, plan.limits)
@@ -112,7 +128,7 @@ class Stream:
             yield Chunk(after=dict(position.offsets), until=dict(position.until))
         else:
             position = position or Position(self._plan.dataset_id, self._plan.share)
-            rows = await self._rows(stack, held, position.version or ("" if start == "latest" else start))
+            rows = await self._rows(stack, held, position.version or start)
             rows_max = max(1, self._plan.limits.prefetch_rows // 2)
             yield Chunk(version=rows.version.id)
             async with aclosing(rows.chunks(self._plan.share, position.shard, position.row, rows_max)) as chunks:
@@ -121,22 +137,49 @@ class Stream:
             yield await _bridge(topic, await rows.latest_decision(), self._plan.limits.clocks_within_s)
 
     async def _rows(self, stack: AsyncExitStack, held: Held, version: str) -> "VersionRows":
-        from headrace.adapters.object_store import open_object_store  # noqa: PLC0415 - see above
-        from headrace.adapters.version_store import VersionStore  # noqa: PLC0415 - see above
         from headrace.client.version_rows import VersionRows  # noqa: PLC0415 - see above
 
-        store = _store_settings(self._plan.store)
-        if store is None:
-            raise Stop("versions lie in the object store, and HEADRACE_S3_ENDPOINT does not say where that is")
-        versions = VersionStore(await stack.enter_async_context(open_object_store(store)))
-        return VersionRows(versions, await versions.version(self._plan.dataset_id, version), held)
+        versions, found = await _version(stack, self._plan, version)
+        return VersionRows(versions, found, held)
 
-    def _opener(self) -> OpenStore | None:
-        """Opens the object store when the first large body comes; None where none is set."""
-        from headrace.adapters.object_store import open_object_store  # noqa: PLC0415 - see above
 
-        store = _store_settings(self._plan.store)
-        return None if store is None else partial(open_object_store, store)
+def sources_of(plan: Plan) -> int:
+    """Into how many parts the dataset can be shared so that each has something to read. Not to be called in an event loop.
+
+    Raises as `Stream.chunks` does.
+    """
+
+    async def count() -> int:
+        async with AsyncExitStack() as stack:
+            topic = await stack.enter_async_context(
+                AcceptedTopic.opened(plan.kafka, plan.dataset_id, (0, 1), no_large_bodies(), plan.limits)
+            )
+            partitions = len(await topic.beginnings())
+            if plan.follow or not plan.is_versioned:  # a part without partitions would end, or never begin
+                return partitions
+            _, version = await _version(stack, plan, plan.start)
+            return max(partitions, len(version.manifest.shards_of(RowKind.ACCEPTED)))
+
+    return asyncio.run(count())
+
+
+async def _version(stack: AsyncExitStack, plan: Plan, name: str) -> "tuple[VersionStore, Version]":
+    from headrace.adapters.object_store import open_object_store  # noqa: PLC0415 - see above
+    from headrace.adapters.version_store import VersionStore  # noqa: PLC0415 - see above
+
+    store = _store_settings(plan.store)
+    if store is None:
+        raise Stop("versions lie in the object store, and HEADRACE_S3_ENDPOINT does not say where that is")
+    versions = VersionStore(await stack.enter_async_context(open_object_store(store)))
+    return versions, await versions.version(plan.dataset_id, "" if name == LATEST else name)
+
+
+def _opener(plan: Plan) -> OpenStore | None:
+    """Opens the object store when the first large body comes; None where none is set."""
+    from headrace.adapters.object_store import open_object_store  # noqa: PLC0415 - see above
+
+    store = _store_settings(plan.store)
+    return None if store is None else partial(open_object_store, store)
 
 
 async def _bridge(topic: AcceptedTopic, latest: float | None, clocks_within_s: float | None) -> Chunk:

@@ -62,8 +62,21 @@ def subscribe(
         ValueError: the dataset id or the share is impossible.
         BadPosition: the position token is garbled, or of another dataset or share.
     """
-    address = kafka or ClientSettings().kafka
-    return Subscription(Plan(dataset, start, follow, share, address, store, limits or SubscribeLimits()))
+    return Subscription(planned(dataset, start=start, follow=follow, share=share, kafka=kafka, store=store, limits=limits))
+
+
+def planned(
+    dataset: str,
+    *,
+    start: str,
+    follow: bool,
+    share: tuple[int, int] = (0, 1),
+    kafka: str | None,
+    store: "ObjectStoreSettings | None",
+    limits: SubscribeLimits | None,
+) -> Plan:
+    """What `subscribe` was asked for, checked; raises as it does."""
+    return Plan(dataset, start, follow, share, kafka or ClientSettings().kafka, store, limits or SubscribeLimits())
 
 
 class Subscription:
@@ -95,11 +108,16 @@ class Subscription:
 
         It is short, and stays valid as long as the records behind it are in the topic.
         """
+        reached = self.reached
+        return None if reached is None else reached.token()
+
+    @property
+    def reached(self) -> Position | None:
+        """The same, to look at: the version, and which record of each partition comes next."""
         if self._places:
             self._stream.advance(self._places, None, None)
             self._places = {}
-        position = self._stream.position
-        return None if position is None else position.token()
+        return self._stream.position
 
     def __iter__(self) -> Self:
         return self

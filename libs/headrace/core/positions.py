@@ -46,11 +46,11 @@ class Position:
 
     def token(self) -> str:
         """The text of the position: letters, digits, dots, hyphens and underscores."""
-        stored = _Stored(
-            dataset=self.dataset_id, share=self.share, version=self.version, shard=self.shard, row=self.row,
-            offsets=self.offsets, until=self.until,
-        )  # fmt: skip
-        body = json.dumps(stored.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
+        fields = {
+            "dataset": self.dataset_id, "share": self.share, "version": self.version, "shard": self.shard, "row": self.row,
+            "offsets": self.offsets, "until": self.until,
+        }  # fmt: skip
+        body = json.dumps({name: value for name, value in fields.items() if value}, sort_keys=True, separators=(",", ":"))
         payload = base64.urlsafe_b64encode(body.encode()).decode().rstrip("=")
         return f"hr{FORMAT}.{payload}.{_checksum(FORMAT, payload)}"
 

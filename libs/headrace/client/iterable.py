@@ -1,0 +1,104 @@
+"""Accepted samples as a `datasets.IterableDataset`, for TRL, `DataLoader` workers and `accelerate` ranks. Needs `datasets`.
+
+    from headrace.client.iterable import as_iterable_dataset
+
+    rows = as_iterable_dataset("math", start="latest")
+    trainer = SFTTrainer(model, train_dataset=rows, ...)
+
+Ranks (`datasets.distributed.split_dataset_by_node`) and workers divide the topic's partitions and the version's shards among
+themselves: every row goes to one of them. `state_dict()` and `load_state_dict()` hold a position token for each, so a run
+resumes exactly, with as many ranks and workers as before.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from datasets import IterableDataset
+from datasets.iterable_dataset import _BaseExamplesIterable
+
+from headrace.client.accepted import Accepted
+from headrace.client.stream import Plan, sources_of
+from headrace.client.subscribe import SubscribeLimits, Subscription, planned
+
+if TYPE_CHECKING:
+    from headrace.adapters.object_store import ObjectStoreSettings
+
+
+def as_iterable_dataset(
+    dataset: str,
+    *,
+    start: str = "beginning",
+    follow: bool = True,
+    ranks: int | None = None,
+    kafka: str | None = None,
+    store: "ObjectStoreSettings | None" = None,
+    limits: SubscribeLimits | None = None,
+) -> IterableDataset:
+    """The accepted samples of a dataset as rows: `Accepted.row` says what is in one. Retractions are left out.
+
+    `start`, `follow`, `kafka`, `store` and `limits` are those of `headrace.client.subscribe`; a position token is no start here,
+    since each worker has its own: load the state instead. `ranks` is into how many parts `split_dataset_by_node` will
+    divide it, WORLD_SIZE of the environment where it is left out. Asks the broker how many partitions there are, and, where
+    the end of the topic is the end of the rows, the object store how many shards.
+
+    Raises:
+        ValueError: the start is a position token, or there are fewer partitions than ranks, so that some would get nothing.
+        BrokerUnreachable, Stop, NoSuchVersion: as `Subscription` says.
+    """
+    plan = planned(dataset, start=start, follow=follow, kafka=kafka, store=store, limits=limits)
+    if plan.is_resumed:
+        raise ValueError("each worker has a position of its own: give the start as at first, then load_state_dict(...)")
+    ranks = ranks or int(os.environ.get("WORLD_SIZE") or 1)
+    sources = sources_of(plan)
+    if sources < ranks:
+        raise ValueError(
+            f"dataset {dataset} has {sources} parts to share, which is fewer than {ranks} ranks: let one rank read and dispatch "
+            "(accelerate: dispatch_batches=True), or give its topic more partitions when it is created (HEADRACE_PARTITIONS)"
+        )
+    return IterableDataset(_AcceptedRows(plan, sources - sources % ranks))
+
+
+class _AcceptedRows(_BaseExamplesIterable):  # type: ignore[misc] # `datasets` publishes no types
+    """One share of the rows. `datasets` has no public class for sources that split, and resume, in ways of their own."""
+
+    def __init__(self, plan: Plan, sources: int) -> None:
+        super().__init__()
+        self._plan = plan
+        self._sources = sources
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        state = self._state_dict
+        plan = self._plan
+        if state and state["position"]:
+            plan = replace(plan, start=state["position"])
+        with Subscription(plan) as subscription:
+            for item in subscription:
+                if isinstance(item, Accepted):
+                    if state is not None:
+                        state["position"] = subscription.position
+                    yield f"{item.sample_id}/{item.revision}", item.row()
+            if state is not None:
+                state["position"] = subscription.position
+
+    @property
+    def num_shards(self) -> int:
+        return self._sources
+
+    def shuffle_data_sources(self, generator: np.random.Generator) -> "_AcceptedRows":  # noqa: ARG002 - `datasets` asks
+        return self  # each sample's order is what makes its latest revision the last
+
+    def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> "_AcceptedRows":  # noqa: ARG002, FBT001, FBT002 - likewise
+        parts = min(num_shards, self._sources)  # whoever comes after that gets nothing, so nothing may be meant for it
+        first, of = self._plan.share
+        share = (first + index * of, parts * of)
+        return _AcceptedRows(replace(self._plan, share=share), max(1, self._sources // parts))
+
+    def reshard_data_sources(self) -> "_AcceptedRows":
+        return self
+
+    def _init_state_dict(self) -> dict[str, Any]:
+        self._state_dict: dict[str, Any] | None = {"position": None, "type": type(self).__name__}
+        return self._state_dict
