@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from headrace.adapters.exports.contents import Contents
 from headrace.adapters.exports.export import ExportOptions, export_version
@@ -47,9 +48,9 @@ def decided(
 
 @dataclass
 class Exporting:
-    """Versions in an object store in memory, in small shards, and exports of them."""
+    """Versions in an object store (in memory unless another is given), in small shards, and exports of them."""
 
-    objects: FakeObjectStore = field(default_factory=FakeObjectStore)
+    objects: Any = field(default_factory=FakeObjectStore)
     offset: int = 0
 
     @property

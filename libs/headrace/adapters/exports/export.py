@@ -13,7 +13,6 @@ from headrace.adapters.exports.contents import ACCEPTED, REJECTED, Contents
 from headrace.adapters.exports.croissant import croissant
 from headrace.adapters.exports.files import Written, written_file
 from headrace.adapters.exports.folder import folder_in_the_making, write_marker
-from headrace.adapters.exports.pairs import Pairs
 from headrace.adapters.exports.shapes import SHAPES
 from headrace.adapters.exports.sink import LEFT_OUT, Sink
 from headrace.adapters.version_store import VersionStore
@@ -96,6 +95,8 @@ async def _export_rows(
 
 async def _export_pairs(store: VersionStore, version: Version, work: Path, sink: Sink, on_rows: Callable[[int], None]) -> None:
     """Pairs are found across all shards, so all lie on local disk while they are."""
+    from headrace.adapters.exports.pairs import Pairs  # noqa: PLC0415 - the other formats need no DuckDB
+
     await asyncio.to_thread(work.mkdir)
     files: dict[RowKind, list[Path]] = {RowKind.ACCEPTED: [], RowKind.REJECTED: []}
     for kind, paths in files.items():
