@@ -54,16 +54,21 @@ class AcceptedTopic:
             BrokerUnreachable: the broker does not answer in time, or there is no such topic.
         """
         index, of = share
-        consumer = _consumer(bootstrap, limits.prefetch_bytes // of)
-        try:
-            await reach(consumer.start, bootstrap, limits.patience_s)
+        fetch_bytes = max(_FETCH_BYTES_MIN, limits.prefetch_bytes)
+        async with _consumer(
+            bootstrap,
+            limits.patience_s,
+            isolation_level="read_committed",
+            auto_offset_reset="none",
+            fetch_max_wait_ms=100,
+            fetch_max_bytes=fetch_bytes,
+            max_partition_fetch_bytes=max(_FETCH_BYTES_MIN, fetch_bytes // 4),
+        ) as consumer:
             topic = cls(consumer, bootstrap, accepted_topic(dataset_id).name, bodies, limits)
             numbers = sorted(await partitions_of(consumer, topic._topic, bootstrap))
             topic._assigned = [TopicPartition(topic._topic, number) for number in numbers[index::of]]
             consumer.assign(topic._assigned)
             yield topic
-        finally:
-            await consumer.stop()
 
     async def beginnings(self) -> dict[int, int]:
         """The first offset that each partition still has."""
@@ -75,14 +80,8 @@ class AcceptedTopic:
 
     async def written_ends(self) -> dict[int, int]:
         """Behind the last record of each partition, in open transactions too."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap_list(self._bootstrap), isolation_level="read_uncommitted", enable_auto_commit=False
-        )
-        try:
-            await reach(consumer.start, self._bootstrap, self._limits.patience_s)
+        async with _consumer(self._bootstrap, self._limits.patience_s, isolation_level="read_uncommitted") as consumer:
             return _by_number(await consumer.end_offsets(self._assigned))
-        finally:
-            await consumer.stop()
 
     async def first_since(self, unix_seconds: float) -> dict[int, int]:
         """The first settled record of each partition with this time or a later one; where there is none, the end."""
@@ -200,16 +199,15 @@ class AcceptedTopic:
             return
 
 
-def _consumer(bootstrap: str, fetch_bytes: int) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_list(bootstrap),
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        fetch_max_wait_ms=100,
-        fetch_max_bytes=max(_FETCH_BYTES_MIN, fetch_bytes),
-        max_partition_fetch_bytes=max(_FETCH_BYTES_MIN, fetch_bytes // 4),
-    )
+@contextlib.asynccontextmanager
+async def _consumer(bootstrap: str, start_s: float, **options: str | int) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_list(bootstrap), enable_auto_commit=False, **options)
+    try:
+        await reach(consumer.start, bootstrap, start_s)
+        await asyncio.sleep(0)  # its own task must have begun: else stopping it raises CancelledError
+        yield consumer
+    finally:
+        await consumer.stop()
 
 
 def _by_number(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
