@@ -69,7 +69,7 @@ class VersionStore:
     def __init__(self, objects: ObjectStore, folder: Path | None = None) -> None:
         self.objects = objects
         self.gaps = VersionGaps(objects)
-        self._folder = folder
+        self.folder = folder
         self._manifests: OrderedDict[str, Manifest] = OrderedDict()
 
     async def head(self, dataset_id: str, branch: str = MAIN) -> Head | None:
@@ -178,7 +178,7 @@ class VersionStore:
     @asynccontextmanager
     async def local(self, shard: Shard) -> AsyncIterator[Path]:
         """The shard as a local file, verified; gone afterwards."""
-        with tempfile.TemporaryDirectory(prefix="headrace-shard-", dir=self._folder, ignore_cleanup_errors=True) as folder:
+        with tempfile.TemporaryDirectory(prefix="headrace-shard-", dir=self.folder, ignore_cleanup_errors=True) as folder:
             path = Path(folder) / "shard.parquet"
             await self.download(shard, path)
             yield path
