@@ -49,6 +49,7 @@ class VersionCutter:
             Stop: the store is gone.
         """
         for _ in range(self._settings.rebases_max):
+            await self.versions.gaps.refresh()
             head = await self.versions.head(dataset_id)
             parent = Version(head.version, await self.versions.manifest_at(head.manifest_key, head.version)) if head else None
             if head and parent and head.reference.cut_by == cut_by:

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator
 
+from headrace.adapters.sweeps import sweep_is_on
+from headrace.core.events import Stop
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
 from headrace.core.version_names import TAG_BYTES_MAX, Tag, tag_bytes, tag_from, tag_key, tag_of, tag_prefix
 from headrace.core.versions import DamagedVersion, Version
@@ -21,7 +23,11 @@ async def create_tag(objects: ObjectStore, name: str, version: Version) -> Tag:
     """
     tag = tag_of(name, version)
     key = tag_key(tag.dataset, name)
-    if not await objects.put_if_absent(key, tag_bytes(tag)):
+    if await objects.put_if_absent(key, tag_bytes(tag)):
+        if await sweep_is_on(objects):  # it may have looked for tags already, and be about to prune the version
+            await objects.delete(key)
+            raise Stop("`headrace dataset gc` is at work: tag when it has ended")
+    else:
         taken = await read_tag(objects, tag.dataset, name)
         if taken is None or taken.version != version.id:
             where = f"version {taken.sequence}, id {taken.version[:12]}" if taken else "another version"

@@ -1,0 +1,141 @@
+"""`headrace dataset gc`: delete what no version refers to, and forget retracted samples."""
+
+import asyncio
+import json
+import re
+from collections import Counter
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace.cli.failures import CannotDo
+from headrace.cli.options import AsJson
+from headrace.cli.version_reading import open_versions
+
+if TYPE_CHECKING:  # Arrow and the Kafka client cost most of a second that `headrace --help` need not pay
+    from headrace.adapters.version_forgetting import Forgotten
+    from headrace.adapters.version_gc import Found, Keeping
+    from headrace.core.ports.object_store import ObjectStore
+
+app = typer.Typer()
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_DURATION = re.compile(r"(\d{1,6})([smhd])")
+
+KAFKA_STILL_HOLDS = (
+    "Kafka still holds the sample's records: topics between services for 7 days, dead letters for 90 days, and "
+    "headrace.accepted.{dataset} for ever, unless the retention of your topics says otherwise. Delete records there with Kafka's "
+    "own kafka-delete-records. Vectors in the index went with the retraction; checkpoints trained on the sample are not touched."
+)
+
+
+@app.command()
+def gc(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be deleted, and delete nothing.")] = False,
+    grace: Annotated[
+        str, typer.Option(help="Delete nothing younger than this by the store's clock; a cut must not take longer.")
+    ] = "24h",
+    keep_last: Annotated[
+        int | None, typer.Option(min=1, help="Prune: keep so many versions of each dataset, and those that a tag names.")
+    ] = None,
+    keep_for: Annotated[str, typer.Option(help="Prune: keep versions younger than this, as 90d, and tagged ones.")] = "",
+    claims: Annotated[
+        bool, typer.Option(help="Also large bodies that no record refers to any more; reads all that Kafka retains.")
+    ] = True,
+    forget: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="DATASET SAMPLE", help="Remove a retracted sample's bytes from old versions, and nothing else."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete what nothing refers to: shards, manifests and staged rows that no branch or tag leads to, large bodies, scratch.
+
+    Every version of every dataset is kept unless --keep-last or --keep-for prunes old ones. Services may go on working.
+
+    With --forget a retracted sample leaves old versions too. Their ids stay; each changed shard has a record that names what
+    stands in for it, so that readers and `headrace dataset verify` report a stated gap instead of damage.
+    """
+    if forget is not None:
+        _forget(*forget, as_json=as_json)
+        return
+    asyncio.run(_collect(_keeping(grace, keep_last, keep_for), dry_run=dry_run, claims=claims, as_json=as_json))
+
+
+def _keeping(grace: str, last: int | None, keep_for: str) -> "Keeping":
+    from headrace.adapters.version_gc import Keeping  # noqa: PLC0415
+
+    return Keeping(_seconds(grace, "--grace"), last, _seconds(keep_for, "--keep-for") if keep_for else None)
+
+
+async def _collect(keeping: "Keeping", *, dry_run: bool, claims: bool, as_json: bool) -> None:
+    from headrace.adapters.sweeps import SweepRunning  # noqa: PLC0415
+    from headrace.adapters.version_gc import GarbageCollector  # noqa: PLC0415
+
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    async with open_versions() as versions:
+        used = await _claims_in_use(versions.objects) if claims else None
+        collector = GarbageCollector(versions.objects, keeping)
+        try:
+            async with aclosing(collector.find(used) if dry_run else collector.delete(used)) as garbage:
+                async for found in garbage:
+                    counts[found.what.value] += 1
+                    sizes[found.what.value] += found.entry.size_bytes
+                    if dry_run:
+                        _list(found, as_json=as_json)
+        except SweepRunning as error:
+            raise CannotDo(str(error)) from error
+    if as_json:
+        typer.echo(json.dumps({"dry_run": dry_run, "objects": dict(counts), "bytes": dict(sizes)}))
+        return
+    told = ", ".join(f"{counts[what]} {what}s, {sizes[what]:,} bytes" for what in counts) or "nothing"
+    typer.echo(f"{'would delete' if dry_run else 'deleted'}: {told}")
+
+
+async def _claims_in_use(objects: "ObjectStore") -> frozenset[bytes] | None:
+    """None where there are no claims: nobody has to read Kafka's topics for nothing."""
+    from headrace.adapters.claims_in_use import claims_in_use  # noqa: PLC0415
+    from headrace.adapters.version_gc import CLAIM_PREFIX  # noqa: PLC0415
+    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
+
+    if await anext(objects.list(CLAIM_PREFIX), None) is None:
+        return None
+    settings = RuntimeSettings()
+    return await claims_in_use(settings.kafka, start_s=settings.kafka_start_s)
+
+
+def _list(found: "Found", *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"what": found.what.value, "key": found.entry.key, "bytes": found.entry.size_bytes}))
+    else:
+        typer.echo(f"{found.what.value:<9} {found.entry.size_bytes:>12,}  {found.entry.key}")
+
+
+def _forget(dataset: str, sample: str, *, as_json: bool) -> None:
+    from headrace.adapters.version_forgetting import CannotForget, Forgetting  # noqa: PLC0415
+
+    async def forgotten() -> "Forgotten":
+        async with open_versions() as versions:
+            return await Forgetting(versions, dataset, sample).forget()
+
+    try:
+        done = asyncio.run(forgotten())
+    except CannotForget as error:
+        raise CannotDo(str(error)) from error
+    kafka = KAFKA_STILL_HOLDS.format(dataset=dataset)
+    if as_json:
+        said = {"dataset": dataset, "sample_id": sample, "versions": done.versions, "shards": done.shards, "rows": done.rows}
+        typer.echo(json.dumps({**said, "segments": done.segments, "still_held": kafka}))
+        return
+    typer.echo(f"{done.rows} rows removed from {done.shards} shards of {done.versions} versions, {done.segments} staged segments")
+    typer.echo("what crashed cuts left behind goes with `headrace dataset gc` after its grace period")
+    typer.echo(kafka)
+
+
+def _seconds(text: str, option: str) -> float:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise CannotDo(f"{option} {text[:40]!a}: a number and one of {', '.join(_UNITS_S)}, as in 24h")
+    return float(int(match[1]) * _UNITS_S[match[2]])
