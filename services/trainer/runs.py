@@ -4,12 +4,11 @@ import asyncio
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from headrace.adapters.checkpoint_store import CheckpointDetails, CheckpointStore
-from headrace.client.checkpoints import announce
 from headrace.client.gathered import Gathered
 from headrace.core.checkpoints import CheckpointKind, CheckpointPublished, TrainingData
 from headrace.core.fine_tuning import (
@@ -27,6 +26,9 @@ from headrace.core.versions import canonical_json
 from services.trainer.model_side import CannotTrain, Show, fine_tune
 
 _PUBLISHED_FILE = "published"
+
+Announce = Callable[[CheckpointPublished], Awaitable[bool]]
+"""Tells everyone of a checkpoint, unless that was done before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Trainer:
     folder: Path
     python: Path
     objects: ObjectStore
-    kafka: str
+    announce: Announce
     device: str = "auto"
     threads: int = 0
     save_every_steps: int = 8
@@ -65,7 +67,7 @@ class Trainer:
         folder = self.folder / run_id
         if (folder / _PUBLISHED_FILE).is_file():
             published = await CheckpointStore(self.objects).find(self.model, (folder / _PUBLISHED_FILE).read_text())
-            await announce(published, self.kafka)
+            await self.announce(published)
             return published
         if not (folder / RUN_FILE).is_file():
             await asyncio.to_thread(self._prepare, folder, gathered, data)
@@ -124,7 +126,7 @@ class Trainer:
             run_id=run_id,
         )
         published = await CheckpointStore(self.objects).publish(folder / WEIGHTS_FOLDER, details)
-        await announce(published, self.kafka)
+        await self.announce(published)
         return published
 
 

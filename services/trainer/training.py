@@ -5,12 +5,13 @@ import fcntl
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.policies import PolicyTopics, policy_in, standing_policies
 from headrace.adapters.version_store import VersionStore
-from headrace.client.checkpoints import data_of
+from headrace.client.checkpoints import announce, data_of
 from headrace.client.gathered import Gathered
 from headrace.client.subscribe import subscribe
 from headrace.core.checkpoints import CheckpointPublished, TrainingData
@@ -65,7 +66,7 @@ async def follow(dataset: str, start: str, settings: TrainerSettings, show: Show
         with Gathered(_table(trainer, f"following-{_short(start)}", rules), rules.held_out_seed) as gathered:
             at = position_in(gathered) or start
             async with (
-                subscribe(dataset, start=at, kafka=trainer.kafka) as subscription,
+                subscribe(dataset, start=at, kafka=RuntimeSettings().kafka) as subscription,
                 aclosing(rounds(gathered, subscription, every_rows=settings.every_rows, every_s=settings.every_s)) as positions,
             ):
                 async for position in positions:
@@ -97,7 +98,7 @@ async def _opened(dataset: str, settings: TrainerSettings) -> AsyncIterator[Trai
                 folder=folder,
                 python=settings.python or model_python(),
                 objects=objects,
-                kafka=RuntimeSettings().kafka,
+                announce=partial(announce, kafka=RuntimeSettings().kafka),
                 device=settings.device,
                 threads=settings.threads,
                 save_every_steps=settings.save_every_steps,

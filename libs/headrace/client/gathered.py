@@ -27,11 +27,12 @@ class Gathered:
     """Accepted samples by id, the latest revision of each; those that were taken back are gone.
 
     `seed` chooses which are held out (`headrace.core.fine_tuning.draw_of`). What was changed is on disk after `keep`.
+    It may be used from any thread, from one at a time.
     """
 
     def __init__(self, path: Path, seed: str) -> None:
         self._seed = seed
-        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.executescript(_TABLES)
         self._database.execute("BEGIN")
 

@@ -79,8 +79,6 @@ def fine_tune(folder: Path) -> Outcome:
         tokens_max=run.hyperparameters.tokens_max,
         cache=folder / STATE_FOLDER / "rows",
     )
-    if not len(rows):
-        raise ValueError(f"none of the conversations has a response within {run.hyperparameters.tokens_max} tokens")
     final = folder / STATE_FOLDER / f"checkpoint-{run.hyperparameters.steps}"
     if not (final / _WHOLE).is_file():
         _train(run, rows, folder / STATE_FOLDER)
@@ -134,7 +132,7 @@ def trainer_of(run: FineTuningRun, rows: Dataset, state: Path) -> SFTTrainer:
         dataset_kwargs={"skip_prepare_dataset": True},
         use_cpu=not cuda,
         bf16=cuda,
-        gradient_checkpointing=cuda and chosen.full,
+        activation_checkpointing=cuda and chosen.full,
         dataloader_pin_memory=cuda,
         report_to="none",
         disable_tqdm=True,

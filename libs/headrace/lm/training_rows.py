@@ -46,8 +46,14 @@ def conversations_in(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def training_set(path: Path, *, tokenizer: Path, tokens_max: int, cache: Path) -> Dataset:
-    """The readable conversations of the file as a data set on disk: `input_ids` and `labels`, as TRL takes them."""
+    """The readable conversations of the file as a data set on disk: `input_ids` and `labels`, as TRL takes them.
+
+    Raises:
+        ValueError: none is readable.
+    """
     named = {"path": str(path), "tokenizer": str(tokenizer), "tokens_max": tokens_max}
+    if next(iter(_rows(**named)), None) is None:
+        raise ValueError(f"none of the conversations has a response within {tokens_max} tokens")
     return Dataset.from_generator(_rows, features=_FEATURES, cache_dir=str(cache), gen_kwargs=named)
 
 
