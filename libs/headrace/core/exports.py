@@ -3,13 +3,13 @@
 A form that cannot hold all a row says does not get the row: it is left out, for a reason that has a name.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from headrace.core.fine_tuning import is_held_out
 from headrace.core.intake_json import parse_text
 from headrace.core.refusals import Refused
 
@@ -83,13 +83,12 @@ NOT_OF_ANSWERS = "duplicate_prompt"
 
 
 def held_out(prompt_hash: str, share: float) -> bool:
-    """Whether rows with this prompt belong to the held-out split of this share, 0 to 1.
+    """Whether rows with this prompt belong to the held-out split of this share, 0 to below 1.
 
-    The choice follows from the prompt alone: two answers to one question never lie on both sides, and what is held out stays
-    held out in later versions. A larger share holds out what a smaller one does, and more.
+    A trainer draws samples by their ids; an export draws prompts, by the same rule: two answers to one question never lie on both
+    sides, and what is held out stays so in later versions. A larger share holds out what a smaller one does, and more.
     """
-    digest = hashlib.sha256(f"held-out/{prompt_hash}".encode()).digest()
-    return int.from_bytes(digest[:8]) < share * 2**64
+    return is_held_out(prompt_hash, share, _SEED)
 
 
 def to_messages(row: Row) -> Fields:
@@ -168,6 +167,7 @@ def to_preference(chosen: Answer, rejected: Answer, tools_json: str | None, foun
     }
 
 
+_SEED = "export"
 _ARGUMENTS_DEPTH_MAX = 64
 _ANSWERS = frozenset({"gpt", "function_call"})
 _SHAREGPT_NAMES = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}

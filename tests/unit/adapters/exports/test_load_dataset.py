@@ -43,6 +43,21 @@ async def test_messages_are_conversations_with_their_tools(tmp_path, load):
     assert call == {"id": "call-1", "type": "function", "function": {"name": "multiply", "arguments": '{"a": 6, "b": 7}'}}
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_what_comes_late_in_a_file_fits_what_came_first(streaming, tmp_path, load):
+    """Tools that only the last rows have change no types: the card declares them, nothing is guessed from the first chunk."""
+    exporting = Exporting()
+    await exporting.cut(
+        *(decided(f"a{n:02}", CONVERSATIONS["plain"]) for n in range(40)),
+        decided("b", CONVERSATIONS["tools"], tools_json=TOOLS),
+    )
+    for form in (ExportFormat.MESSAGES, ExportFormat.JSONL, ExportFormat.SHAREGPT):
+        await exporting.export(form, tmp_path / form)
+        rows = list(load(tmp_path / form, split="train", streaming=streaming, chunksize=1024))
+        assert len(rows) == 41
+        assert TOOLS in rows[-1].values()
+
+
 async def test_keys_that_no_turn_has_are_not_declared(tmp_path, load):
     """Chat templates ask whether a key is there: conversations without tools have no keys for them."""
     exporting = Exporting()
