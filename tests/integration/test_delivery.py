@@ -42,6 +42,24 @@ async def test_every_event_becomes_visible_once_in_order_of_its_key(kafka: str) 
     assert all(read[record.value].partition == record.partition for record in records)
 
 
+async def test_what_comes_while_a_batch_is_in_hand_is_one_batch(kafka: str) -> None:
+    """Records that trickle in are not handed out one by one, at a transaction each."""
+    source, out = new_topics(kafka, partitions=1)
+    batches: list[int] = []
+
+    async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
+        batches.append(len(events))
+        if len(batches) == 1:
+            for number in range(1, 20):
+                await publish(kafka, source, [f"{number}".encode()])
+        return await copying(out)(events)
+
+    async with running_hop(kafka, source, handle):
+        await publish(kafka, source, [b"0"])
+        await until_seen(kafka, out, 20)
+    assert batches == [1, 19]
+
+
 async def test_stop_keeps_the_place_and_reads_on_when_the_dependency_is_back(kafka: str) -> None:
     """Stop loses nothing, dead-letters nothing, and shows in the readiness until the ping passes."""
     source, out = new_topics(kafka)

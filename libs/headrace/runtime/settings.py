@@ -34,6 +34,9 @@ class DeliverySettings(BaseSettings):
     transaction_timeout_ms: int = Field(
         10_000, ge=1_000, description="An open transaction older than this is aborted by the broker."
     )
+    batch_s_min: float = Field(
+        0.02, ge=0, le=10, description="Least time from one batch to the next: many small ones cost a transaction each."
+    )
     handler_s_max: float = Field(300, ge=10, description="A handler busy with one batch for longer loses its partitions.")
     record_bytes_max: int = Field(
         1_000_000, ge=1024, description="Largest record written; without a store for its body, a larger event is dead-lettered."

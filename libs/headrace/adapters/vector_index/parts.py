@@ -1,9 +1,9 @@
 """A collection of the engine in process that grows without stalling: a young part that is written, older ones with graphs.
 
 The engine builds a graph only when told to, and while it builds (seconds to minutes) it lets no other thread of the process
-run. So points go into a young part, which is scanned; once it is full it is sealed, and a process of its own merges sealed
-parts and builds the graph of the result, which then takes their place. Parts grow geometrically: a search visits a handful
-of them, however many points there are.
+run. So points go into a young part, which is scanned in memory; once it is full it is sealed, and a process of its own
+merges sealed parts and builds the graph of the result, which then takes their place. Parts grow geometrically: a search
+visits a handful of them, however many points there are.
 
 What counts is written in `parts.json`, replaced in one step; folders it does not name are left-overs of a death and go.
 """
@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headrace.adapters.vector_index import shard
-from headrace.adapters.vector_index.engine import CONVERSATION, Hit, Point, Search
+from headrace.adapters.vector_index.engine import CONVERSATION, PROMPT, Hit, Point, Search
+from headrace.adapters.vector_index.recent import RecentVectors
 
 _log = logging.getLogger("headrace.vector_index")
 TABLE = "parts.json"
-_SEARCHES_AT_A_TIME = 16
+_SEARCHES_AT_A_TIME = 64
 """The engine holds the interpreter's lock while it searches: short turns let the event loop keep its heartbeats."""
 
 _WRITTEN_ONCE = frozenset({"matrix.dat", "quantized.data"})
@@ -39,13 +40,32 @@ Item = TypeVar("Item")
 
 @dataclass(eq=False, slots=True)
 class _Part:
+    """A shard; `recent` holds its vectors for as long as it has no graph."""
+
     path: Path
     handle: Any
-    built: bool
+    recent: RecentVectors | None
+
+    @property
+    def built(self) -> bool:
+        return self.recent is None
 
     @property
     def points(self) -> int:
         return shard.count(self.handle, None)
+
+    def search(self, searches: Sequence[Search]) -> list[list[tuple[str, Hit]]]:
+        return shard.search(self.handle, searches) if self.recent is None else self.recent.search(searches)
+
+    def write(self, points: Sequence[Point], *, only_new: bool) -> None:
+        shard.write(self.handle, points, only_new=only_new)
+        if self.recent is not None:
+            self.recent.put(points)
+
+    def remove(self, ids: Collection[str]) -> None:
+        shard.remove(self.handle, ids)
+        if self.recent is not None:
+            self.recent.remove(ids)
 
 
 @dataclass(eq=False, slots=True)
@@ -122,7 +142,7 @@ class PartedCollection:
         found: list[list[Hit]] = []
         for some in _in_turns(searches, _SEARCHES_AT_A_TIME):
             with self._lock:
-                by_part = [shard.search(part.handle, some) for part in self._parts]
+                by_part = [part.search(some) for part in self._parts]
             found += [_best(each, [hits[n] for hits in by_part]) for n, each in enumerate(some)]
         return found
 
@@ -149,13 +169,13 @@ class PartedCollection:
         """Write those points whose ids are in no part."""
         with self._lock:
             there = self.get([point.id for point in points], vectors=False)
-            shard.write(self._young.handle, [point for point in points if point.id not in there], only_new=True)
+            self._young.write([point for point in points if point.id not in there], only_new=True)
             self._seal_if_full()
 
     def put(self, points: Sequence[Point]) -> None:
         """Write points; those of the same ids in older parts go afterwards, so that there is never none."""
         with self._lock:
-            shard.write(self._young.handle, points, only_new=False)
+            self._young.write(points, only_new=False)
             self._remove_from_sealed([point.id for point in points])
             self._seal_if_full()
 
@@ -164,7 +184,7 @@ class PartedCollection:
         with self._lock:
             ids = {point.id for part in self._parts for page in shard.scroll(part.handle, condition, []) for point in page}
             for some in _in_turns(list(ids)):
-                shard.remove(self._young.handle, some)
+                self._young.remove(some)
                 self._remove_from_sealed(some)
             return len(ids)
 
@@ -207,14 +227,19 @@ class PartedCollection:
         for stray in self._path.iterdir():
             if stray.is_dir() and stray.name not in named:
                 shutil.rmtree(stray)
-        self._parts = [
-            _Part(self._path / each["name"], shard.load(self._path / each["name"]), each["built"]) for each in table["parts"]
-        ]
+        self._parts = [self._loaded(self._path / each["name"], built=each["built"]) for each in table["parts"]]
         self._begin_build()
 
     def _new_part(self) -> _Part:
         path = self._new_path()
-        return _Part(path, shard.create(path, self._dimensions), built=False)
+        return _Part(path, shard.create(path, self._dimensions), RecentVectors(self._dimensions))
+
+    def _loaded(self, path: Path, *, built: bool) -> _Part:
+        part = _Part(path, shard.load(path), None if built else RecentVectors(self._dimensions))
+        if part.recent is not None:
+            for page in shard.scroll(part.handle, None, [PROMPT, CONVERSATION]):
+                part.recent.put(page)
+        return part
 
     def _new_path(self) -> Path:
         self._next += 1
@@ -234,7 +259,7 @@ class PartedCollection:
         for part in self._parts[:-1]:
             there = shard.get(part.handle, list(ids), vectors=False)
             if there:
-                shard.remove(part.handle, there)
+                part.remove(there)
                 if self._build is not None and part in self._build.sources:
                     self._build.removed.update(there)
 
@@ -288,7 +313,7 @@ class PartedCollection:
                 _log.error("merging %s ended with code %d; it is tried again once the next part is full", self._path, code)
             return None
         try:
-            return _Part(target, shard.load(target), built=True)
+            return self._loaded(target, built=True)
         except shard.DamagedIndex:
             _log.exception("what was merged cannot be opened; it is tried again once the next part is full")
             return None
@@ -296,7 +321,7 @@ class PartedCollection:
     def _take(self, merged: _Part, build: _Build) -> None:
         """Puts what was built in the place of its sources."""
         if build.removed:
-            shard.remove(merged.handle, build.removed)
+            merged.remove(build.removed)
         at = self._parts.index(build.sources[0])
         self._parts[at : at + len(build.sources)] = [merged]
         self._write_table()

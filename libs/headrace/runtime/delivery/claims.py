@@ -89,15 +89,25 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
     # What the hop asks
 
     def busy(self) -> bool:
-        """Marks a batch as in hand; False where none may be begun because the partitions are on their way to others."""
+        """Marks a batch as in hand; False where none may be begun because the partitions are on their way to others.
+
+        Nothing is fetched meanwhile: a fetch sent now would return with the first record that comes, and the next batch would
+        be that one record instead of all that came in the time of this one.
+        """
         if self._assigned is None:
             return False
         self._idle.clear()
+        if self._claims:
+            self._consumer_of().pause(*self._claims)
         return True
 
     def idle(self) -> None:
         """No batch is in hand."""
         self._idle.set()
+        if self._assigned is not None:
+            for claim in self._claims.values():
+                if claim.due <= self._clock():  # else it has been arranged for
+                    self._resume(claim)
 
     def of(self, tp: TopicPartition) -> Claim | None:
         """The partition's claim, None while it is not ours."""

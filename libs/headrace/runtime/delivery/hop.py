@@ -161,10 +161,12 @@ class Hop:
         """
         if not self._claims.busy():
             return
+        next_s = time.monotonic() + self._settings.batch_s_min
         try:
             lanes = self._lanes(batch)
             if lanes and await self._whole(lanes):
                 await self._work(lanes)
+            await asyncio.sleep(next_s - time.monotonic())
         except BaseException as error:
             self._drop(batch, error)
             if not isinstance(error, Exception):
