@@ -11,7 +11,7 @@ export UV_SYSTEM_CERTS ?= 1
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install model-env protos protos-land lint types test test-unit test-connected test-cluster test-storm demo bench up down lock clean
+.PHONY: help install model-env protos protos-land minio lint types test test-unit test-connected test-cluster test-storm demo bench up down lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ protos: install ## generate libs/headrace_protos from protos/
 
 protos-land: install ## declare the contract in protos/ landed: later ones must be compatible with it
 	$(PY) -m tests.contract.contracts.landing
+
+minio: install ## build the MinIO server from source with Go: minutes, once; tests then run on it too
+	$(PY) -m headrace.local.minio
 
 lint: install ## formatting, lint, import rules
 	.venv/bin/ruff format --check --quiet .

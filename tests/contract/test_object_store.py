@@ -1,8 +1,7 @@
 """What every object store must do: one suite, on the fake, on SeaweedFS, and on MinIO where its binary is found."""
 
 import asyncio
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -10,36 +9,15 @@ import pytest
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.core.events import Stop
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge, UnsuitableStore
-from headrace.local import object_store as local
-from headrace.local.running import running
 from tests.fakes.object_store import FakeObjectStore
-
-SERVERS = [
-    pytest.param("fake"),
-    pytest.param("seaweedfs", marks=pytest.mark.connected),
-    pytest.param("minio", marks=[pytest.mark.connected, pytest.mark.skipif(not shutil.which("minio"), reason="no minio binary")]),
-]
-
-
-@pytest.fixture(scope="module", params=SERVERS)
-def settings(request, tmp_path_factory) -> Iterator[ObjectStoreSettings | None]:
-    if request.param == "fake":
-        yield None
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(local.CHOICE, request.param)
-        with running(local.ObjectStore(), tmp_path_factory.mktemp(request.param)) as launch:
-            for name, value in launch.tells.items():
-                patch.setenv(name, value)
-            yield ObjectStoreSettings(bucket="headrace-test", attempts_max=1)
 
 
 @pytest.fixture
-async def store(settings) -> AsyncIterator[ObjectStore]:
-    if settings is None:
+async def store(store_settings) -> AsyncIterator[ObjectStore]:
+    if store_settings is None:
         yield FakeObjectStore()
     else:
-        async with open_object_store(settings) as opened:
+        async with open_object_store(store_settings) as opened:
             yield opened
 
 

@@ -11,13 +11,15 @@ from functools import partial
 from pathlib import Path
 
 from headrace.local.launch import Launch, LocalStackError, Place, Say
+from headrace.local.minio import find_minio
 from headrace.local.ports import LOCALHOST
 from headrace.local.probes import http_answers
 
 CHOICE = "HEADRACE_LOCAL_S3"
 """Setting that names the server to start: seaweedfs or minio.
 
-Unset: the one whose data the state folder holds, else MinIO where its binary is found, else SeaweedFS."""
+Unset: the one whose data the state folder holds, else MinIO where its binary is on the PATH, else SeaweedFS. A MinIO that
+`make minio` built is started only where it is asked for: its makers stopped mending it in 2026."""
 
 _VOLUME_MB = 256
 
@@ -54,8 +56,8 @@ def choose(folder: Path) -> str:
         raise LocalStackError(f"{CHOICE} is {asked!r}: it may be seaweedfs or minio")
     kept = next((kind for kind in ("seaweedfs", "minio") if (folder / kind).exists()), "")
     kind = asked or kept or ("minio" if shutil.which("minio") else "seaweedfs")
-    if kind == "minio" and not shutil.which("minio"):
-        raise LocalStackError(f"no `minio` on the PATH: install it, or set {CHOICE}=seaweedfs")
+    if kind == "minio" and find_minio() is None:
+        raise LocalStackError(f"no `minio` on the PATH: `make minio` builds it; or set {CHOICE}=seaweedfs")
     return kind
 
 
@@ -95,7 +97,7 @@ def _seaweedfs(folder: Path, place: Place, access: str, secret: str) -> Launch:
 def _minio(folder: Path, place: Place, access: str, secret: str) -> Launch:
     address, console = (f"{LOCALHOST}:{place.ports[name]}" for name in ("s3", "console"))
     return Launch(
-        command=(shutil.which("minio") or "minio", "server", str(folder), "--address", address, "--console-address", console),
+        command=(str(find_minio()), "server", str(folder), "--address", address, "--console-address", console),
         log=place.log,
         folder=folder,
         environment={"MINIO_ROOT_USER": access, "MINIO_ROOT_PASSWORD": secret, "MINIO_UPDATE": "off", "MINIO_BROWSER": "off"},

@@ -84,7 +84,7 @@ async def test_the_next_version_goes_on_from_what_is_left():
     version = await world.cut()
     assert await world.keys(version) == [("s0", 0), ("s1", 0), ("s2", 0), ("s4", 1), ("s5", 0), ("u", 0)]
     assert await world.keys(version, RowKind.REJECTED) == [("t", 0)]
-    assert (version.manifest.counts.forgotten, version.manifest.counts.retracted) == (2, 2)
+    assert (version.manifest.counts.forgotten, version.manifest.counts.retracted) == (2, 1)
     assert closes(version.manifest.counts)
     assert [len(await world.keys(each)) for each in await history(world)] == [6, 5, 4, 4]
 
