@@ -105,6 +105,38 @@ async def test_a_version_that_disappears_is_let_go_and_the_next_one_pinned() -> 
         assert (await models.current()).version == "2"
 
 
+async def test_the_announced_version_measures_from_the_next_batch_on() -> None:
+    """Not the newest, which may be one that is being looked at; and where the announced one is missing, it is waited for."""
+    announced: dict[str, str] = {}
+    async with (
+        StubTriton.running(models={"signals": ["1", "2"], "base": ["1"]}) as stub,
+        TritonSignalModels.opened(stub.address, model="signals", version="", limits=QUICK, announced=announced.get) as models,
+    ):
+        announced["signals"] = "1"
+        before = await models.current()
+        announced["signals"] = "2"
+        (outcome,) = await before.measure([sample(1)], CURRENT)
+        assert isinstance(outcome, Measured)
+        assert outcome.signals.model_version == "1"
+        assert (await models.current()).version == "2"
+        assert (await models.named("base")).version == "1"
+        announced["signals"] = "3"
+        for _ in range(2):
+            with pytest.raises(ModelMissing, match="version 3"):
+                await (await models.current()).measure([sample(1)], CURRENT)
+        with pytest.raises(ModelMissing):
+            await models.ping()
+
+
+async def test_a_version_that_is_set_is_kept_whatever_is_announced() -> None:
+    """Who names a version in the settings means that one."""
+    async with (
+        StubTriton.running(models={"signals": ["1", "2"]}) as stub,
+        TritonSignalModels.opened(stub.address, model="signals", version="1", limits=QUICK, announced=lambda _: "2") as models,
+    ):
+        assert (await models.current()).version == "1"
+
+
 async def test_an_answer_by_another_version_is_refused() -> None:
     """A server that ignores the pin is no server for us."""
     async with StubTriton.running() as stub, opened(stub.address) as models:

@@ -1,0 +1,52 @@
+"""A Triton model with the interface of `signals` and no torch: it says what is written in its weights.
+
+The loss is the first number of `q_proj`, the embeddings have as many dimensions as it has rows. Loading a version takes as long
+as the file `load_s` beside the repository says.
+"""
+
+import json
+import os
+import site
+import time
+from pathlib import Path
+
+site.addsitedir(os.environ["HEADRACE_LM_PACKAGES"])
+
+import numpy as np
+import triton_python_backend_utils as pb  # type: ignore[import-not-found]  # only Triton has it
+
+Q = "model.layers.0.self_attn.q_proj.weight"
+
+
+class TritonPythonModel:
+    """What Triton calls."""
+
+    def initialize(self, args):
+        repository = Path(args["model_repository"])
+        with (repository.parent.parent / "loads.log").open("a") as log:
+            log.write(f"{args['model_version']}\n")
+        wait = repository.parent.parent / "load_s"
+        time.sleep(float(wait.read_text()) if wait.exists() and args["model_version"] != "1" else 0)
+        with (repository / args["model_version"] / "weights" / "model.safetensors").open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            entry = json.loads(file.read(length))[Q]
+            file.seek(8 + length + entry["data_offsets"][0])
+            self._loss = np.frombuffer(file.read(4), "<f4")[0]
+        self._size = entry["shape"][0]
+
+    def execute(self, requests):
+        return [self._answer(len(pb.get_input_tensor_by_name(request, "CONVERSATION").as_numpy())) for request in requests]
+
+    def _answer(self, rows):
+        unit = np.full((rows, self._size), self._size**-0.5, np.float32)
+        columns = {
+            "LOSS_MEAN": np.full((rows, 1), self._loss, np.float32),
+            "LOSS_STD": np.full((rows, 1), 0.1, np.float32),
+            "PROMPT_TOKENS": np.full((rows, 1), 3, np.int32),
+            "RESPONSE_TOKENS": np.full((rows, 1), 3, np.int32),
+            "TRUNCATED": np.zeros((rows, 1), np.bool_),
+            "PROMPT_EMBEDDING": unit,
+            "CONVERSATION_EMBEDDING": unit,
+            "ERROR": np.array([[b""]] * rows, np.object_),
+        }
+        return pb.InferenceResponse([pb.Tensor(name, values) for name, values in columns.items()])
