@@ -139,14 +139,18 @@ class VersionStore:
         version = await self.latest(dataset_id)
         while version is not None:
             yield version
-            parent = version.manifest.parent
-            if parent is None:
-                return
-            key = manifest_key(dataset_id, version.manifest.sequence - 1, parent)
-            try:
-                version = Version(parent, await self.manifest_at(key, parent))
-            except PrunedVersion:
-                return
+            version = await self.parent(version)
+
+    async def parent(self, version: Version) -> Version | None:
+        """The version before this one; None where this is the first, or the first that pruning left."""
+        parent = version.manifest.parent
+        if parent is None:
+            return None
+        try:
+            key = manifest_key(version.manifest.dataset, version.manifest.sequence - 1, parent)
+            return Version(parent, await self.manifest_at(key, parent))
+        except PrunedVersion:
+            return None
 
     async def datasets(self) -> tuple[str, ...]:
         """The ids of all datasets that have a version, in order."""

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from headrace.cli import dataset_export, dataset_gc, dataset_retract, dataset_versions
+from headrace.cli import dataset_export, dataset_gc, dataset_history, dataset_retract, dataset_rows, dataset_versions
 from headrace.cli.failures import CannotDo
 from headrace.cli.options import AsJson
 from headrace.cli.policy import read_policy_or_exit
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # Arrow and the Kafka client cost most of a second that `head
 
 app = typer.Typer(name="dataset", help="Create datasets, cut versions of them, and read them.", no_args_is_help=True)
 # In the order of their use; each module is a subject.
-for area in (dataset_versions, dataset_export, dataset_retract, dataset_gc):
+for area in (dataset_versions, dataset_history, dataset_rows, dataset_export, dataset_retract, dataset_gc):
     app.add_typer(area.app)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from headrace.cli.options import AsJson, VersionName
 from headrace.cli.version_reading import DatasetName, Kind, kind_of, open_versions, rows_waiting, waiting
+from headrace.core.version_costs import NANOS, US, StageCost
 
 if TYPE_CHECKING:  # Arrow costs most of a second that `headrace --help` need not pay
     from collections.abc import Mapping
@@ -43,6 +44,8 @@ def show(name: DatasetName, version: VersionName = "", *, as_json: AsJson = Fals
         "reasons": _tally(manifest.reasons),
         "policies": _tally(manifest.policies),
         "models": _tally(manifest.models),
+        "recipes": _tally(manifest.recipes),
+        **{f"cost of {stage}": _cost(cost) for stage, cost in sorted(manifest.costs.items())},
         "read up to": ", ".join(f"{stream} {offset}" for stream, offset in sorted(manifest.inputs.items())) or "-",
         "waiting": f"{behind} decisions for the next version",
     }
@@ -87,8 +90,7 @@ def checkout(
 ) -> None:
     """Copy a version's shards into a folder, each verified by its hash, for `datasets.load_dataset("parquet", ...)`."""
     kinds = [kind_of(each) for each in kind or ["accepted"]]
-    folder.mkdir(parents=True, exist_ok=True)
-    found, files = asyncio.run(_downloaded(name, version, folder, kinds))
+    found, files = asyncio.run(_checked_out(name, version, folder, kinds))
     if as_json:
         typer.echo(json.dumps({"dataset": name, "version": found.id, "files": [str(file) for file in files]}))
         return
@@ -100,16 +102,18 @@ def _tally(tally: "Mapping[str, int]") -> str:
     return ", ".join(f"{key} {tally[key]}" for key in sorted(tally, key=lambda key: (-tally[key], key))) or "-"
 
 
-async def _downloaded(name: str, version: str, folder: Path, kinds: "list[RowKind]") -> "tuple[Version, list[Path]]":
-    files = []
+def _cost(cost: "StageCost") -> str:
+    """What is known, and of how many it is not."""
+    parts = [f"{cost.seconds_us / US:,.1f} s", f"{cost.prompt_tokens + cost.completion_tokens:,} tokens"]
+    parts += [f"{nanos / NANOS:,.2f} {currency}".rstrip() for currency, nanos in sorted(cost.money_nanos.items())]
+    unknown = {"time": cost.seconds_known, "tokens": cost.tokens_known}
+    parts += [f"{what} unknown for {cost.entries - known}" for what, known in unknown.items() if known < cost.entries]
+    return ", ".join(parts)
+
+
+async def _checked_out(name: str, version: str, folder: Path, kinds: "list[RowKind]") -> "tuple[Version, list[Path]]":
+    from headrace.adapters.version_checkout import checkout as copied  # noqa: PLC0415
+
     async with open_versions() as versions:
         found = await versions.version(name, version)
-        for kind in kinds:
-            shards = found.manifest.shards_of(kind)
-            for index, shard in enumerate(shards):
-                file = folder / f"{kind.value}-{index:05}-of-{len(shards):05}.parquet"
-                part = file.with_suffix(".part")
-                await versions.download(shard, part)
-                part.rename(file)
-                files.append(file)
-    return found, files
+        return found, await copied(versions, found.manifest, folder, kinds)

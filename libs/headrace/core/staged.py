@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from headrace.core.topics import DECIDED, INDEXED, RETRACTION_REQUESTED, require_dataset_id
+from headrace.core.topics import DECIDED, INDEXED, RETRACTION_REQUESTED, require_dataset_id, retry_topic_name
 
 DECIDED_STREAM = "decided"
 INDEXED_STREAM = "indexed"
@@ -73,6 +73,19 @@ def stream_of(topic: str, partition: int) -> str:
 def stem_of(stream: str) -> str:
     """What the stream carries: DECIDED_STREAM, INDEXED_STREAM or RETRACTED_STREAM."""
     return stream.partition("/")[0].removeprefix(_RETRIED)
+
+
+def source_of(stream: str) -> tuple[str, int]:
+    """The topic and partition that a stream is read from, as far as it still says so: of retry topics the one of datasets.
+
+    Raises:
+        ValueError: there is no such stream.
+    """
+    stem, _, partition = stream.partition("/")
+    topic = next((name for name, known in _STEMS.items() if known == stem.removeprefix(_RETRIED)), None)
+    if topic is None or not partition.isdigit():
+        raise ValueError(f"{stream} is no stream")
+    return (retry_topic_name(topic, "datasets") if stem.startswith(_RETRIED) else topic), int(partition)
 
 
 def staging_prefix(dataset_id: str) -> str:

@@ -2,11 +2,21 @@
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from headrace.core.versions import Manifest, RowKind, Shard
+
+
+class HasSampleId(Protocol):
+    """A row that can be put in order."""
+
+    @property
+    def sample_id(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=HasSampleId)
 
 
 class ChangeKind(StrEnum):
@@ -32,13 +42,26 @@ class AcceptedRow(NamedTuple):
     origin_recipe_version: str | None
 
 
+class RetractedRow(NamedTuple):
+    """What a version says of a sample that was taken back: revisions up to this one are out."""
+
+    sample_id: str
+    revision: int
+    reason: str
+    note: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One sample that is not as it was; `before` is None where it was added, `after` where it was removed."""
+    """One sample that is not as it was; `before` is None where it was added, `after` where it was removed.
+
+    `retracted` is the rule that took a removed sample out, None where the later version knows of none.
+    """
 
     kind: ChangeKind
     before: AcceptedRow | None
     after: AcceptedRow | None
+    retracted: RetractedRow | None = None
 
     @property
     def sample_id(self) -> str:
@@ -63,10 +86,10 @@ def unshared(before: Manifest, after: Manifest) -> Unshared:
     return Unshared(one, other, len(both))
 
 
-def in_order(shards: Sequence[Shard], rows_of: Callable[[Shard], Iterator[AcceptedRow]]) -> Iterator[AcceptedRow]:
+def in_order(shards: Sequence[Shard], rows_of: Callable[[Shard], Iterator[Row]]) -> Iterator[Row]:
     """The rows of shards that are each in order, in order; a shard is opened when the first of its ids is reached."""
     waiting = sorted(shards, key=lambda shard: (shard.min_id, shard.sha256), reverse=True)
-    heads: list[tuple[str, int, AcceptedRow, Iterator[AcceptedRow]]] = []
+    heads: list[tuple[str, int, Row, Iterator[Row]]] = []
     opened = 0
     while waiting or heads:
         while waiting and (not heads or waiting[-1].min_id <= heads[0][0]):
@@ -102,11 +125,29 @@ def changes(before: Iterable[AcceptedRow], after: Iterable[AcceptedRow]) -> Iter
             old, new = next(befores, None), next(afters, None)
 
 
+def with_retractions(found: Iterable[Change], retracted: Iterator[RetractedRow]) -> Iterator[Change]:
+    """The changes with the rules that took samples out; rules come in order of the ids too, and are read when they are needed."""
+    rule: RetractedRow | None = None
+    exhausted = False
+    for change in found:
+        if change.kind is ChangeKind.REMOVED:
+            while not exhausted and (rule is None or rule.sample_id < change.sample_id):
+                rule = next(retracted, None)
+                exhausted = rule is None
+            if rule is not None and rule.sample_id == change.sample_id:
+                yield replace(change, retracted=rule)
+                continue
+        yield change
+
+
 def reason_of(change: Change) -> str:
-    """Why a sample is in the later version, as its row there says it."""
+    """Why a sample is in the later version, as its row there says it, or why it is not."""
     row = change.after
     if row is None:
-        return "taken back: the later version has no row of it"
+        rule = change.retracted
+        return (
+            f"retracted: {rule.reason}{f', {rule.note}' if rule.note else ''}" if rule else "the later version has no row of it"
+        )
     model = f", signals of {row.model} {row.model_version}" if row.model else ""
     parents = f" from {', '.join(row.origin_parent_ids)}" if row.origin_parent_ids else ""
     recipe = " ".join(part for part in (row.origin_recipe, row.origin_recipe_version) if part)

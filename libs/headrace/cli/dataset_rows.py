@@ -1,0 +1,193 @@
+"""`headrace dataset rows` and `lineage`: single rows of a version, and where they come from."""
+
+import asyncio
+import base64
+import json
+import math
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from headrace.cli.options import AsJson, VersionName
+from headrace.cli.version_reading import DatasetName, open_versions
+
+if TYPE_CHECKING:  # Arrow costs most of a second that `headrace --help` need not pay
+    from headrace.adapters.version_lineage import Ancestor, Decided, Lineage
+
+app = typer.Typer()
+
+TABLE_ROWS_MAX = 1_000
+"""Most rows of a table for people; --json has no such bound."""
+
+CELL_CHARS_MAX = 120
+_FOR_PEOPLE = "sample_id, revision, reason, loss_mean, density, origin_kind, messages[-1].content AS answer"
+
+
+@app.command()
+def rows(
+    name: DatasetName,
+    version: VersionName = "",
+    where: Annotated[
+        str, typer.Option(help="A condition in DuckDB's SQL, as in \"density < 0.4 AND origin_kind = 'generated'\".")
+    ] = "",
+    columns: Annotated[str, typer.Option(help='What to select, in SQL: names or expressions, as in "histogram(reason)".')] = "",
+    limit: Annotated[int, typer.Option(min=0, help="At most so many rows; 0 for all.")] = 20,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Longest time of the query, in seconds.")] = 600,
+    *,
+    rejected: Annotated[bool, typer.Option("--rejected", help="Of the rejected rows instead of the accepted ones.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a version's rows by SQL: DuckDB runs on verified copies of the shards, and can read nothing else.
+
+    --json prints a JSON object a line, with all columns but the dossier unless --columns says otherwise.
+    """
+    from headrace.adapters.version_rows import QueryLimits, RowsAsked  # noqa: PLC0415
+    from headrace.core.versions import RowKind  # noqa: PLC0415
+
+    if not as_json:
+        limit = min(limit or TABLE_ROWS_MAX, TABLE_ROWS_MAX)
+    asked = RowsAsked(
+        RowKind.REJECTED if rejected else RowKind.ACCEPTED, where, columns or ("" if as_json else _FOR_PEOPLE), limit or None
+    )
+    asyncio.run(_rows(name, version, asked, QueryLimits(seconds_max=timeout_s), as_json=as_json))
+
+
+@app.command()
+def lineage(
+    name: DatasetName,
+    sample_id: Annotated[str, typer.Argument(metavar="SAMPLE", help="The sample's id.")],
+    version: VersionName = "",
+    limit: Annotated[
+        int, typer.Option(min=1, max=500, help="At most so many samples: it and its ancestors, nearest first.")
+    ] = 100,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show where a row comes from: its parents and theirs, what was decided under which policy, and the events that carried it.
+
+    Ends with 1 where the version does not know the sample.
+    """
+    found = asyncio.run(_lineage(name, version, sample_id, limit))
+    known = bool(found.ancestors[0].decided)
+    if as_json:
+        from dataclasses import asdict  # noqa: PLC0415
+
+        typer.echo(json.dumps({"dataset": name, "sample_id": sample_id, **asdict(found)}, default=plain))
+    elif known:
+        Console().print(_tree(name, found))
+    else:
+        typer.echo(f"no decision on {sample_id!a} is in that version: `headrace sample show` looks further", err=True)
+    if not known:
+        raise typer.Exit(1)
+
+
+def plain(value: Any) -> Any:
+    """A value of a row as JSON has it: times in ISO 8601, bytes in Base64, what is no number as null."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value.isoformat() if isinstance(value, datetime) else value if isinstance(value, str | int | None) else str(value)
+
+
+async def _rows(name: str, version: str, asked: Any, limits: Any, *, as_json: bool) -> None:
+    from headrace.adapters.version_rows import rows_asked  # noqa: PLC0415
+    from headrace.checks import readable  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    async with open_versions() as versions:
+        found = await versions.version(name, version)
+        async for batch in rows_asked(versions, found.manifest, asked, limits):
+            for row in batch.to_pylist():
+                if as_json:
+                    typer.echo(json.dumps(plain(row), ensure_ascii=False))
+                    continue
+                if not table.columns:
+                    for column in row:
+                        table.add_column(Text(readable(column, CELL_CHARS_MAX)), overflow="ellipsis", no_wrap=True)
+                table.add_row(*(Text(readable(_cell(value), CELL_CHARS_MAX)) for value in row.values()))
+    if not as_json:
+        Console().print(table if table.row_count else "no rows")
+
+
+def _cell(value: Any) -> str:
+    value = plain(value)
+    return "-" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+async def _lineage(name: str, version: str, sample_id: str, limit: int) -> "Lineage":
+    from headrace.adapters.version_lineage import lineage as traced  # noqa: PLC0415
+
+    async with open_versions() as versions:
+        return await traced(versions, await versions.version(name, version), sample_id, limit)
+
+
+def _tree(name: str, found: "Lineage") -> Tree:
+    known = {ancestor.sample_id: ancestor for ancestor in found.ancestors}
+    shown: set[str] = set()
+
+    def branch(tree: Tree, sample_id: str) -> None:
+        ancestor = known.get(sample_id)
+        if ancestor is None or sample_id in shown:
+            tree.add(Text(f"{_said(sample_id)}: {'above' if ancestor else 'not looked up (--limit)'}"))
+            return
+        shown.add(sample_id)
+        under = tree.add(Text(_said(sample_id), style="bold"))
+        for line in _lines(name, ancestor):
+            under.add(Text(line))
+        for parent in ancestor.parents:
+            branch(under, parent)
+
+    root = Tree(Text(f"{name}, where {_said(found.ancestors[0].sample_id)} comes from"))
+    branch(root, found.ancestors[0].sample_id)
+    return root
+
+
+def _lines(name: str, ancestor: "Ancestor") -> list[str]:
+    from headrace.core.topics import accepted_topic  # noqa: PLC0415
+
+    if not ancestor.decided:
+        return ["nothing is known of it in this version: it was never decided here, or was replaced, retracted or forgotten"]
+    lines = []
+    for decided in ancestor.decided:
+        lines += [_decision(decided), _event(decided)]
+        if decided.row["verdict"] == "accepted":
+            lines.append(f"published on {accepted_topic(name).name} under its id; at which offset is not kept")
+    return lines + [
+        f"embeddings of {_said(model)} by {each.topic}, partition {each.partition}, offset {each.offset}"
+        for model, each in ancestor.embedded
+    ]
+
+
+def _decision(decided: "Decided") -> str:
+    row = decided.row
+    recipe = " ".join(row[part] for part in ("origin_recipe", "origin_recipe_version") if row[part])
+    model = f", signals of {row['model']} {row['model_version']}" if row["model"] else ""
+    return _said(
+        f"revision {row['revision']} {row['verdict']} ({row['reason']}) under policy {row['policy_version']}{model}; "
+        f"{row['origin_kind']}{f' by recipe {recipe}' if recipe else ''}"
+    )
+
+
+def _event(decided: "Decided") -> str:
+    at, version = decided.carried, decided.first_version
+    taken = f"version {version}" if version else "a version further back than was looked"
+    return f"decided {decided.row['decided_at']} by {at.topic}, partition {at.partition}, offset {at.offset}; first in {taken}"
+
+
+def _said(text: str) -> str:
+    from headrace.checks import readable  # noqa: PLC0415
+
+    return readable(text, 300)
