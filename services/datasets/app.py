@@ -12,9 +12,10 @@ from headrace.adapters.kafka import BrokerUnreachable, EventPublisher, KafkaErro
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.version_cut import VersionCutter
 from headrace.core.events import Send, Stop
+from headrace.core.ports.object_store import UnsuitableStore
 from headrace.core.topics import CUT_REQUESTED, DECIDED, RETRACTION_REQUESTED
 from headrace.core.versions import DamagedVersion
-from headrace.runtime.app import Runtime
+from headrace.runtime.app import CannotStart, Runtime
 from headrace.runtime.policies import PolicyBook
 from headrace.runtime.service import Ping, Service
 from headrace.runtime.telemetry import Attribute, Metric, Telemetry
@@ -36,7 +37,10 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
         open_object_store(ObjectStoreSettings()) as objects,
         EventPublisher(runtime.settings.kafka, f"headrace/{NAME}", start_s=runtime.settings.kafka_start_s) as publisher,
     ):
-        await objects.require_conditional_writes()
+        try:
+            await objects.require_conditional_writes()
+        except UnsuitableStore as error:
+            raise CannotStart(str(error)) from error
         cutter = VersionCutter(objects, settings.cut_settings())
         datasets = Datasets(
             staging=cutter.staging,

@@ -1,10 +1,13 @@
 """What every object store must do: one suite, on the fake, on SeaweedFS, and on MinIO where its binary is found."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 from uuid import uuid4
 
 import pytest
+from aiohttp import web
 
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.core.events import Stop
@@ -151,9 +154,40 @@ async def test_a_store_that_is_gone_stops_its_callers():
             pass
 
 
+class CarelessServer:
+    """An S3 server, as far as the probe goes, that ignores the conditions of a PUT as old ones do."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    async def answer(self, request: web.Request) -> web.Response:
+        key = request.path
+        if request.method == "PUT":
+            self.objects[key] = await request.read()
+        elif request.method == "DELETE":
+            self.objects.pop(key, None)
+            return web.Response(status=204)
+        body = self.objects.get(key, b"")
+        headers = {"ETag": f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"', "Last-Modified": formatdate(usegmt=True)}
+        return web.Response(body=b"" if request.method == "PUT" else body, headers=headers)
+
+
+@pytest.mark.connected
 async def test_a_store_without_conditional_writes_is_refused():
-    """Headrace does not run on a store that would lose versions."""
-    fake = FakeObjectStore()
-    fake.unconditional = True
-    with pytest.raises(UnsuitableStore):
-        await fake.require_conditional_writes()
+    """Headrace does not run on a store that would lose versions: the error names it, and the setting to change."""
+    server = CarelessServer()
+    application = web.Application()
+    application.router.add_route("*", "/{tail:.*}", server.answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0]
+        careless = ObjectStoreSettings(endpoint=f"{host}:{port}", attempts_max=1)
+        async with open_object_store(careless) as opened:
+            with pytest.raises(UnsuitableStore, match=rf"{host}:{port}.*HEADRACE_S3_ENDPOINT"):
+                await opened.require_conditional_writes()
+        assert not [key for key in server.objects if "probes" in key]
+    finally:
+        await runner.cleanup()
