@@ -17,7 +17,8 @@ def demo(*, samples: Samples = 160, seed: Seed = 0) -> None:
     """Run real conversations through the stack that is up, and tell what came of them.
 
     Competition mathematics answered by language models. For half of the problems the reference answer goes in with the
-    sample; for the other half it is kept back and used for the closing table only. Needs `headrace up` first.
+    sample; for the other half it is kept back and used for the closing table only. At the end a version is cut, the trainer
+    takes it, and its checkpoint is rolled out. Needs `headrace up` first.
     """
     from headrace.cli.sample import show  # noqa: PLC0415
     from headrace.demo.play import play  # noqa: PLC0415
@@ -37,6 +38,8 @@ def _further(dataset: str, rejected_id: str) -> list[str]:
         f"headrace sample show {rejected_id or 'ID'} --dataset {dataset}",
         f"headrace dataset show {dataset}",
         f"headrace policy init > policy.yaml && headrace replay --dataset {dataset} -f policy.yaml",
+        "headrace checkpoint ls    headrace checkpoint show ID    headrace checkpoint rollback",
+        f"headrace dataset export {dataset} FOLDER --format messages",
         "headrace account    headrace watch    headrace lag    headrace dlq ls    headrace status",
         "headrace down       (and `headrace up` finds everything again)",
     ]

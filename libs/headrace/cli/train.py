@@ -58,7 +58,7 @@ def train(
     chosen = {"steps": steps, "full": full or None, "every_rows": every, "every_s": every_s}
     settings = training.TrainerSettings(**{name: value for name, value in chosen.items() if value is not None})
     try:
-        with _shown(as_json=as_json) as show:
+        with shown(as_json=as_json) as show:
             if follow:
                 asyncio.run(_follow(training.follow(dataset, version or "beginning", settings, show), rounds, as_json=as_json))
             else:
@@ -78,7 +78,7 @@ async def _follow(checkpoints: Any, rounds: int | None, *, as_json: bool) -> Non
 
 
 @contextmanager
-def _shown(*, as_json: bool) -> "Iterator[Callable[[Progress], None]]":
+def shown(*, as_json: bool) -> "Iterator[Callable[[Progress], None]]":
     """Shows progress on standard error: a bar on a terminal, else a line now and then; nothing where JSON is asked for."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The demo, step by step: submit, watch, cut a version, read it back, tell what came of it."""
+"""The demo, step by step: submit, watch, cut a version, read it back, tell what came of it, train on it."""
 
 import asyncio
 import os
@@ -27,6 +27,7 @@ from headrace.core.events import Send, Stop
 from headrace.core.ledger import Account
 from headrace.core.topics import COMMITTED, CUT_REQUESTED
 from headrace.core.versions import RowKind
+from headrace.demo import loop
 from headrace.demo.champ import DemoSample, demo_samples
 from headrace.demo.report import Ended, Spent, render
 from headrace.runtime.large_bodies import large_bodies
@@ -50,7 +51,8 @@ async def play(console: Console, *, count: int, seed: int) -> Played:
     """Runs the demo against the stack that the settings name.
 
     Raises:
-        Stop: nothing ends any more.
+        Stop: nothing ends any more, or the checkpoint is not rolled out.
+        CannotTrain: training failed.
         ValueError: the gateway refuses samples.
         TimeoutError: no version is announced.
     """
@@ -63,6 +65,9 @@ async def play(console: Console, *, count: int, seed: int) -> Played:
     account = await _stream(console, settings.kafka, dataset, samples)
     version, dossiers = await _read_back(settings.kafka, dataset)
     console.print(render(samples, {d.sample.id: _ended(d) for d in dossiers}, account, _spent(dossiers)))
+    console.rule("The loop closes")
+    console.print("a trainer takes the version; its checkpoint is rolled out and measures from then on")
+    console.print(loop.render(await loop.learn(settings.kafka, dataset, version)))
     rejected = [d.sample.id for d in dossiers if d.decisions[-1].verdict is Verdict.REJECTED]
     return Played(dataset, version, rejected[0] if rejected else "")
 
@@ -127,8 +132,7 @@ async def _read_back(kafka: str, dataset: str) -> tuple[str, list[Dossier]]:
         version = await store.version(dataset)
         for kind in (RowKind.ACCEPTED, RowKind.REJECTED):
             async for batch in store.rows(version.manifest, kind, ["dossier"]):
-                decoded = (wire.decode(Dossier, stored) for stored in batch.column("dossier").to_pylist())
-                dossiers += [dossier for dossier in decoded if isinstance(dossier, Dossier)]
+                dossiers += [wire.decode(Dossier, stored) for stored in batch.column("dossier").to_pylist()]
     return version.id, dossiers
 
 
