@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "libs/headrace/demo/": "speaks to the stack that the command line found",
     "libs/headrace/lm/": "runs inside Triton, which configures models by environment",
     "libs/headrace/local/": "starts processes and hands them their environment",
+    "services/trainer/model_side.py": "starts the process that trains and hands it its environment",
 }
 CLIENTS = {
     "AIOKafkaConsumer", "AIOKafkaProducer", "AsyncQdrantClient", "ClientSession", "InferenceServerClient", "KafkaAdminClient",

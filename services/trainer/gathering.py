@@ -46,14 +46,13 @@ async def rounds(gathered: Gathered, subscription: Subscription, *, every_rows: 
     """The position at which it is time to train, each time: the table is filled exactly up to there.
 
     It is time after `every_rows` new acceptances, or once `every_s` seconds (0: never) have passed and there is any; and
-    where the subscription ends. Rows, position and their number are kept together, and a round counts as done once the next
-    one is asked for: a restart loses and repeats nothing.
+    where the subscription ends. Rows, position and their number are kept together, and a round is owed until `round_done`:
+    a restart loses and repeats nothing.
 
     Raises: see `headrace.client.subscribe.Subscription`.
     """
     if gathered.fact(_ROUND):
         yield position_in(gathered)
-        gathered.keep(**{_ROUND: ""})
     new, unkept, began = int(gathered.fact(_NEW) or 0), 0, time.monotonic()
     following, waiting = True, asyncio.ensure_future(anext(subscription, None))
     try:
@@ -70,7 +69,6 @@ async def rounds(gathered: Gathered, subscription: Subscription, *, every_rows: 
                 new = 0
                 _keep(gathered, subscription, new, due=True)
                 yield position_in(gathered)
-                gathered.keep(**{_ROUND: ""})
                 unkept, began = 0, time.monotonic()
             elif unkept >= _KEEP_ROWS or (unkept and not arrived):
                 _keep(gathered, subscription, new, due=False)
@@ -79,6 +77,11 @@ async def rounds(gathered: Gathered, subscription: Subscription, *, every_rows: 
                 waiting = asyncio.ensure_future(anext(subscription, None))
     finally:
         waiting.cancel()
+
+
+def round_done(gathered: Gathered) -> None:
+    """The checkpoint of the latest round is published."""
+    gathered.keep(**{_ROUND: ""})
 
 
 def _patience(began: float, every_s: float, unkept: int) -> float | None:

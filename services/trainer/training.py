@@ -21,7 +21,7 @@ from headrace.local.checkout import model_python
 from headrace.local.signals import default_weights
 from headrace.local.state import home_folder
 from headrace.runtime.settings import RuntimeSettings
-from services.trainer.gathering import gather_version, position_in, rounds
+from services.trainer.gathering import gather_version, position_in, round_done, rounds
 from services.trainer.model_side import CannotTrain, Show
 from services.trainer.runs import Base, Trainer
 from services.trainer.settings import TrainerSettings
@@ -71,7 +71,9 @@ async def follow(dataset: str, start: str, settings: TrainerSettings, show: Show
             ):
                 async for position in positions:
                     data = data_of(position, held_out_share=rules.held_out_share, held_out_seed=rules.held_out_seed)
-                    yield await trainer.train(gathered, data, show)
+                    published = await trainer.train(gathered, data, show)
+                    round_done(gathered)
+                    yield published
 
 
 async def _rules_of(dataset: str) -> TrainingRules:

@@ -38,6 +38,7 @@ def told_of(error: Exception) -> str | None:
     from headrace.adapters.unreachable import BrokerUnreachable  # noqa: PLC0415
     from headrace.adapters.version_store import NoSuchVersion  # noqa: PLC0415
     from headrace.client.limits import PositionGone, UnreadableRecord  # noqa: PLC0415
+    from headrace.core.checkpoint_manifests import BadCheckpoint  # noqa: PLC0415
     from headrace.core.events import Stop  # noqa: PLC0415
     from headrace.core.positions import BadPosition  # noqa: PLC0415
     from headrace.core.versions import DamagedVersion  # noqa: PLC0415
@@ -52,7 +53,7 @@ def told_of(error: Exception) -> str | None:
         return f"Kafka: {error or type(error).__name__}"
     if isinstance(error, CannotDo | DamagedVersion | LocalStackError | NoSuchVersion | OSError):  # TimeoutError is an OSError
         return str(error)
-    if isinstance(error, BadPosition | PositionGone | UnreadableRecord):
+    if isinstance(error, BadCheckpoint | BadPosition | PositionGone | UnreadableRecord):
         return str(error)
     return str(error) if type(error) is ValueError else None  # not those of a parser or a codec, which are derived from it
 

@@ -13,7 +13,7 @@ from headrace.client.accepted import Retracted, accepted_from
 from headrace.client.gathered import Gathered
 from headrace.core.positions import Position, position_from
 from headrace.core.reasons import Reason
-from services.trainer.gathering import gather_version, position_in, rounds
+from services.trainer.gathering import gather_version, position_in, round_done, rounds
 from tests.fakes.certain import certain
 from tests.fakes.decisions import DATASET, DECIDED, dossier, place
 from tests.fakes.object_store import FakeObjectStore
@@ -62,12 +62,14 @@ def ids(gathered):
     return sorted(sample_id for sample_id, _, _ in gathered.trained(0))
 
 
-async def taken(gathered, subscription, count, **due):
-    """What is gathered at each of the next rounds, and the positions."""
+async def taken(gathered, subscription, count, *, killed=False, **due):
+    """What is gathered at each of the next rounds, and the positions; killed, it dies before the last one is done."""
     seen = []
     async with aclosing(rounds(gathered, subscription, **{"every_rows": 2, "every_s": 0} | due)) as positions:
         async for position in positions:
             seen.append((ids(gathered), dict(position_from(position).offsets)))
+            if not killed:
+                round_done(gathered)
             if len(seen) == count:
                 break
     return seen
@@ -102,7 +104,7 @@ async def test_a_killed_follower_makes_the_round_it_owes(tmp_path):
     items = [accepted(name) for name in "abcd"]
     path = tmp_path / "table.sqlite"
     with Gathered(path, "") as gathered:
-        assert await taken(gathered, FakeSubscription(items), 1) == [(["a", "b"], {0: 2})]
+        assert await taken(gathered, FakeSubscription(items), 1, killed=True) == [(["a", "b"], {0: 2})]
     with Gathered(path, "") as gathered:
         again = FakeSubscription(items, position_in(gathered), ends=True)
         assert await taken(gathered, again, 9) == [(["a", "b"], {0: 2}), (["a", "b", "c", "d"], {0: 4})]

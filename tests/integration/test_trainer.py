@@ -1,0 +1,207 @@
+"""The trainer as a user runs it: on a real broker, a real S3 server and a tiny model, killed and started again."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from headrace.adapters.kafka import read_topic
+from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.object_store import open_object_store
+from headrace.adapters.version_cut import VersionCutter
+from headrace.adapters.version_draft import CutSettings
+from headrace.client.checkpoints import data_of, publish
+from headrace.client.seen_samples import seen_samples
+from headrace.client.subscribe import subscribe
+from headrace.core.dossiers import Retraction
+from headrace.core.fine_tuning import is_held_out
+from headrace.core.reasons import Reason
+from headrace.core.topics import CHECKPOINT_PUBLISHED
+from headrace.local.checkout import model_python
+from headrace.local.signals import default_weights
+from tests.fakes.accepted_topics import accepted
+from tests.fakes.accepted_topics import publish as publish_accepted
+from tests.fakes.certain import certain
+from tests.fakes.checkpoints import adapter_folder
+from tests.fakes.decisions import DECIDED, dossier, place
+
+pytestmark = [pytest.mark.connected, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARE = 0.1
+"""What the policy that a dataset begins with holds out."""
+
+
+class World:
+    """A broker, a bucket and a folder of its own."""
+
+    def __init__(self, kafka, s3, folder):
+        self.kafka = kafka
+        self.s3 = s3.model_copy(update={"bucket": f"trainer-{uuid4().hex[:12]}"})
+        self.folder = folder
+        self.environment = os.environ | {
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'libs'}",
+            "HEADRACE_HOME": str(folder / "no-stack"),
+            "HEADRACE_KAFKA": kafka,
+            "HEADRACE_S3_ENDPOINT": self.s3.endpoint,
+            "HEADRACE_S3_ACCESS_KEY": self.s3.access_key,
+            "HEADRACE_S3_SECRET_KEY": self.s3.secret_key.get_secret_value(),
+            "HEADRACE_S3_BUCKET": self.s3.bucket,
+            "HEADRACE_TRAINER_BASE": str(folder / "base"),
+            "HEADRACE_TRAINER_FOLDER": str(folder / "trainer"),
+            "HEADRACE_TRAINER_THREADS": "1",
+            "HEADRACE_TRAINER_TOKENS_MAX": "128",
+            "HEADRACE_TRAINER_SAVE_EVERY_STEPS": "2",
+        }
+
+    def start(self, *arguments):
+        command = [sys.executable, "-m", "headrace.cli.main", *arguments]
+        return subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True
+        )
+
+    async def headrace(self, *arguments):
+        process = self.start(*arguments)
+        out, err = await asyncio.to_thread(process.communicate)
+        assert process.returncode == 0, out + err
+        return out
+
+    async def dataset(self):
+        name = f"notes-{uuid4().hex[:8]}"
+        await self.headrace("dataset", "create", name)
+        return name
+
+    async def version(self, dataset, ids):
+        events = [(dossier(sample_id, 0, Reason.ACCEPTED, dataset_id=dataset), place(n)) for n, sample_id in enumerate(ids)]
+        async with open_object_store(self.s3) as objects:
+            cutter = VersionCutter(objects, CutSettings(embeddings_wait_s=0))
+            await cutter.staging.stage_decided(dataset, DECIDED, events)
+            return certain(await cutter.cut(dataset, "request")).version
+
+    async def seen(self, checkpoint):
+        listed = await self.headrace("checkpoint", "samples", checkpoint, "--json")
+        return sorted(tuple(json.loads(line)) for line in listed.splitlines())
+
+    async def published(self, dataset):
+        rows = json.loads(await self.headrace("checkpoint", "ls", "--json"))
+        return [row for row in rows if row["data"]["dataset_id"] == dataset]
+
+
+@pytest.fixture(scope="module")
+def world(kafka, s3, tmp_path_factory):
+    with KafkaAdmin(kafka) as admin:
+        admin.ensure_topics(partitions=4, replication_factor=1)
+    return World(kafka, s3, tmp_path_factory.mktemp("trainer"))
+
+
+@pytest.fixture(scope="module")
+def base(world):
+    command = (model_python(), ROOT / "tests" / "integration" / "tiny_base.py", default_weights(print), world.folder / "base")
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    return world.folder / "base"
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("base")
+async def test_a_killed_trainer_publishes_one_checkpoint_in_the_end(world):
+    """Killed in the middle, run again and once more: one checkpoint, announced once, and it says exactly what it has seen."""
+    dataset = await world.dataset()
+    ids = [f"s{number:02}" for number in range(24)]
+    version = await world.version(dataset, ids)
+    train = ("train", dataset, "--steps", "60", "--json")
+    first = world.start(*train)
+    runs = world.folder / "trainer" / dataset
+    while not [*runs.glob("*/state/checkpoint-*/whole")] and first.poll() is None:  # noqa: ASYNC110 - another process's file
+        await asyncio.sleep(0.02)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    assert await world.published(dataset) == []
+    told = json.loads(await world.headrace(*train))
+    again = json.loads(await world.headrace(*train))
+    assert told == again
+    (row,) = await world.published(dataset)
+    assert (row["checkpoint_id"], row["data"]["version"], row["fate"]) == (told["checkpoint"], version.id, "not rolled out yet")
+    assert row["metrics"]["held_out_loss_after"] < row["metrics"]["held_out_loss_before"]
+    trained = [(sample_id, 0) for sample_id in ids if not is_held_out(sample_id, SHARE, "")]
+    assert 0 < len(trained) < len(ids)
+    assert await world.seen(told["checkpoint"][:12]) == trained
+    shown = json.loads(await world.headrace("checkpoint", "show", told["checkpoint"][:8], "--json"))
+    assert shown["hyperparameters"]["steps"] == 60
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("base")
+async def test_a_follower_trains_each_time_enough_was_accepted(world):
+    """Every so many acceptances a checkpoint, of everything that stands accepted up to a position that it names."""
+    dataset = await world.dataset()
+    names = [f"s{number:02}" for number in range(12)]
+    taken_back = next(name for name in names[:6] if not is_held_out(name, SHARE, ""))
+    await publish_accepted(world.kafka, dataset, accepted(dataset, names[:6]))
+    follow = ("train", dataset, "--follow", "--every", "6", "--steps", "6", "--json")
+    (first,) = map(json.loads, (await world.headrace(*follow, "--rounds", "1")).splitlines())
+    changes = accepted(dataset, names[6:]) + accepted(dataset, names[:2], 1)
+    await publish_accepted(world.kafka, dataset, [Retraction(dataset, taken_back, 0, "licence")])
+    await publish_accepted(world.kafka, dataset, changes)
+    (second,) = map(json.loads, (await world.headrace(*follow, "--rounds", "1")).splitlines())
+    rows = await world.published(dataset)
+    assert [row["checkpoint_id"] for row in rows] == [first["checkpoint"], second["checkpoint"]]
+    assert await world.seen(first["checkpoint"]) == [(name, 0) for name in names[:6] if not is_held_out(name, SHARE, "")]
+    for event in [event async for event in read_topic(CHECKPOINT_PUBLISHED, world.kafka, until_now=True)]:
+        if event.body.data.dataset_id == dataset:
+            listed = await world.seen(event.body.checkpoint_id)
+            unlisted = replace(event.body, files=())
+            assert sorted([each async for each in seen_samples(unlisted, kafka=world.kafka, store=world.s3)]) == listed
+
+
+@pytest.mark.model
+async def test_the_script_of_the_readme_trains_and_reports(world, base, tmp_path):
+    """What a reader pastes works as it stands, but for the names of dataset and weights."""
+    dataset = await world.dataset()
+    await publish_accepted(world.kafka, dataset, accepted(dataset, ["a", "b", "c"]))
+    readme = (ROOT / "services" / "trainer" / "README.md").read_text()
+    script = readme.split("```python\n")[1].split("```")[0]
+    said = ('"math", "smollm2-135m-instruct", "out"', repr((dataset, str(base), str(tmp_path / "out")))[1:-1])
+    assert said[0] in script
+    command = (model_python(), "-c", script.replace(*said))
+    environment = world.environment | {"PYTHONPATH": str(ROOT / "libs"), "HF_HUB_OFFLINE": "1"}
+    run = partial(subprocess.run, command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = await asyncio.to_thread(run)
+    assert done.returncode == 0, done.stderr[-4000:]
+    (row,) = await world.published(dataset)
+    assert row["checkpoint_id"] in done.stdout
+    assert await world.seen(row["checkpoint_id"]) == [("a", 0), ("b", 0), ("c", 0)]
+
+
+async def test_ones_own_trainer_reports_what_it_has_seen(world, tmp_path):
+    """Samples follow from version, position and share where a trainer keeps no list: revised, taken back, held out."""
+    dataset = await world.dataset()
+    names = [f"s{number:02}" for number in range(30)]
+    await publish_accepted(world.kafka, dataset, accepted(dataset, names))
+    await publish_accepted(world.kafka, dataset, [Retraction(dataset, names[3], 0, "privacy")])
+    await publish_accepted(world.kafka, dataset, accepted(dataset, names[5:7], 1))
+    async with subscribe(dataset, follow=False, kafka=world.kafka, store=world.s3) as subscription:
+        taken = [item async for item in subscription]
+    assert len(taken) == 33
+    await publish_accepted(world.kafka, dataset, accepted(dataset, ["later"]))
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "model.safetensors").write_bytes(b"weights")
+    data = data_of(certain(subscription.position), held_out_share=0.2, held_out_seed="mine", rows_trained=24)
+    said = {"model": "signals", "base": tmp_path / "base", "data": data, "kafka": world.kafka, "store": world.s3}
+    published = await publish(adapter_folder(tmp_path / "trained"), **said)
+    assert await publish(tmp_path / "trained", **said) == published
+    assert len(await world.published(dataset)) == 1
+    expected = {name: 0 for name in names if name != names[3]} | dict.fromkeys(names[5:7], 1)
+    held_out = {name for name in expected if is_held_out(name, 0.2, "mine")}
+    assert 0 < len(held_out) < len(expected)
+    where = {"kafka": world.kafka, "store": world.s3}
+    seen = {name: revision async for name, revision in seen_samples(published, **where)}
+    assert seen == {name: revision for name, revision in expected.items() if name not in held_out}
+    assert {name async for name, _ in seen_samples(published, held_out=True, **where)} == held_out
