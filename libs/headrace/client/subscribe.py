@@ -9,15 +9,14 @@ for a record, an object store (HEADRACE_S3_* or `store`).
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from threading import Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from headrace.client.accepted import Accepted, Item, Retracted
 from headrace.client.chunks import Chunk
 from headrace.client.limits import ClientSettings, PositionGone, SubscribeLimits, UnreadableRecord
+from headrace.client.loop_thread import LoopThread
 from headrace.client.stream import Plan, Stream
 from headrace.core.positions import BadPosition, Position
 
@@ -96,7 +95,7 @@ class Subscription:
         self._stream = Stream(plan)
         self._chunks: AsyncGenerator[Chunk, None] | None = None
         self._ahead: asyncio.Task[Chunk | None] | None = None
-        self._loop: _LoopThread | None = None
+        self._loop: LoopThread | None = None
         self._chunk = Chunk()
         self._taken = 0
         self._places: dict[int, int] = {}
@@ -226,29 +225,5 @@ class Subscription:
         if self._ended:
             return None
         if self._loop is None:
-            self._loop = _LoopThread()
+            self._loop = LoopThread()
         return self._loop.call(call)
-
-
-class _LoopThread:
-    """An event loop in a thread of its own, so that reading goes on while the caller works."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = Thread(target=self._loop.run_forever, name="headrace-subscribe", daemon=True)
-        self._thread.start()
-
-    def call(self, call: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """Runs it there and waits for it. An interrupt cancels it."""
-        future = asyncio.run_coroutine_threadsafe(call(), self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        with contextlib.closing(self._loop):
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
