@@ -32,14 +32,16 @@ def show(name: DatasetName, version: VersionName = "", *, as_json: AsJson = Fals
     found, staged = asyncio.run(read())
     behind = rows_waiting(staged)
     if as_json:
-        typer.echo(json.dumps({"version": found.id, "waiting": behind, **found.manifest.model_dump(mode="json")}))
+        told = {"version": found.id, "waiting": behind, "forgotten": found.manifest.forgotten}
+        typer.echo(json.dumps({**told, **found.manifest.model_dump(mode="json")}))
         return
     manifest, counts = found.manifest, found.manifest.counts
     missing = f", {counts.embeddings_missing} not there yet" if counts.embeddings_missing else ""
     lines = {
         "dataset": f"{name}, version {manifest.sequence}, id {found.id}",
         "parent": manifest.parent or "none: the first",
-        "decided": f"{counts.decided}: {counts.accepted} accepted, {counts.rejected} rejected, {counts.superseded} superseded",
+        "decided": f"{counts.decided}: {counts.accepted} accepted, {counts.rejected} rejected, {counts.superseded} superseded, "
+        f"{counts.retracted} retracted",
         "embeddings": f"{counts.embeddings}{missing}",
         "reasons": _tally(manifest.reasons),
         "policies": _tally(manifest.policies),
@@ -52,6 +54,8 @@ def show(name: DatasetName, version: VersionName = "", *, as_json: AsJson = Fals
     for kind, shards in manifest.shards.items():
         size = sum(shard.size_bytes for shard in shards)
         lines[f"{kind.value} rows"] = f"{sum(shard.rows for shard in shards)} in {len(shards)} shards, {size:,} bytes"
+    if manifest.forgotten:
+        lines["forgotten since"] = _tally({kind.value: rows for kind, rows in manifest.forgotten.items()})
     for title, line in lines.items():
         typer.echo(f"{title:<16} {line}")
 

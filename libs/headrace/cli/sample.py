@@ -36,17 +36,30 @@ def show(
     the sample is in none of them: it is still on its way, or never came.
     """
     found = asyncio.run(_endings(dataset, sample_id))
+    retracted = asyncio.run(_retracted(dataset, sample_id))
     if as_json:
-        typer.echo(json.dumps({"dataset": dataset, "sample_id": sample_id, "endings": [_plain(ending) for ending in found]}))
-    elif found:
+        endings = [_plain(ending) for ending in found]
+        typer.echo(json.dumps({"dataset": dataset, "sample_id": sample_id, "retracted": retracted, "endings": endings}))
+    elif found or retracted is not None:
         _print(found)
+        if retracted is not None:
+            typer.echo(f"retracted up to revision {retracted}: no such revision belongs to {dataset} any more")
     else:
         typer.echo(
             f"dataset {dataset} has no decision on a sample {sample_id!a}: it is on its way (`headrace lag`), or it never came",
             err=True,
         )
-    if not found:
+    if not found and retracted is None:
         raise typer.Exit(1)
+
+
+async def _retracted(dataset: str, sample_id: str) -> int | None:
+    """The highest retracted revision, None where there is none."""
+    from headrace.adapters.object_store import ObjectStoreSettings, open_object_store  # noqa: PLC0415
+    from headrace.adapters.retracted_samples import retracted_samples  # noqa: PLC0415
+
+    async with open_object_store(ObjectStoreSettings()) as objects:
+        return (await retracted_samples(objects, dataset)).get(sample_id)
 
 
 async def _endings(dataset: str, sample_id: str) -> "list[Ending]":
