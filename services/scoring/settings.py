@@ -32,6 +32,9 @@ class ScoringSettings(BaseSettings):
     busy_s_max: float = Field(
         _LIMITS.busy_s_max, gt=0, description="Longest time a busy server is asked again before scoring stops."
     )
+    load_s_max: float = Field(
+        _LIMITS.load_s_max, gt=0, description="Longest time until a model whose process died on the server is loaded again."
+    )
 
     def limits(self) -> TritonLimits:
         """The model server's part of the settings."""
@@ -41,4 +44,5 @@ class ScoringSettings(BaseSettings):
             in_flight_max=self.in_flight_max,
             deadline_s=self.deadline_s,
             busy_s_max=self.busy_s_max,
+            load_s_max=self.load_s_max,
         )

@@ -18,6 +18,8 @@ from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 from tests.fakes.signal_model import REFUSED, PseudoSignals, pseudo_signals
 
 _MIB = 1024 * 1024
+DEADLY = "be the end of it"
+"""A conversation with this text ends the process behind the model, and with it whatever else is on its way."""
 
 
 @dataclass
@@ -32,6 +34,8 @@ class StubTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     in_flight: int = 0
     in_flight_most: int = 0
     answers_as: str = ""
+    is_dead: bool = False
+    lives: int = 1
     address: str = ""
 
     @classmethod
@@ -81,10 +85,20 @@ class StubTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             await asyncio.sleep(self.delay_s)
         finally:
             self.in_flight -= 1
+        if self.is_dead or any(DEADLY.encode() in text for text in texts):
+            self.is_dead = True
+            await context.abort(grpc.StatusCode.INTERNAL, "Stub process 'signals_0_0' is not healthy.")
         if any(REFUSED.encode() in text for text in texts):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "asked to be refused")
         version = self.answers_as or request.model_version or self.models[request.model_name][-1]
         return _response(request.model_name, version, [pseudo_signals(text, self.embedding_size) for text in texts])
+
+    async def RepositoryModelUnload(self, _request: Any, _context: Any) -> Any:  # noqa: N802 - the interface's name
+        return service_pb2.RepositoryModelUnloadResponse()
+
+    async def RepositoryModelLoad(self, _request: Any, _context: Any) -> Any:  # noqa: N802 - the interface's name
+        self.is_dead, self.lives = False, self.lives + 1
+        return service_pb2.RepositoryModelLoadResponse()
 
     def _has(self, model: str, version: str) -> bool:
         versions = self.models.get(model, [])

@@ -14,7 +14,7 @@ from headrace.core.ports.signal_model import Measured, ModelMissing, Unmeasured
 from headrace.core.samples import Message, Sample
 from headrace.local.ports import free_port
 from tests.fakes.signal_model import REFUSED, UNMEASURABLE
-from tests.fakes.triton_server import StubTriton
+from tests.fakes.triton_server import DEADLY, StubTriton
 
 QUICK = TritonLimits(rows_max=4, in_flight_max=2, deadline_s=5, busy_s_max=1.5)
 
@@ -48,6 +48,18 @@ async def test_a_busy_server_is_asked_again() -> None:
         stub.busy = 3
         (outcome,) = await model.measure([sample(1)], CURRENT)
         assert isinstance(outcome, Measured)
+
+
+async def test_a_model_whose_process_dies_is_loaded_again_and_only_the_guilty_are_unmeasured() -> None:
+    """Requests that were on their way with the deadly one are not blamed."""
+    async with StubTriton.running(delay_s=0.02) as stub, opened(stub.address) as models:
+        model = await models.current()
+        samples = [sample(number, DEADLY if number == 6 else "") for number in range(12)]
+        outcomes = await model.measure(samples, CURRENT)
+        assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Unmeasured)] == [6]
+        assert stub.lives == 5  # the request of four dies twice, then two of them, then the one
+        stub.is_dead = True  # of itself, as when the machine is short of memory
+        assert isinstance((await model.measure([sample(1)], CURRENT))[0], Measured)
 
 
 async def test_a_server_that_stays_busy_stops_the_caller() -> None:

@@ -12,6 +12,7 @@ import tritonclient.grpc.aio as triton
 from tritonclient.grpc import InferInput, InferResult
 from tritonclient.utils import InferenceServerException
 
+from headrace.adapters.triton_revival import Revival, has_died
 from headrace.adapters.triton_rows import Unintelligible, conversation_json, measured_rows, parts
 from headrace.core.events import Stop
 from headrace.core.ports.signal_model import Measured, ModelMissing, SignalModel, Unmeasured
@@ -42,7 +43,7 @@ class TritonLimits:
 
     A request holds at most `rows_max` conversations of at most `bytes_max` bytes together (a longer one goes alone), at most
     `in_flight_max` requests are out at a time, each is given up after `deadline_s`, and a busy server is asked again for
-    `busy_s_max`.
+    `busy_s_max`. A model whose process died is to be back within `load_s_max`.
     """
 
     rows_max: int = 4
@@ -50,6 +51,7 @@ class TritonLimits:
     in_flight_max: int = 3
     deadline_s: float = 120.0
     busy_s_max: float = 20.0
+    load_s_max: float = 120.0
     back_off_s_min: float = 0.05
     back_off_s_max: float = 2.0
 
@@ -63,6 +65,7 @@ class _Server:
     limits: TritonLimits
     took: Took
     in_flight: asyncio.Semaphore
+    revival: Revival
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +95,28 @@ class TritonSignalModel:
             raise Stop(f"{self._where} refuses every conversation: {outcomes[0]}")
         return outcomes
 
-    async def _part(self, texts: Sequence[bytes], role: str) -> list[Outcome]:
-        """Halves what the server refuses until the conversation at fault is alone."""
+    async def _part(self, texts: Sequence[bytes], role: str, *, alone: bool = False) -> list[Outcome]:
+        """Halves what the server refuses until the conversation at fault is alone.
+
+        When the model's process dies, all requests on their way fail, the guilty one and the others: each is made again when
+        none of the others is, `alone`.
+        """
+        life = self.server.revival.life_of(self.name)
         try:
             result = await self._infer(texts, role)
         except InferenceServerException as refusal:
+            if has_died(refusal):
+                await self.server.revival.revive(self.name, life)
+                if not alone:
+                    async with self.server.revival.turn:
+                        return await self._part(texts, role, alone=True)
             if len(texts) == 1:
                 return [Unmeasured(f"{self._where}: {_told(refusal)}")]
             middle = len(texts) // 2
-            return [*await self._part(texts[:middle], role), *await self._part(texts[middle:], role)]
+            return [
+                *await self._part(texts[:middle], role, alone=alone),
+                *await self._part(texts[middle:], role, alone=alone),
+            ]
         try:
             return [*measured_rows(result, len(texts), role=role, model=self.name, model_version=self.version)]
         except Unintelligible as error:
@@ -182,9 +198,9 @@ class TritonSignalModels:
         """
         client = triton.InferenceServerClient(address, channel_args=_CHANNEL)
         try:
-            yield TritonSignalModels(
-                _Server(address, client, limits, took, asyncio.Semaphore(limits.in_flight_max)), model, version, announced
-            )
+            revival = Revival(client, address, limits.load_s_max)
+            server = _Server(address, client, limits, took, asyncio.Semaphore(limits.in_flight_max), revival)
+            yield TritonSignalModels(server, model, version, announced)
         finally:
             await client.close()
 
