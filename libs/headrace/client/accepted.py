@@ -17,12 +17,28 @@ from headrace_protos.sample.v1 import dossier_pb2, sample_pb2
 class Accepted:
     """A sample that was accepted. One with the id of an earlier one and a higher `revision` replaces it.
 
-    `wire` is the protobuf message with everything known about the sample; the properties read it.
+    The properties read `wire`; a version's rows are decoded when they first do.
     """
 
     sample_id: str
     revision: int
-    wire: dossier_pb2.Dossier
+    _dossier: dossier_pb2.Dossier | bytes
+
+    @property
+    def wire(self) -> dossier_pb2.Dossier:
+        """The protobuf message with everything known about the sample.
+
+        Raises:
+            Undecodable: the version's row is none.
+        """
+        message = self._dossier
+        if isinstance(message, bytes):
+            try:
+                message = dossier_pb2.Dossier.FromString(message)
+            except DecodeError as error:
+                raise Undecodable(f"{self.sample_id}: the row's dossier cannot be read: {error}") from error
+            object.__setattr__(self, "_dossier", message)
+        return message
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -99,9 +115,10 @@ def accepted_from(dossier: bytes) -> Accepted:
         Undecodable: the bytes are no dossier of a sample.
     """
     try:
-        return _accepted(dossier_pb2.Dossier.FromString(dossier))
+        message = dossier_pb2.Dossier.FromString(dossier)
     except DecodeError as error:
         raise Undecodable(f"no Dossier: {error}") from error
+    return _accepted(message)
 
 
 def _accepted(dossier: dossier_pb2.Dossier) -> Accepted:

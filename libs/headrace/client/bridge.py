@@ -25,8 +25,7 @@ up to an offset. So when V's latest decision was written, at t or later, r's tra
 when its transaction began, which lasts ten seconds at most (HEADRACE_DELIVERY_TRANSACTION_TIMEOUT_MS; a broker
 allows 15 minutes). Were all clocks the same, r's timestamp would be above t less those seconds; where clocks and those
 seconds together make up less than `clocks_within_s`, it is above t - `clocks_within_s`. Kafka finds the first record of each
-partition with such a time, and r is not before it. One hour, the default, is far more than the clocks of hosts differ by
-that can speak TLS to each other.
+partition with such a time, and r is not before it. Ten minutes, the default, is twice what Kerberos lets clocks differ by.
 
 There is one exception: a decision that datasets put among its dead letters is in no version until it is redriven, whatever its
 time. Where `headrace dlq ls` shows such, subscribe with `clocks_within_s=None`, or begin again from the next version.

@@ -13,14 +13,14 @@ class SubscribeLimits:
     At most about `prefetch_rows` items and `prefetch_bytes` bytes of them are in memory ahead of the caller, and again as many
     bytes in the Kafka client; one item may be larger than that. While the broker or the object store is away, the subscriber
     waits `patience_s` seconds before it gives up; so long it also waits for the broker at the start.
-    `clocks_within_s`: the clocks of the hosts that admission runs on differ by less than this, in seconds; None assumes
-    nothing. It matters for catching up from a version alone, see `headrace.client.bridge`.
+    `clocks_within_s`: by how much, in seconds, the clocks of the hosts that admission runs on differ at most, its longest
+    transaction included; None assumes nothing. It matters for catching up from a version alone, see `headrace.client.bridge`.
     """
 
-    prefetch_rows: int = 1_000
+    prefetch_rows: int = 4_000
     prefetch_bytes: int = 16 * 1024 * 1024
     patience_s: float = 60.0
-    clocks_within_s: float | None = 3_600.0
+    clocks_within_s: float | None = 600.0
 
     def __post_init__(self) -> None:
         if self.prefetch_rows < 1 or self.prefetch_bytes < 1 or self.patience_s <= 0 or (self.clocks_within_s or 0) < 0:

@@ -129,9 +129,8 @@ class Stream:
         else:
             position = position or Position(self._plan.dataset_id, self._plan.share)
             rows = await self._rows(stack, held, position.version or start)
-            rows_max = max(1, self._plan.limits.prefetch_rows // 2)
             yield Chunk(version=rows.version.id)
-            async with aclosing(rows.chunks(self._plan.share, position.shard, position.row, rows_max)) as chunks:
+            async with aclosing(rows.chunks(self._plan.share, position.shard, position.row, self._plan.limits)) as chunks:
                 async for chunk in chunks:
                     yield chunk
             yield await _bridge(topic, await rows.latest_decision(), self._plan.limits.clocks_within_s)

@@ -7,12 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.adapters.version_store import Version, VersionStore
-from headrace.adapters.wire_fields import Undecodable
-from headrace.client.accepted import accepted_from
+from headrace.client.accepted import Accepted
 from headrace.client.bridge import Held
 from headrace.client.chunks import Chunk
-from headrace.client.limits import UnreadableRecord
-from headrace.core.versions import RowKind, Shard
+from headrace.client.limits import SubscribeLimits
+from headrace.core.versions import RowKind
 
 _KEYS = ["sample_id", "revision", "decided_at"]
 _KEY_BATCH_ROWS = 16_384
@@ -32,16 +31,12 @@ class VersionRows:
         self._known: set[int] = set()
         self._latest: float | None = None
 
-    async def chunks(self, share: tuple[int, int], shard: int, row: int, rows_max: int) -> AsyncGenerator[Chunk, None]:
-        """The rows of a share's shards from row `row` of shard number `shard` on, in the order of the manifest.
-
-        Raises:
-            UnreadableRecord: a row is no accepted sample.
-        """
+    async def chunks(self, share: tuple[int, int], shard: int, row: int, limits: SubscribeLimits) -> AsyncGenerator[Chunk, None]:
+        """The rows of a share's shards from row `row` of shard number `shard` on, in the order of the manifest."""
         index, of = share
         for number in range(index, len(self._shards), of):
             if number >= shard:
-                async for chunk in self._shard_chunks(number, row if number == shard else 0, rows_max):
+                async for chunk in self._shard_chunks(number, row if number == shard else 0, limits):
                     yield chunk
 
     async def latest_decision(self) -> float | None:
@@ -53,14 +48,16 @@ class VersionRows:
                 self._known.add(number)
         return self._latest
 
-    async def _shard_chunks(self, number: int, skip: int, rows_max: int) -> AsyncGenerator[Chunk, None]:
+    async def _shard_chunks(self, number: int, skip: int, limits: SubscribeLimits) -> AsyncGenerator[Chunk, None]:
         shard, seen = self._shards[number], 0
+        heavy = limits.prefetch_bytes // 2 // max(1, shard.raw_bytes // shard.rows)
+        rows_max = max(1, min(limits.prefetch_rows // 2, heavy))
         async for batch in self._versions.shard_rows(shard, [*_KEYS, "dossier"], rows_max):
             begin, seen = seen, seen + batch.num_rows
             await asyncio.to_thread(self._keep, batch)
             if seen > skip:
                 first = max(skip - begin, 0)
-                yield await asyncio.to_thread(_chunk, batch.slice(first), number, begin + first, shard)
+                yield await asyncio.to_thread(_chunk, batch.slice(first), number, begin + first)
         self._known.add(number)
 
     def _keep(self, batch: pa.RecordBatch) -> None:
@@ -70,10 +67,8 @@ class VersionRows:
             self._latest = max(newest.timestamp(), self._latest or 0.0)
 
 
-def _chunk(batch: pa.RecordBatch, number: int, begin: int, shard: Shard) -> Chunk:
-    try:
-        items = [accepted_from(dossier) for dossier in batch["dossier"].to_pylist()]
-    except Undecodable as error:
-        raise UnreadableRecord(f"{shard.key}: a row is no accepted sample: {error}") from error
+def _chunk(batch: pa.RecordBatch, number: int, begin: int) -> Chunk:
+    columns = (batch[name].to_pylist() for name in ("sample_id", "revision", "dossier"))
+    items = [Accepted(*row) for row in zip(*columns, strict=True)]
     slot, end = ~number, begin + len(items)
     return Chunk([*items], [(slot, row) for row in range(begin + 1, end + 1)], {slot: end})
