@@ -60,7 +60,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             )
             stack.push_async_callback(turns.close)
         controller = Controller(
-            history=partial(_history, runtime.settings.kafka),
+            history=partial(_history, runtime),
             announce_first=partial(_announce_first, publisher),
             event_id_of=lambda event_id: derived_id(event_id, CHECKPOINT_ROLLED_OUT.name, 0),
             steps=steps,
@@ -108,12 +108,13 @@ def _golden_samples(path: Path) -> tuple[Sample, ...]:
     return samples
 
 
-async def _history(kafka: str, model: str) -> RollOuts:
+async def _history(runtime: Runtime, model: str) -> RollOuts:
     """What became of the model's checkpoints, read anew: a record for each checkpoint, and none for a sample."""
     history = RollOuts()
     try:
         for topic in (CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT):
-            async with aclosing(read_topic(topic, kafka, until_now=True)) as events:
+            told = read_topic(topic, runtime.settings.kafka, until_now=True, large_bodies=runtime.large_bodies)
+            async with aclosing(told) as events:
                 async for event in events:
                     if event.body.model == model:
                         history.take(event.body)

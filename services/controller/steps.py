@@ -97,31 +97,10 @@ class Steps:
 
     async def load(self, model: str, present: int, version: int) -> float:
         """Both versions are served, and no other one; returns the seconds that loading took."""
-        self._require_memory(model, {present, version})
-        keep = frozenset({present, version})
-        settings, repository, server = self.settings, self.repository, self.server
-        ready = await server.ready(model)
-        if version not in ready and repository.count_load(model, version) > settings.loads_max:
-            repository.forget_loads(model, version)
-            raise Refused(
-                RefusedStep.LOAD,
-                f"the model server was gone after each of {settings.loads_max} attempts (HEADRACE_CONTROLLER_LOADS_MAX)",
-            )
-        began = self.clock()
         try:
-            if not keep >= set(ready):  # older ones leave first: there is memory for two
-                repository.serve(model, keep & set(ready))
-                await server.load(model, within_s=settings.load_s_max)
-                await server.unloaded(model, keep, within_s=settings.unload_s_max)
-                began = self.clock()
-            repository.serve(model, keep)
-            await server.load(model, within_s=settings.load_s_max)
-            if not keep <= set(await server.ready(model)):
-                raise NotLoaded("the model server names it ready no more")  # noqa: TRY301 - one way out
-        except NotLoaded as error:
+            return await self._loaded(model, present, version)
+        except (NotLoaded, OSError) as error:
             raise Refused(RefusedStep.LOAD, error) from error
-        repository.forget_loads(model, version)
-        return self.clock() - began
 
     async def measure(self, model: str, version: int) -> Golden:
         """What a version says of the golden samples; its first requests also warm it."""
@@ -168,6 +147,30 @@ class Steps:
         kept = {first, *(self.repository.served(model) or ()), *self.repository.versions(model)[-self.settings.versions_kept :]}
         self.repository.remove(model, [version for version in self.repository.versions(model) if version not in kept])
         self.repository.clear()
+
+    async def _loaded(self, model: str, present: int, version: int) -> float:
+        self._require_memory(model, {present, version})
+        keep = frozenset({present, version})
+        settings, repository, server = self.settings, self.repository, self.server
+        ready = await server.ready(model)
+        if version not in ready and repository.count_load(model, version) > settings.loads_max:
+            repository.forget_loads(model, version)
+            raise Refused(
+                RefusedStep.LOAD,
+                f"the model server was gone after each of {settings.loads_max} attempts (HEADRACE_CONTROLLER_LOADS_MAX)",
+            )
+        began = self.clock()
+        if not keep >= set(ready):  # older ones leave first: there is memory for two
+            repository.serve(model, keep & set(ready))
+            await server.load(model, within_s=settings.load_s_max)
+            await server.unloaded(model, keep, within_s=settings.unload_s_max)
+            began = self.clock()
+        repository.serve(model, keep)
+        await server.load(model, within_s=settings.load_s_max)
+        if not keep <= set(await server.ready(model)):
+            raise NotLoaded("the model server has lost it, or the present version")
+        repository.forget_loads(model, version)
+        return self.clock() - began
 
     def _require_memory(self, model: str, versions: set[int]) -> None:
         settings = self.settings

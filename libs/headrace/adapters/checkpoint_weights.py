@@ -25,10 +25,11 @@ CONFIG = "config.json"
 _INDEX = "model.safetensors.index.json"
 _CONFIG_BYTES_MAX = 1024 * 1024
 _TEXTS = (".json", ".txt", ".jinja", ".model")
-_ARCHITECTURE = (
-    "model_type", "hidden_size", "num_hidden_layers", "vocab_size", "intermediate_size", "num_attention_heads",
-    "num_key_value_heads", "head_dim", "tie_word_embeddings", "hidden_act",
+_ARCHITECTURE = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
+_WHERE_SAID = (
+    "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim", "tie_word_embeddings", "hidden_act",
 )  # fmt: skip
+"""Older configurations leave out what is as by default."""
 
 
 class OtherArchitecture(BadCheckpoint):
@@ -91,7 +92,7 @@ class Assembler:
 
     def _require_same(self, fetched: Path, base: Path) -> None:
         ours, theirs = _config(base / CONFIG), _config(fetched / CONFIG)
-        for key in _ARCHITECTURE:
+        for key in (*_ARCHITECTURE, *(key for key in _WHERE_SAID if key in theirs)):
             if key in ours and ours[key] != theirs.get(key):
                 raise OtherArchitecture(f"{CONFIG}: {key} is {str(theirs.get(key))[:80]}, the base's is {str(ours[key])[:80]}")
         had, has = self._tensors(base), self._tensors(fetched)

@@ -88,7 +88,10 @@ class SignalMeter:
         place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         chosen = _fastest_dtype(place) if dtype == "auto" else getattr(torch, dtype)
         reader = ConversationReader(AutoTokenizer.from_pretrained(folder))
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=chosen, attn_implementation="sdpa").to(place).eval()
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=chosen, attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False
+        )
+        model = model.to(place).eval()
         return cls.of(model, reader, limits=limits, workers=workers)
 
     @classmethod
