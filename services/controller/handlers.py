@@ -154,7 +154,7 @@ async def _standing(model: str, controller: Controller, steps: Steps, history: R
     """
     if history.present is not None:
         present = int(history.present)
-        await steps.uphold(model, present)
+        await steps.uphold(model, present, {int(version) for version in history.checkpoints})
         return present, await steps.measure(model, present)
     present = await steps.newest(model)
     golden = await steps.measure(model, present)

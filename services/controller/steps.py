@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -65,12 +65,18 @@ class Steps:
             raise Stop(f"the model server has no version of {model} ready")
         return max(ready)
 
-    async def uphold(self, model: str, present: int) -> None:
-        """Loads the version that measures where the server has lost it. Raises Stop where that cannot be done."""
+    async def uphold(self, model: str, present: int, announced: Collection[int]) -> None:
+        """Loads the version that measures where the server has lost it. Raises Stop where that cannot be done.
+
+        What was never announced is named to the server no more: it may be what takes the server down whenever it starts.
+        """
+        served = self.repository.served(model)
+        if served is not None:
+            self.repository.serve(model, {present, *(version for version in served if version in announced)})
         if present in await self.server.ready(model):
             return
         _log.warning("model %s: the server lacks version %d, which measures: it is loaded again", model, present)
-        self.repository.serve(model, {*(self.repository.served(model) or ()), present})
+        self.repository.serve(model, {present})
         try:
             await self.server.load(model, within_s=self.settings.load_s_max)
         except NotLoaded as error:
@@ -101,6 +107,9 @@ class Steps:
             return await self._loaded(model, present, version)
         except (NotLoaded, OSError) as error:
             raise Refused(RefusedStep.LOAD, error) from error
+        except Stop:
+            self.repository.serve(model, {present})  # so that a server which starts again has what measures, and no more
+            raise
 
     async def measure(self, model: str, version: int) -> Golden:
         """What a version says of the golden samples; its first requests also warm it."""

@@ -267,6 +267,37 @@ async def test_a_server_that_lost_the_present_version_gets_it_back_first(world):
     assert world.server.loaded == {2, 3}
 
 
+async def test_a_version_that_takes_the_server_with_it_is_refused_and_the_server_starts_without_it(world):
+    """Each time the server comes back it has what measures; after some attempts that is that."""
+    await world.deliver(await world.adapter("a"))
+    published = await world.adapter("b", change=0.25)
+
+    def die(action: str) -> None:
+        world.server.down = world.server.down or (action == "load" and 3 in (world.repository.served("signals") or ()))
+
+    world.server.before = die
+    for _ in range(3):
+        with pytest.raises(Stop):
+            await world.deliver(published, 1)
+        assert world.repository.served("signals") == (2,)
+        world.server.down, world.server.loaded = False, {2}
+    told = await world.deliver(published, 1)
+    assert isinstance(told, CheckpointRefused)
+    assert (told.step, "LOADS_MAX" in told.reason) == (RefusedStep.LOAD, True)
+    assert world.server.loaded == {2}
+
+
+async def test_what_was_never_announced_is_not_left_to_a_server_that_is_down(world):
+    """Killed together in mid-load: the server may fail at every start for as long as the unknown version is named to it."""
+    await world.deliver(await world.adapter("a"))
+    world.repository.serve("signals", {2, 3})
+    world.server.down = True
+    published = await world.adapter("b", change=0.25)
+    with pytest.raises(Stop):
+        await world.deliver(published, 1)
+    assert world.repository.served("signals") == (2,)
+
+
 async def test_a_rollback_announces_the_earlier_version_under_its_request(world):
     """Back, and back again; the request that comes twice is answered once; there is an end to it."""
     await world.deliver(await world.adapter("a"))
