@@ -1,16 +1,21 @@
 """Accepted samples as a `datasets.IterableDataset`: divided among ranks and workers by its own machinery, resumed exactly."""
 
+import json
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 from datasets.distributed import split_dataset_by_node
 
 from headrace.client.iterable import as_iterable_dataset
 from headrace.core.dossiers import Retraction
+from headrace.local.checkout import model_python
 from tests.fakes.accepted_topics import accepted, new_dataset, publish
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]
 
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = [f"s-{n:03}" for n in range(60)]
 
 
@@ -82,6 +87,18 @@ def test_the_state_resumes_behind_the_latest_row(kafka, dataset):
         state = rows.state_dict()
     assert ids(seen) == NAMES
     assert all(row["length"] == 4 for row in seen)
+
+
+@pytest.mark.model
+def test_each_row_goes_to_one_real_worker(kafka, dataset):
+    """PyTorch's own `DataLoader` with three workers, in the model side's environment."""
+    command = [str(model_python()), "tests/model/load_accepted.py", dataset, kafka]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'libs'}"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert ids(rows) == NAMES
+    assert {row["worker"] for row in rows} == {0, 1, 2}
 
 
 def test_a_position_is_no_start(kafka, dataset):
