@@ -1,13 +1,18 @@
 """Bodies too large for a record, over a real broker and a real store."""
 
+import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import pytest
 
 from headrace.adapters.claim_check import ClaimLimits, LargeBodies, reference_in
+from headrace.adapters.claims_in_use import claims_in_use
 from headrace.adapters.kafka import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
+from headrace.adapters.sweeps import store_now
+from headrace.adapters.version_gc import CLAIM_PREFIX, GarbageCollector, Keeping
 from headrace.core.events import Emit, Event, Handler, Result, Send, Stop
 from headrace.core.topics import Topic, dlq_topic_name
 from headrace.runtime.delivery.redrive import dead_letters
@@ -111,3 +116,24 @@ async def until_arrived(kafka: str, topic: Topic) -> int:
 
     await until(arrived)
     return len(await records_in(kafka, topic.name))
+
+
+async def test_claims_that_records_refer_to_are_known_and_others_collected(
+    kafka: str, s3: ObjectStoreSettings, bodies: LargeBodies
+) -> None:
+    """Every topic is looked through; a body that no record refers to goes, those in use stay."""
+    source, _ = new_topics(kafka)
+    await submit(kafka, source, bodies, BODY, BODY + b"other", b"small")
+    sent = {hashlib.sha256(body).digest() for body in (BODY, BODY + b"other")}
+    used = await claims_in_use(kafka, start_s=30)
+    assert sent <= used
+    async with open_object_store(s3.model_copy(update={"bucket": "claim-check"})) as store:
+        unused = f"{CLAIM_PREFIX}ab/{'ab' * 32}"
+        await store.put(unused, b"x")
+        began = await store_now(store)
+        while await store_now(store) < began + 2:  # noqa: ASYNC110 - some stores tell time in whole seconds
+            await asyncio.sleep(0.2)
+        gone = [each.entry.key async for each in GarbageCollector(store, Keeping(1)).delete(used)]
+        assert unused in gone
+        kept = {bytes.fromhex(entry.key.rpartition("/")[2]) async for entry in store.list(CLAIM_PREFIX)}
+    assert sent <= kept

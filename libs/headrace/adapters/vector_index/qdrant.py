@@ -158,7 +158,8 @@ class QdrantVectorIndex:
     async def _with_retracted(self, questions: Sequence[Question], found: Sequence[Surroundings]) -> Sequence[Surroundings]:
         asked: dict[str, set[str]] = defaultdict(set)
         for question in questions:
-            asked[question.submission.space.dataset_id].add(question.submission.sample_id)
+            if self._retracted.known_of(question.submission.space.dataset_id):
+                asked[question.submission.space.dataset_id].add(question.submission.sample_id)
         reach = await self._retracted.of(asked)
         if not reach:
             return found
@@ -171,7 +172,9 @@ class QdrantVectorIndex:
     async def _refresh(self) -> None:
         """Learns of the spaces that other writers have made: what is pending there counts here."""
         known = {collections.flight for collections in self._spaces.values()}
-        for name in await self._engine.names():
+        names = await self._engine.names()
+        self._retracted.learn(names)
+        for name in names:
             if name in known or not (name.startswith(_PREFIX) and name.endswith(_FLIGHT)):
                 continue
             label = (await self._engine.get(name, [LABEL_ID], vectors=False)).get(LABEL_ID)

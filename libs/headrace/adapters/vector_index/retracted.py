@@ -30,6 +30,14 @@ class RetractedSamples:
             await self._engine.create(name, _DIMENSIONS, searched=False)
         await self._engine.add(name, [_rule(sample_id, revision) for sample_id, revision in dict.fromkeys(rules)])
 
+    def learn(self, names: Collection[str]) -> None:
+        """Takes note of the collections there are."""
+        self._known.update(name for name in names if name.endswith(_RETRACTED))
+
+    def known_of(self, dataset_id: str) -> bool:
+        """Whether the dataset had rules when the collections were last looked at."""
+        return _name_of(dataset_id) in self._known
+
     async def of(self, samples: Mapping[str, Collection[str]]) -> dict[str, dict[str, int]]:
         """The highest retracted revision by dataset and sample id; only those samples that have one."""
         found: dict[str, dict[str, int]] = defaultdict(dict)
