@@ -27,8 +27,9 @@ allows 15 minutes). Were all clocks the same, r's timestamp would be above t les
 seconds together make up less than `clocks_within_s`, it is above t - `clocks_within_s`. Kafka finds the first record of each
 partition with such a time, and r is not before it. Ten minutes, the default, is twice what Kerberos lets clocks differ by.
 
-There is one exception: a decision that datasets put among its dead letters is in no version until it is redriven, whatever its
-time. Where `headrace dlq ls` shows such, subscribe with `clocks_within_s=None`, or begin again from the next version.
+There is one exception: what datasets put among its dead letters, or had not yet read for longer than `clocks_within_s` when it
+cut, is in no version although its time is past: a decision, or a retraction, which has a topic of its own. Where
+`headrace dlq ls` or `headrace lag` shows such, subscribe with `clocks_within_s=None`, or begin from a later version.
 """
 
 import sqlite3

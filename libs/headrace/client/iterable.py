@@ -10,7 +10,6 @@ themselves: every row goes to one of them. `state_dict()` and `load_state_dict()
 resumes exactly, with as many ranks and workers as before.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from datasets import IterableDataset
 from datasets.iterable_dataset import _BaseExamplesIterable
 
 from headrace.client.accepted import Accepted
+from headrace.client.limits import ClientSettings
 from headrace.client.stream import Plan, sources_of
 from headrace.client.subscribe import SubscribeLimits, Subscription, planned
 
@@ -51,7 +51,7 @@ def as_iterable_dataset(
     plan = planned(dataset, start=start, follow=follow, kafka=kafka, store=store, limits=limits)
     if plan.is_resumed:
         raise ValueError("each worker has a position of its own: give the start as at first, then load_state_dict(...)")
-    ranks = ranks or int(os.environ.get("WORLD_SIZE") or 1)
+    ranks = ranks or ClientSettings().world_size
     sources = sources_of(plan)
     if sources < ranks:
         raise ValueError(

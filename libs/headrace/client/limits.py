@@ -36,6 +36,9 @@ class ClientSettings(BaseSettings):
     delivery_claim_bytes_max: int = Field(
         16 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Largest body fetched from the object store."
     )
+    world_size: int = Field(
+        1, ge=1, validation_alias="WORLD_SIZE", description="Ranks of the run; torchrun and accelerate set it."
+    )
 
 
 class PositionGone(Exception):  # noqa: N818 - the name says what is so

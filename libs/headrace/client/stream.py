@@ -18,7 +18,7 @@ from headrace.core.positions import Position, is_token, position_from, require_s
 from headrace.core.topics import require_dataset_id
 from headrace.core.versions import RowKind, Version
 
-if TYPE_CHECKING:  # the object store's client costs most of a second, and whoever reads small records alone needs none
+if TYPE_CHECKING:  # the object store's client costs most of a second, which importing this should not
     from headrace.adapters.object_store import ObjectStoreSettings
     from headrace.adapters.version_store import VersionStore
     from headrace.client.version_rows import VersionRows
