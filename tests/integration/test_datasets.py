@@ -17,9 +17,13 @@ import pytest
 from headrace.adapters.kafka import EventPublisher
 from headrace.adapters.kafka_admin import KafkaAdmin
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
+from headrace.adapters.version_check import check
 from headrace.adapters.version_cut import VersionCutter
+from headrace.adapters.version_diff import diff
 from headrace.adapters.version_draft import CutSettings
+from headrace.adapters.version_lineage import lineage
 from headrace.adapters.version_store import VersionStore
+from headrace.adapters.version_tags import create_tag, delete_tag, tags
 from headrace.core.events import Send
 from headrace.core.reasons import Reason
 from headrace.core.topics import DECIDED, INDEXED
@@ -129,6 +133,7 @@ async def test_from_the_topics_to_a_version_and_back_by_the_command_line(world):
     assert (listed["version"], listed["accepted"], listed["waiting"]) == (1, 200, 0)
     assert (await world.headrace("dataset", "path", "algebra")).startswith(f"s3://{world.s3.bucket}/shards/")
     await explained(world)
+    await looked_at(world, committed["version"])
     await loaded(world)
 
 
@@ -138,6 +143,24 @@ async def explained(world):
     assert ending["dossier"]["decisions"][-1]["reason"] == "near_duplicate"
     assert "rejected: near_duplicate" in await world.headrace("sample", "show", "s00002", "-d", "algebra")
     assert "on its way" in await world.headrace("sample", "show", "s99999", "-d", "algebra", fails=True)
+
+
+async def looked_at(world, version):
+    """What reads versions, on a real store."""
+    async with open_object_store(world.s3) as objects:
+        versions = VersionStore(objects)
+        found = await versions.version("algebra")
+        tag = await create_tag(objects, "first", found)
+        assert [each async for each in tags(objects, "algebra")] == [tag]
+        assert (await versions.version("algebra", "first")).id == (await versions.version("algebra", version[:8])).id == version
+        assert [each.damage async for each in check(versions, found) if each.damage] == []
+        assert [change async for change in diff(objects, found.manifest, found.manifest)] == []
+        traced = await lineage(versions, found, "s00002", 10)
+        [decided] = traced.ancestors[0].decided
+        assert (decided.first_version, decided.carried.topic) == (1, DECIDED.name)
+        assert await delete_tag(objects, "algebra", "first")
+    rows = await world.headrace("dataset", "rows", "algebra", "--where", "sample_id < 's00004'", "--json")
+    assert [json.loads(line)["sample_id"] for line in rows.splitlines()] == ["s00000", "s00001", "s00003"]
 
 
 async def loaded(world):

@@ -9,10 +9,11 @@ from headrace.adapters.version_cut import VersionCutter
 from headrace.adapters.version_diff import diff
 from headrace.adapters.version_draft import CutSettings
 from headrace.core.reasons import Reason
-from headrace.core.version_diff import ChangeKind
+from headrace.core.retractions import RetractionRequested
+from headrace.core.version_diff import ChangeKind, reason_of
 from headrace.core.versions import DamagedVersion, RowKind
 from tests.fakes.certain import certain
-from tests.fakes.decisions import DATASET, DECIDED, dossier, place
+from tests.fakes.decisions import DATASET, DECIDED, RETRACTED, dossier, place
 from tests.fakes.object_store import FakeObjectStore
 
 LIMITS = ShardLimits(shard_rows_max=8, group_rows_max=4)
@@ -84,6 +85,28 @@ async def test_rows_that_only_moved_between_shards_are_no_change():
     manifests = [await world.cut(n, (f"s{n:03}",)) for n in range(16)]
     assert len(manifests[-1].shards_of(RowKind.ACCEPTED)) == 1
     assert await changes(world, manifests[-2], manifests[-1]) == [(ChangeKind.ADDED, "s015")]
+
+
+async def test_why_a_sample_was_taken_back_is_told():
+    """The rule that took it out is found among the later version's; those of others are passed over."""
+    world = World()
+    before = await world.cut(0, *((f"s{n:03}",) for n in range(16)))
+    rules = [
+        RetractionRequested(DATASET, sample_id, 0, reason, f"r-{sample_id}", "someone", note)
+        for sample_id, reason, note in (
+            ("s001x", "other", "never seen"),
+            ("s003", "licence", ""),
+            ("s009", "privacy", "asked by mail"),
+        )
+    ]
+    placed = [(rule, place(n, RETRACTED)) for n, rule in enumerate(rules)]
+    await world.cutter.staging.stage_retracted(DATASET, RETRACTED, placed)
+    after = certain(await world.cutter.cut(DATASET, "later")).version.manifest
+    found = [(change.kind, change.sample_id, reason_of(change)) async for change in diff(world, before, after)]
+    assert found == [
+        (ChangeKind.REMOVED, "s003", "retracted: licence"),
+        (ChangeKind.REMOVED, "s009", "retracted: privacy, asked by mail"),
+    ]
 
 
 async def test_empty_versions_and_versions_of_one_row():
