@@ -59,6 +59,9 @@ for area in (
 @app.callback()
 def find_stack(context: typer.Context) -> None:
     """Makes the running local stack's settings ours, where the user has not set them."""
+    # Read when numpy is first imported. Our matrices are small: threads that wait for the next product, spinning, cost more
+    # than they save, and take the processor from the other services.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if context.invoked_subcommand != "run":  # services log what their clients say; a command says it itself, in one line
         for client in ("aiokafka", "kafka"):
             logging.getLogger(client).setLevel(logging.CRITICAL)

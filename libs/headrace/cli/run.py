@@ -1,6 +1,5 @@
 """`headrace run`: what a container starts."""
 
-import os
 from typing import Annotated
 
 import typer
@@ -17,9 +16,6 @@ def run(names: Names) -> None:
     Settings come from HEADRACE_* environment variables; what keeps a service from starting is one line that names the one to
     change. `/livez` and `/readyz` are served on HEADRACE_HEALTH_PORT.
     """
-    # Read when numpy is first imported. Our products are small: threads that wait for the next one, spinning, cost more
-    # than they save, and take the processor from the other services.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from headrace.runtime.app import run_services  # noqa: PLC0415
 
     raise typer.Exit(run_services(names))
