@@ -65,7 +65,7 @@ class FakeObjectStore:
     async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[ObjectEntry]:
         self._require_up()
         for key in sorted(self.objects):
-            if key.startswith(prefix) and key > start_after:
+            if key.startswith(prefix) and key > start_after and key in self.objects:  # it may have gone since
                 self.listed += 1
                 yield self._entry(key)
 

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from headrace.local import kafka_jars, object_store
+from headrace.local import kafka_jars, minio, object_store
+from headrace.local.cache import cache_folder
 from headrace.local.kafka import Node, kafka_cluster, properties
 from headrace.local.launch import LocalStackError, Place
 from headrace.local.object_store import ObjectStore
@@ -102,8 +103,30 @@ def test_a_choice_that_cannot_be_met_is_an_error(tmp_path, monkeypatch, asked, s
     """The message says what may be set."""
     monkeypatch.setenv(object_store.CHOICE, asked)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(minio.BINARY, raising=False)
     with pytest.raises(LocalStackError, match=says):
         object_store.choose(tmp_path)
+
+
+def test_the_minio_that_was_built_is_used_where_it_is_asked_for(tmp_path, monkeypatch):
+    """A named binary comes first, then the PATH, then the one that was built; alone it changes no default."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(minio.BINARY, raising=False)
+    monkeypatch.delenv(object_store.CHOICE, raising=False)
+    assert minio.find_minio() is None
+    built = cache_folder() / f"minio-{minio.VERSION.rpartition('-')[2]}" / "minio"
+    _program(built)
+    assert minio.find_minio() == built
+    assert object_store.choose(tmp_path) == "seaweedfs"
+    monkeypatch.setenv(object_store.CHOICE, "minio")
+    assert object_store.choose(tmp_path) == "minio"
+    _program(tmp_path / "bin" / "minio")
+    assert minio.find_minio() == tmp_path / "bin" / "minio"
+    monkeypatch.setenv(minio.BINARY, str(tmp_path / "nothing"))
+    with pytest.raises(LocalStackError, match="no such program"):
+        minio.find_minio()
 
 
 def test_a_service_is_told_where_the_servers_are(tmp_path):
