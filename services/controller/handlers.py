@@ -13,7 +13,7 @@ from headrace.core.checkpoints import (
     RefusedStep,
     RollbackRequested,
 )
-from headrace.core.events import Emit, Event, Result, Send
+from headrace.core.events import Emit, Event, Result, Send, Stop
 from headrace.core.roll_out import NoRollback, RollOuts
 from headrace.core.topics import CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT
 from services.controller.steps import Golden, Refused, Steps, require_same_dimensions
@@ -155,13 +155,21 @@ async def _standing(model: str, controller: Controller, steps: Steps, history: R
     if history.present is not None:
         present = int(history.present)
         await steps.uphold(model, present, {int(version) for version in history.checkpoints})
-        return present, await steps.measure(model, present)
+        return present, await _as_it_is(steps, model, present)
     present = await steps.newest(model)
-    golden = await steps.measure(model, present)
+    golden = await _as_it_is(steps, model, present)
     first = CheckpointRolledOut(model, "", str(present), "", golden.loss, golden.dimensions, 0.0, 0.0, controller.clock())
     await controller.announce_first(first)
     history.take(first)
     return present, golden
+
+
+async def _as_it_is(steps: Steps, model: str, present: int) -> Golden:
+    """What the present version says; where it says nothing, that is no fault of the next one."""
+    try:
+        return await steps.measure(model, present)
+    except Refused as refused:
+        raise Stop(f"the present version cannot be compared with: {refused}") from refused
 
 
 def _told(

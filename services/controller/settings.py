@@ -32,11 +32,11 @@ class ControllerSettings(BaseSettings):
     golden_loss_max: float = Field(8.0, gt=0, description="Highest mean loss on them, nats per response token.")
     golden_loss_ratio_max: float = Field(1.5, gt=0, description="Highest ratio of that loss to the present version's.")
 
-    turn_s_max: float = Field(30.0, gt=0, description="Longest wait for another roll-out or rollback to end.")
+    turn_s_max: float = Field(10.0, gt=0, description="Longest wait for another roll-out or rollback to end.")
     fetch_s_max: float = Field(60.0, gt=0, description="Longest time to fetch a checkpoint from the object store.")
     load_s_max: float = Field(120.0, gt=0, description="Longest time for the model server to load a version.")
     unload_s_max: float = Field(15.0, gt=0, description="Longest wait until the model server has let go of an older version.")
-    golden_s_max: float = Field(30.0, gt=0, description="Longest time for the golden samples with one version.")
+    golden_s_max: float = Field(40.0, gt=0, description="Longest time for the golden samples with one version.")
     loads_max: int = Field(3, ge=1, le=100, description="Attempts to load a version that end with the server gone.")
 
     @property

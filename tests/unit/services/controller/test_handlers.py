@@ -258,6 +258,16 @@ async def test_what_is_gone_keeps_the_place(world):
     assert isinstance(await world.deliver(published, 0), CheckpointRolledOut)
 
 
+async def test_a_present_version_that_cannot_be_measured_is_no_fault_of_the_checkpoint(world):
+    """It is waited for, and the checkpoint keeps its place."""
+    published = await world.adapter("a")
+    world.server.measured[1] = lambda _: Unmeasured("busy")
+    with pytest.raises(Stop, match="busy"):
+        await world.deliver(published, 0)
+    world.server.measured.clear()
+    assert isinstance(await world.deliver(published, 0), CheckpointRolledOut)
+
+
 async def test_a_server_that_lost_the_present_version_gets_it_back_first(world):
     """Scoring waits for that one, whatever comes next."""
     await world.deliver(await world.adapter("a"))
