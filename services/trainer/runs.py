@@ -54,7 +54,7 @@ class Trainer:
     device: str = "auto"
     threads: int = 0
     save_every_steps: int = 8
-    held_out_rows_max: int = 64
+    held_out_rows_max: int = 32
 
     async def train(self, gathered: Gathered, data: TrainingData, show: Show) -> CheckpointPublished:
         """Trains on what was gathered, which is `data`, and publishes the checkpoint; what was done before is not done again.

@@ -22,7 +22,7 @@ class TrainerSettings(Hyperparameters, BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one.")
     threads: int = Field(0, ge=0, description="Threads on a CPU; 0 takes half of the cores: the stack needs the others.")
     save_every_steps: int = Field(8, ge=1, description="Steps between two saved states; a killed run loses at most so many.")
-    held_out_rows_max: int = Field(64, ge=0, description="Most held-out conversations measured before and after.")
+    held_out_rows_max: int = Field(32, ge=0, description="Most held-out conversations measured before and after.")
     every_rows: int = Field(1_000, ge=1, description="Following: train after so many newly accepted samples.")
     every_s: float = Field(0, ge=0, description="Following: train after so many seconds too, if anything is new; 0: never.")
 

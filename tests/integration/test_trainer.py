@@ -86,13 +86,12 @@ class World:
             await cutter.staging.stage_decided(dataset, DECIDED, events)
             return certain(await cutter.cut(dataset, "request")).version
 
-    async def seen(self, checkpoint):
-        listed = await self.headrace("checkpoint", "samples", checkpoint, "--json")
-        return sorted(tuple(json.loads(line)) for line in listed.splitlines())
+    async def seen(self, published, **which):
+        return sorted([each async for each in seen_samples(published, kafka=self.kafka, store=self.s3, **which)])
 
     async def published(self, dataset):
-        rows = json.loads(await self.headrace("checkpoint", "ls", "--json"))
-        return [row for row in rows if row["data"]["dataset_id"] == dataset]
+        events = [event async for event in read_topic(CHECKPOINT_PUBLISHED, self.kafka, until_now=True)]
+        return [event.body for event in events if event.body.data.dataset_id == dataset]
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +126,16 @@ async def test_a_killed_trainer_publishes_one_checkpoint_in_the_end(world):
     told = json.loads(await world.headrace(*train))
     again = json.loads(await world.headrace(*train))
     assert told == again
-    (row,) = await world.published(dataset)
-    assert (row["checkpoint_id"], row["data"]["version"], row["fate"]) == (told["checkpoint"], version.id, "not rolled out yet")
-    assert row["metrics"]["held_out_loss_after"] < row["metrics"]["held_out_loss_before"]
+    (published,) = await world.published(dataset)
+    assert (published.checkpoint_id, published.data.version) == (told["checkpoint"], version.id)
+    assert published.metrics["held_out_loss_after"] < published.metrics["held_out_loss_before"]
     trained = [(sample_id, 0) for sample_id in ids if not is_held_out(sample_id, SHARE, "")]
     assert 0 < len(trained) < len(ids)
-    assert await world.seen(told["checkpoint"][:12]) == trained
+    assert await world.seen(published) == await world.seen(replace(published, files=())) == trained
+    listed = await world.headrace("checkpoint", "samples", told["checkpoint"][:12], "--json")
+    assert sorted(tuple(json.loads(line)) for line in listed.splitlines()) == trained
+    rows = json.loads(await world.headrace("checkpoint", "ls", "--json"))
+    assert {row["checkpoint_id"]: row["fate"] for row in rows}[told["checkpoint"]] == "not rolled out yet"
     shown = json.loads(await world.headrace("checkpoint", "show", told["checkpoint"][:8], "--json"))
     assert shown["hyperparameters"]["steps"] == 60
 
@@ -151,14 +154,11 @@ async def test_a_follower_trains_each_time_enough_was_accepted(world):
     await publish_accepted(world.kafka, dataset, [Retraction(dataset, taken_back, 0, "licence")])
     await publish_accepted(world.kafka, dataset, changes)
     (second,) = map(json.loads, (await world.headrace(*follow, "--rounds", "1")).splitlines())
-    rows = await world.published(dataset)
-    assert [row["checkpoint_id"] for row in rows] == [first["checkpoint"], second["checkpoint"]]
-    assert await world.seen(first["checkpoint"]) == [(name, 0) for name in names[:6] if not is_held_out(name, SHARE, "")]
-    for event in [event async for event in read_topic(CHECKPOINT_PUBLISHED, world.kafka, until_now=True)]:
-        if event.body.data.dataset_id == dataset:
-            listed = await world.seen(event.body.checkpoint_id)
-            unlisted = replace(event.body, files=())
-            assert sorted([each async for each in seen_samples(unlisted, kafka=world.kafka, store=world.s3)]) == listed
+    checkpoints = await world.published(dataset)
+    assert [each.checkpoint_id for each in checkpoints] == [first["checkpoint"], second["checkpoint"]]
+    assert await world.seen(checkpoints[0]) == [(name, 0) for name in names[:6] if not is_held_out(name, SHARE, "")]
+    for published in checkpoints:  # the list with the weights is what follows from the position
+        assert await world.seen(published) == await world.seen(replace(published, files=()))
 
 
 @pytest.mark.model
@@ -175,9 +175,9 @@ async def test_the_script_of_the_readme_trains_and_reports(world, base, tmp_path
     run = partial(subprocess.run, command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
     done = await asyncio.to_thread(run)
     assert done.returncode == 0, done.stderr[-4000:]
-    (row,) = await world.published(dataset)
-    assert row["checkpoint_id"] in done.stdout
-    assert await world.seen(row["checkpoint_id"]) == [("a", 0), ("b", 0), ("c", 0)]
+    (published,) = await world.published(dataset)
+    assert published.checkpoint_id in done.stdout
+    assert await world.seen(published) == [("a", 0), ("b", 0), ("c", 0)]
 
 
 async def test_ones_own_trainer_reports_what_it_has_seen(world, tmp_path):
@@ -201,7 +201,6 @@ async def test_ones_own_trainer_reports_what_it_has_seen(world, tmp_path):
     expected = {name: 0 for name in names if name != names[3]} | dict.fromkeys(names[5:7], 1)
     held_out = {name for name in expected if is_held_out(name, 0.2, "mine")}
     assert 0 < len(held_out) < len(expected)
-    where = {"kafka": world.kafka, "store": world.s3}
-    seen = {name: revision async for name, revision in seen_samples(published, **where)}
-    assert seen == {name: revision for name, revision in expected.items() if name not in held_out}
-    assert {name async for name, _ in seen_samples(published, held_out=True, **where)} == held_out
+    trained = {name: revision for name, revision in expected.items() if name not in held_out}
+    assert dict(await world.seen(published)) == trained
+    assert dict(await world.seen(published, held_out=True)).keys() == held_out

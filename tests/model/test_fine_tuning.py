@@ -111,6 +111,7 @@ def test_full_training_leaves_a_whole_model(tmp_path, base):
     """All weights, configuration and tokenizer: a folder that scoring loads, with the loss that the run measured."""
     job(tmp_path / "run", base, full=True, steps=2)
     outcome = fine_tune(tmp_path / "run")
+    assert outcome.rows_trained == 4, "two steps take no more, and no more are named"
     meter = SignalMeter.load(tmp_path / "run" / "weights", device="cpu", dtype="float32", workers=1)
     losses = [row.loss_mean for row in meter.measure([conversation(number) for number in range(20, 24)])]
     assert outcome.metrics["held_out_loss_after"] == pytest.approx(sum(losses) / 4, abs=1e-5)

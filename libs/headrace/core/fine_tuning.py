@@ -29,10 +29,10 @@ class Hyperparameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     full: bool = Field(False, description="Train all weights instead of a LoRA adapter.")
-    steps: int = Field(24, ge=1, description="Optimizer steps.")
+    steps: int = Field(16, ge=1, description="Optimizer steps.")
     batch_rows: int = Field(2, ge=1, description="Conversations in one forward pass.")
     accumulate: int = Field(1, ge=1, description="Forward passes of one step.")
-    tokens_max: int = Field(256, ge=8, description="Conversations are cut at their end beyond so many tokens.")
+    tokens_max: int = Field(192, ge=8, description="Conversations are cut at their end beyond so many tokens.")
     learning_rate: float = Field(2e-4, gt=0, allow_inf_nan=False, description="Peak learning rate.")
     warmup_share: float = Field(
         0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises; then it falls."

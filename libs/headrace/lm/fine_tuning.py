@@ -73,12 +73,14 @@ def fine_tune(folder: Path) -> Outcome:
     torch.set_num_threads(run.threads or max(1, (os.cpu_count() or 1) // 2))
     began = time.monotonic()
     _say(Stage.LOADING)
-    rows = training_set(
+    readable = training_set(
         folder / TRAIN_FILE,
         tokenizer=Path(run.base),
         tokens_max=run.hyperparameters.tokens_max,
         cache=folder / STATE_FOLDER / "rows",
     )
+    # All of them are seen: what the steps cannot take is left out, and not named among the samples.
+    rows = readable.select(range(min(len(readable), run.hyperparameters.rows_max)))
     final = folder / STATE_FOLDER / f"checkpoint-{run.hyperparameters.steps}"
     if not (final / _WHOLE).is_file():
         _train(run, rows, folder / STATE_FOLDER)
@@ -89,7 +91,7 @@ def fine_tune(folder: Path) -> Outcome:
     held_out = _held_out_losses(run, folder)
     outcome = Outcome(
         rows_trained=len(rows),
-        rows_unreadable=sum(1 for _ in conversations_in(folder / TRAIN_FILE)) - len(rows),
+        rows_unreadable=sum(1 for _ in conversations_in(folder / TRAIN_FILE)) - len(readable),
         rows_held_out=held_out.pop("held_out_rows", 0),
         metrics={"seconds": round(seconds, 3), **_training_metrics(final), **held_out},
     )
@@ -202,6 +204,8 @@ def _held_out_losses(run: FineTuningRun, folder: Path) -> dict[str, Any]:
     """Mean loss of the held-out conversations before and after, as scoring measures it; nothing where there are none."""
     dtype = torch.bfloat16 if _on_cuda(run) else torch.float32
     reader = ConversationReader(AutoTokenizer.from_pretrained(run.base))
+    if next(conversations_in(folder / HELD_OUT_FILE), None) is None:
+        return {}
     losses: dict[str, list[float]] = {}
     for stage, name in ((Stage.MEASURING_BEFORE, "before"), (Stage.MEASURING_AFTER, "after")):
         _say(stage)
