@@ -94,6 +94,14 @@ def _announced(told: CheckpointRolledOut | None, task: _Task, turn: Turn, contro
     if told is None:
         return Emit()
     turn.announces = controller.event_id_of(task.event.id)
+    _log.info(
+        "model %s: version %s takes the place of %s after %.1f s, of which loading took %.1f s",
+        told.model,
+        told.model_version,
+        told.previous_version,
+        told.seconds,
+        told.load_seconds,
+    )
     return Emit((Send(CHECKPOINT_ROLLED_OUT, told),))
 
 

@@ -1,7 +1,7 @@
 """From a checkpoint published to the first sample scored by it: `python -m tests.bench.bench_roll_out [--adapters N]`.
 
 The real model, server and services: a LoRA adapter of rank 8 on every attention matrix of SmolLM2-135M, as a trainer publishes
-it; a sample is submitted every tenth of a second. *Load* is what the model server itself took for the new version (imports of
+it; a sample is submitted every half second. *Load* is what the model server itself took for the new version (imports of
 torch, weights, its check of packing). The rest is hops, fetching, comparing hashes, merging, writing, and the golden samples
 with both versions. All times are seconds since the trainer began to publish.
 """
@@ -146,7 +146,7 @@ async def _submit(kafka: str) -> None:
             messages = (Message("user", "What is 6 times 7?"), Message("assistant", "It is 42."))
             dossier = Dossier(Sample("d", uuid4().hex, 0, "0" * 64, messages), time.time())
             await publisher.publish(Send(SUBMITTED, dossier), event_id=uuid4().hex)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)
 
 
 @contextlib.contextmanager
