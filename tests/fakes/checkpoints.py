@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from headrace.adapters.checkpoint_store import CheckpointDetails
 from headrace.core.checkpoints import CheckpointKind, PositionRange, TrainingData
@@ -34,7 +35,7 @@ def adapter_folder(folder: Path, fill: int = 1) -> Path:
 def details(**changes) -> CheckpointDetails:
     """What a trainer says of `adapter_folder`."""
     data = TrainingData("math", "a" * 64, (PositionRange(0, 3, 9),), 0.1, "seed", rows_trained=9, rows_held_out=1)
-    said = {
+    said: dict[str, Any] = {
         "model": "signals",
         "kind": CheckpointKind.ADAPTER,
         "base_model": "SmolLM2-135M-Instruct",

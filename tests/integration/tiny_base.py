@@ -2,8 +2,12 @@
 
 import sys
 
-import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+import torch  # type: ignore[import-not-found]  # the model environment has it
+from transformers import (  # type: ignore[import-not-found]  # likewise
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 torch.manual_seed(7)

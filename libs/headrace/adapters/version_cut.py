@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headrace.adapters.staging import StagingArea
-from headrace.adapters.sweeps import require_no_sweep
+from headrace.adapters.sweeps import SweepWatch
 from headrace.adapters.version_draft import CutSettings, Draft
 from headrace.adapters.version_store import Head, VersionStore
 from headrace.core.ports.object_store import ObjectStore
@@ -100,10 +100,10 @@ class VersionCutter:
     async def _commit(self, manifest: Manifest, head: Head | None, cut_by: str) -> Version | None:
         """The manifest as a version that the reference leads to; None where someone else moved the reference."""
         body = stored_bytes(manifest)
-        version = Version(version_of(body), manifest)
+        version, watch = Version(version_of(body), manifest), await SweepWatch.begun(self._objects)
         if not await self._objects.put_if_absent(version.manifest_key, body):
             await self._objects.put(version.manifest_key, body)  # by an earlier attempt, perhaps long ago: made young again
-            await require_no_sweep(self._objects)
+            await watch.require_none()
         key = reference_key(manifest.dataset)
         moved = stored_bytes(Reference(dataset=manifest.dataset, version=version.id, sequence=manifest.sequence, cut_by=cut_by))
         if head is None:

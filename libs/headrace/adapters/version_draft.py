@@ -18,7 +18,7 @@ from headrace.adapters.retraction_rows import RETRACTIONS_SCHEMA_ID
 from headrace.adapters.sample_rows import DECIDED_SCHEMA_ID, EMBEDDINGS_SCHEMA_ID
 from headrace.adapters.shards import LocalShard, ShardLimits, key_columns, verify_file
 from headrace.adapters.staging import StagingArea
-from headrace.adapters.sweeps import require_no_sweep
+from headrace.adapters.sweeps import SweepWatch
 from headrace.adapters.version_build import NewRows, Table, TableEditor, key_hashes, local_keys, tally
 from headrace.core.dossiers import Verdict
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
@@ -117,12 +117,12 @@ class Draft:
         return self._manifest(tables)
 
     async def _store(self, shards: Sequence[LocalShard]) -> None:
-        lay_there = False
+        lay_there, watch = False, await SweepWatch.begun(self._objects)
         for local in shards:
             lay_there |= await self._objects.stat(local.shard.key) is not None
             await self._objects.put_file(local.shard.key, local.path)
         if lay_there:
-            await require_no_sweep(self._objects)
+            await watch.require_none()
 
     def _manifest(self, tables: Mapping[RowKind, Table]) -> Manifest:
         accepted, rejected, embeddings = (tables[kind].rows for kind in (RowKind.ACCEPTED, RowKind.REJECTED, RowKind.EMBEDDINGS))

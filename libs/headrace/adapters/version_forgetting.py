@@ -24,7 +24,7 @@ from headrace.adapters.shards import (
     write_shards,
 )
 from headrace.adapters.staging import SEGMENT_BYTES_MAX, StagingArea
-from headrace.adapters.sweeps import require_no_sweep
+from headrace.adapters.sweeps import SweepWatch
 from headrace.adapters.version_gaps import read_gap
 from headrace.adapters.version_store import VersionStore
 from headrace.core.ports.object_store import ObjectMissing
@@ -136,10 +136,11 @@ class Forgetting:
             await self._versions.download(shard, path)
             left = await asyncio.to_thread(self._written, LocalShard(path, shard), Path(folder), upto)
             if left is not None:
+                watch = await SweepWatch.begun(self._objects)
                 lay_there = await self._objects.stat(left.shard.key) is not None
                 await self._objects.put_file(left.shard.key, left.path)
                 if lay_there:
-                    await require_no_sweep(self._objects)
+                    await watch.require_none()
         gap = Gap(
             dataset=self._dataset_id,
             kind=kind,

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from headrace.adapters.sweeps import sweep_is_on
+from headrace.adapters.sweeps import SweepWatch
 from headrace.core.events import Stop
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
 from headrace.core.version_names import TAG_BYTES_MAX, Tag, tag_bytes, tag_from, tag_key, tag_of, tag_prefix
@@ -23,10 +23,13 @@ async def create_tag(objects: ObjectStore, name: str, version: Version) -> Tag:
     """
     tag = tag_of(name, version)
     key = tag_key(tag.dataset, name)
+    watch = await SweepWatch.begun(objects)
     if await objects.put_if_absent(key, tag_bytes(tag)):
-        if await sweep_is_on(objects):  # it may have looked for tags already, and be about to prune the version
+        try:
+            await watch.require_none()  # it may have looked for tags already, and prune the version
+        except Stop:
             await objects.delete(key)
-            raise Stop("`headrace dataset gc` is at work: tag when it has ended")
+            raise
     else:
         taken = await read_tag(objects, tag.dataset, name)
         if taken is None or taken.version != version.id:
