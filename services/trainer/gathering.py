@@ -107,7 +107,7 @@ def _take(gathered: Gathered, item: Item) -> int:
     if isinstance(item, Accepted):
         row = item.row()
         conversation = json.dumps({"messages": row["messages"], "tools": row["tools"]})
-        gathered.accept(item.sample_id, item.revision, conversation)
+        gathered.accept(item.sample_id, item.revision, row["prompt_hash"], conversation)
         return 1
     gathered.retract(item.sample_id, item.revision)
     return 0

@@ -24,6 +24,7 @@ from headrace.client.subscribe import subscribe
 from headrace.core.dossiers import Retraction
 from headrace.core.fine_tuning import is_held_out
 from headrace.core.reasons import Reason
+from headrace.core.samples import prompt_hash_of
 from headrace.core.topics import CHECKPOINT_PUBLISHED
 from headrace.local.checkout import model_python
 from headrace.local.signals import default_weights
@@ -31,13 +32,18 @@ from tests.fakes.accepted_topics import accepted
 from tests.fakes.accepted_topics import publish as publish_accepted
 from tests.fakes.certain import certain
 from tests.fakes.checkpoints import adapter_folder
-from tests.fakes.decisions import DECIDED, dossier, place
+from tests.fakes.decisions import DECIDED, dossier, place, sample
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARE = 0.1
 """What the policy that a dataset begins with holds out."""
+
+
+def apart(sample_id, revision=0, *, share=SHARE, seed=""):
+    """Whether a made-up sample is held out."""
+    return is_held_out(prompt_hash_of(sample(sample_id, revision)), share, seed)
 
 
 class World:
@@ -129,7 +135,7 @@ async def test_a_killed_trainer_publishes_one_checkpoint_in_the_end(world):
     (published,) = await world.published(dataset)
     assert (published.checkpoint_id, published.data.version) == (told["checkpoint"], version.id)
     assert published.metrics["held_out_loss_after"] < published.metrics["held_out_loss_before"]
-    trained = [(sample_id, 0) for sample_id in ids if not is_held_out(sample_id, SHARE, "")]
+    trained = [(sample_id, 0) for sample_id in ids if not apart(sample_id)]
     assert 0 < len(trained) < len(ids)
     assert await world.seen(published) == await world.seen(replace(published, files=())) == trained
     listed = await world.headrace("checkpoint", "samples", told["checkpoint"][:12], "--json")
@@ -146,7 +152,7 @@ async def test_a_follower_trains_each_time_enough_was_accepted(world):
     """Every so many acceptances a checkpoint, of everything that stands accepted up to a position that it names."""
     dataset = await world.dataset()
     names = [f"s{number:02}" for number in range(12)]
-    taken_back = next(name for name in names[:6] if not is_held_out(name, SHARE, ""))
+    taken_back = next(name for name in names[:6] if not apart(name))
     await publish_accepted(world.kafka, dataset, accepted(dataset, names[:6]))
     follow = ("train", dataset, "--follow", "--every", "6", "--steps", "6", "--json")
     (first,) = map(json.loads, (await world.headrace(*follow, "--rounds", "1")).splitlines())
@@ -156,7 +162,7 @@ async def test_a_follower_trains_each_time_enough_was_accepted(world):
     (second,) = map(json.loads, (await world.headrace(*follow, "--rounds", "1")).splitlines())
     checkpoints = await world.published(dataset)
     assert [each.checkpoint_id for each in checkpoints] == [first["checkpoint"], second["checkpoint"]]
-    assert await world.seen(checkpoints[0]) == [(name, 0) for name in names[:6] if not is_held_out(name, SHARE, "")]
+    assert await world.seen(checkpoints[0]) == [(name, 0) for name in names[:6] if not apart(name)]
     for published in checkpoints:  # the list with the weights is what follows from the position
         assert await world.seen(published) == await world.seen(replace(published, files=()))
 
@@ -199,7 +205,7 @@ async def test_ones_own_trainer_reports_what_it_has_seen(world, tmp_path):
     assert await publish(tmp_path / "trained", **said) == published
     assert len(await world.published(dataset)) == 1
     expected = {name: 0 for name in names if name != names[3]} | dict.fromkeys(names[5:7], 1)
-    held_out = {name for name in expected if is_held_out(name, 0.2, "mine")}
+    held_out = {name for name, revision in expected.items() if apart(name, revision, share=0.2, seed="mine")}
     assert 0 < len(held_out) < len(expected)
     trained = {name: revision for name, revision in expected.items() if name not in held_out}
     assert dict(await world.seen(published)) == trained

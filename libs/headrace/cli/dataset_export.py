@@ -33,6 +33,9 @@ def export(
     held_out_share: Annotated[
         float, typer.Option("--split-held-out", metavar="SHARE", help="Share of the prompts to set apart as the split `test`.")
     ] = 0.0,
+    held_out_seed: Annotated[
+        str, typer.Option("--held-out-seed", metavar="SEED", help="Another seed sets other prompts apart; see above.")
+    ] = "",
     rejected: Annotated[bool, typer.Option("--rejected", help="Add the rejected rows as the configuration `rejected`.")] = False,
     licence: Annotated[str, typer.Option("--license", help="For the dataset card, as the Hub writes it: apache-2.0, ...")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the folder whatever is in it.")] = False,
@@ -43,9 +46,12 @@ def export(
     parquet and jsonl hold all columns. messages is what TRL's SFTTrainer takes, preference what its DPOTrainer takes (two answers
     to the same prompt, one of which was accepted). alpaca and sharegpt are what LLaMA-Factory and others read.
 
+    The split `test` is drawn as trainers draw what they hold out: with the share and the seed of the policy
+    (`training.held_out_share`, `training.held_out_seed`) it has exactly the prompts that `headrace train` never trains on.
+
     Rows that a format cannot express are left out, counted, and listed in left-out.jsonl. The folder appears whole or not at all.
     """
-    options = _options(form, held_out_share, rejected=rejected, licence=licence, force=force)
+    options = _options(form, held_out_share, held_out_seed, rejected=rejected, licence=licence, force=force)
     contents = asyncio.run(_exported(name, folder, options, quiet=as_json))
     if as_json:
         typer.echo(json.dumps({"folder": str(folder), **_told(contents)}))
@@ -61,11 +67,11 @@ def export(
     typer.echo(f'datasets.load_dataset("{folder}")')
 
 
-def _options(form: ExportFormat, share: float, *, rejected: bool, licence: str, force: bool) -> "ExportOptions":
+def _options(form: ExportFormat, share: float, seed: str, *, rejected: bool, licence: str, force: bool) -> "ExportOptions":
     from headrace.adapters.exports.export import ExportOptions  # noqa: PLC0415
 
     try:
-        return ExportOptions(form, share, rejected=rejected, licence=licence, force=force)
+        return ExportOptions(form, share, seed, rejected=rejected, licence=licence, force=force)
     except ValueError as error:
         raise CannotDo(str(error)) from error
 

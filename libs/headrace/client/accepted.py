@@ -8,8 +8,9 @@ from google.protobuf.message import DecodeError
 
 from headrace.adapters.wire_dossier import dossier_from
 from headrace.adapters.wire_fields import Undecodable
+from headrace.adapters.wire_sample import sample_from_message
 from headrace.core.dossiers import Dossier
-from headrace.core.samples import Sample
+from headrace.core.samples import Sample, prompt_hash_of
 from headrace_protos.sample.v1 import dossier_pb2, sample_pb2
 
 
@@ -59,6 +60,11 @@ class Accepted:
         """
         return dossier_from(self.wire, self.wire.SerializeToString())
 
+    @property
+    def prompt_hash(self) -> str:
+        """SHA-256, lower-case hex, of everything before the answer: `headrace.core.fine_tuning.is_held_out` draws by it."""
+        return prompt_hash_of(sample_from_message(self.wire.sample))
+
     def row(self) -> dict[str, Any]:
         """The sample as a flat dictionary, for `datasets` and trainers.
 
@@ -70,6 +76,7 @@ class Accepted:
             "sample_id": self.sample_id,
             "revision": self.revision,
             "content_hash": sample.content_hash,
+            "prompt_hash": self.prompt_hash,
             "messages": self.messages,
             "tools": json.loads(sample.tools_json) if sample.tools_json else None,
             "reference": _reference(sample),

@@ -19,8 +19,11 @@ from headrace.core.dossiers import AcceptedSample, Retraction
 from headrace.core.events import Event
 from headrace.core.fine_tuning import SAMPLES_FILE
 from headrace.core.ports.object_store import ObjectStore
+from headrace.core.samples import prompt_hash_of
 from headrace.core.topics import accepted_topic
 from headrace.core.versions import RowKind
+
+_COLUMNS = ("sample_id", "revision", "prompt_hash")
 
 
 async def seen_samples(
@@ -64,9 +67,9 @@ async def _take_version(gathered: Gathered, objects: ObjectStore, data: Training
         return
     versions = VersionStore(objects)
     manifest = await versions.manifest(data.dataset_id, data.version)
-    async for batch in versions.rows(manifest, RowKind.ACCEPTED, ["sample_id", "revision"]):
-        for sample_id, revision in zip(batch["sample_id"].to_pylist(), batch["revision"].to_pylist(), strict=True):
-            gathered.accept(sample_id, revision)
+    async for batch in versions.rows(manifest, RowKind.ACCEPTED, _COLUMNS):
+        for row in batch.to_pylist():
+            gathered.accept(*(row[name] for name in _COLUMNS))
 
 
 async def _take_records(gathered: Gathered, store: ObjectStoreSettings, data: TrainingData, kafka: str) -> None:
@@ -90,4 +93,4 @@ def _take(gathered: Gathered, event: Event[AcceptedSample]) -> None:
     if isinstance(change, Retraction):
         gathered.retract(change.sample_id, change.revision)
     else:
-        gathered.accept(change.sample.id, change.sample.revision)
+        gathered.accept(change.sample.id, change.sample.revision, prompt_hash_of(change.sample))

@@ -46,7 +46,7 @@ class TrainingData:
     """Which samples a run took: the accepted rows of `version` (empty: none), then `positions` of the accepted topic.
 
     `held_out_share` (0 to below 1) and `held_out_seed` name the samples that were not trained on: the choice follows from
-    the sample ids alone.
+    the prompts alone, see `headrace.core.fine_tuning.is_held_out`.
     """
 
     dataset_id: str

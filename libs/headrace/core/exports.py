@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from headrace.core.fine_tuning import is_held_out
 from headrace.core.intake_json import parse_text
 from headrace.core.refusals import Refused
 
@@ -80,15 +79,6 @@ PAIR_MEANING: dict[PairRule, str] = {
 
 NOT_OF_ANSWERS = "duplicate_prompt"
 """The one check that says nothing of the answer: it counts how often the prompt is there."""
-
-
-def held_out(prompt_hash: str, share: float) -> bool:
-    """Whether rows with this prompt belong to the held-out split of this share, 0 to below 1.
-
-    A trainer draws samples by their ids; an export draws prompts, by the same rule: two answers to one question never lie on both
-    sides, and what is held out stays so in later versions. A larger share holds out what a smaller one does, and more.
-    """
-    return is_held_out(prompt_hash, share, _SEED)
 
 
 def to_messages(row: Row) -> Fields:
@@ -167,7 +157,6 @@ def to_preference(chosen: Answer, rejected: Answer, tools_json: str | None, foun
     }
 
 
-_SEED = "export"
 _ARGUMENTS_DEPTH_MAX = 64
 _ANSWERS = frozenset({"gpt", "function_call"})
 _SHAREGPT_NAMES = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}

@@ -95,17 +95,21 @@ class Outcome(BaseModel):
     metrics: Mapping[str, float]
 
 
-def draw_of(sample_id: str, seed: str) -> int:
-    """A number from 0 to 2**63 that follows from id and seed alone: the smallest are held out, the next are trained on first."""
-    digest = hashlib.sha256(f"{seed}\0{sample_id}".encode("utf-8", "surrogatepass")).digest()
+def draw_of(name: str, seed: str) -> int:
+    """A number from 0 to below 2**63 that follows from name and seed alone: who has the smallest is drawn first."""
+    digest = hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def held_out_bound(share: float) -> int:
-    """The draw below which a sample is held out, for a share from 0 to 1."""
+    """The draw below which a prompt is held out, for a share from 0 to 1."""
     return min(int(share * _DRAWS), _DRAWS - 1)
 
 
-def is_held_out(sample_id: str, share: float, seed: str) -> bool:
-    """Whether a sample is kept from training: for about `share` (0 to 1) of all ids, and for the same ones every time."""
-    return draw_of(sample_id, seed) < held_out_bound(share)
+def is_held_out(prompt_hash: str, share: float, seed: str) -> bool:
+    """Whether samples with this prompt (`headrace.core.samples.prompt_hash_of`) are kept from training.
+
+    So are about `share` (0 to 1) of all prompts, the same ones every time; a larger share holds out what a smaller one does, and
+    more. Prompts are drawn and not samples, so two answers to one question never lie on both sides. Exports draw likewise.
+    """
+    return draw_of(prompt_hash, seed) < held_out_bound(share)

@@ -82,10 +82,10 @@ class TrainingRules(_Section):
     """What a trainer keeps back to measure with."""
 
     held_out_share: float = Field(
-        0.1, ge=0, le=0.9, allow_inf_nan=False, strict=True, description="Share of the samples that are never trained on."
+        0.1, ge=0, le=0.9, allow_inf_nan=False, strict=True, description="Share of the prompts that are never trained on."
     )
     held_out_seed: str = Field(
-        "", max_length=64, description="Another seed holds out other samples; which ones follows from their ids alone."
+        "", max_length=64, description="Another seed holds out other prompts; which ones follows from their hashes alone."
     )
 
 

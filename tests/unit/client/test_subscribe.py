@@ -10,6 +10,7 @@ from headrace.client.limits import ClientSettings
 from headrace.client.subscribe import BadPosition, SubscribeLimits, subscribe
 from headrace.core.dossiers import AcceptedSample, Retraction
 from headrace.core.positions import Position, position_from
+from headrace.core.samples import prompt_hash_of
 from tests.fakes.bodies import DOSSIER, SAMPLE
 from tests.fakes.decisions import dossier
 
@@ -98,6 +99,7 @@ def test_items_are_what_the_topic_says():
     assert item.messages[2]["tool_calls"][0]["function"] == {"name": "multiply", "arguments": '{"a": 6, "b": 7}'}
     assert item.row()["metadata"] == {"row": 17}
     assert item.row()["tools"][0]["type"] == "function"
+    assert item.row()["prompt_hash"] == item.prompt_hash == prompt_hash_of(SAMPLE)
     assert item_from(encode(AcceptedSample(Retraction("notes", "a", 2, "privacy")))) == Retracted("a", 2, "privacy")
 
 

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.exports import LEFT_MEANING, PAIR_MEANING, Left, PairRule, held_out, to_alpaca, to_messages, to_sharegpt
+from headrace.core.exports import LEFT_MEANING, PAIR_MEANING, Left, PairRule, to_alpaca, to_messages, to_sharegpt
 from headrace.core.intake_formats import read_conversation
 from headrace.core.intake_turns import IntakeLimits
 from headrace.core.samples import ROLES, Message, ToolCall
@@ -106,19 +106,6 @@ def test_sharegpt_holds_calls_that_are_answered_in_turn():
         ((ASKED, Message("assistant", "x", name="Ann")), Left.SPEAKER_NAME),
     ):
         assert to_sharegpt(row(*turns)) is left
-
-
-@given(st.text(), st.floats(0, 1), st.floats(0, 1))
-def test_a_larger_share_holds_out_what_a_smaller_one_does(prompt_hash, one, other):
-    """And more; none holds out nothing."""
-    small, large = sorted((one, other))
-    assert held_out(prompt_hash, large) or not held_out(prompt_hash, small)
-    assert not held_out(prompt_hash, 0)
-
-
-def test_a_share_is_about_that_share():
-    """Of many prompts."""
-    assert 0.18 < sum(held_out(f"{n:064x}", 0.2) for n in range(5_000)) / 5_000 < 0.22
 
 
 def test_every_code_is_told_in_words():

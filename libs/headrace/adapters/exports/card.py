@@ -57,8 +57,9 @@ def _splits(contents: Contents) -> Iterator[str]:
         yield f"| {split.config} | {split.name} | {split.rows} | {len(split.files)} |"
     yield ""
     if contents.held_out_share:
+        seed = f" and the seed `{contents.held_out_seed}`" if contents.held_out_seed else ""
         yield (
-            f"`{HELD_OUT}` holds out {contents.held_out_share:.6g} of the prompts, chosen by a hash of the prompt: answers "
+            f"`{HELD_OUT}` holds out {contents.held_out_share:.6g} of the prompts, chosen by a hash of the prompt{seed}: answers "
             "to one question never lie in both splits, and what is held out stays so in later versions.\n"
         )
     if REJECTED in contents.configs:

@@ -41,6 +41,7 @@ class Contents:
     left_out: Mapping[Left, int] = field(default_factory=dict)
     found_by: Mapping[str, int] = field(default_factory=dict)
     held_out_share: float = 0.0
+    held_out_seed: str = ""
     licence: str = ""
 
     @property

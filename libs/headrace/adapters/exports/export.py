@@ -31,11 +31,13 @@ class NothingToExport(Exception):  # noqa: N818 - the name says what is so
 class ExportOptions:
     """What to export. `held_out_share`, 0 to below 1, is the share of prompts whose rows make a split of their own.
 
+    With a policy's share and `held_out_seed` that split is what a trainer holds out (`headrace.core.fine_tuning.is_held_out`).
     `rejected` adds the rejected rows as another configuration; preference pairs have none. `licence` goes into the card.
     """
 
     format: ExportFormat
     held_out_share: float = 0.0
+    held_out_seed: str = ""
     rejected: bool = False
     licence: str = ""
     force: bool = False
@@ -67,7 +69,7 @@ async def export_version(
     with folder_in_the_making(target, force=options.force) as folder:
         with ExitStack() as open_files:
             shape = SHAPES[options.format]
-            sink = open_files.enter_context(Sink(folder, shape, options.held_out_share))
+            sink = open_files.enter_context(Sink(folder, shape, options.held_out_share, options.held_out_seed))
             if options.format is ExportFormat.PREFERENCE:
                 await _export_pairs(store, version, folder / ".work", sink, on_rows)
             else:

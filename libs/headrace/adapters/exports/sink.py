@@ -13,7 +13,8 @@ import pyarrow as pa
 from headrace.adapters.exports.contents import ACCEPTED, HELD_OUT, REJECTED, TRAIN, Contents, Split
 from headrace.adapters.exports.files import LineFiles, ParquetFiles
 from headrace.adapters.exports.shapes import Shape, json_line, occurring, paths_of
-from headrace.core.exports import ExportFormat, Fields, Left, held_out
+from headrace.core.exports import ExportFormat, Fields, Left
+from headrace.core.fine_tuning import is_held_out
 from headrace.core.versions import Version
 
 LEFT_OUT = "left-out.jsonl"
@@ -24,10 +25,11 @@ _FOLDERS = {ACCEPTED: "data", REJECTED: "rejected"}
 class Sink:
     """Takes the rows of one export in their order; a context manager that closes what it opened."""
 
-    def __init__(self, folder: Path, shape: Shape, held_out_share: float) -> None:
+    def __init__(self, folder: Path, shape: Shape, held_out_share: float, held_out_seed: str) -> None:
         self.shape = shape
         self._folder = folder
         self._share = held_out_share
+        self._seed = held_out_seed
         self._seen: set[str] = set()
         self._found_by: Counter[str] = Counter()
         self._left: Counter[Left] = Counter()
@@ -72,7 +74,8 @@ class Sink:
             splits.append(Split(config, name, pattern, files.rows, tuple(files.finish(self._folder))))
         plain = self.shape.format is ExportFormat.PARQUET
         columns = self.shape.schema if plain else occurring(self.shape.schema, frozenset(self._seen))
-        return Contents(version, self.shape, columns, tuple(splits), dict(self._left), dict(self._found_by), self._share, licence)
+        left, found_by = dict(self._left), dict(self._found_by)
+        return Contents(version, self.shape, columns, tuple(splits), left, found_by, self._share, self._seed, licence)
 
     def _line(self, fields: Fields | Left, told: Fields) -> bytes | None:
         """The row's line; None where it is left out, which is then counted and listed."""
@@ -88,7 +91,7 @@ class Sink:
         return line
 
     def _split(self, prompt_hash: str) -> str:
-        return HELD_OUT if held_out(prompt_hash, self._share) else TRAIN
+        return HELD_OUT if is_held_out(prompt_hash, self._share, self._seed) else TRAIN
 
     def _lines(self, config: str, split: str, lines: list[bytes]) -> None:
         if lines:
@@ -96,7 +99,7 @@ class Sink:
             files.write(lines)
 
     def _take_as_they_are(self, config: str, rows: pa.Table) -> None:
-        aside = [held_out(prompt_hash or "", self._share) for prompt_hash in rows["prompt_hash"].to_pylist()]
+        aside = [self._split(prompt_hash or "") == HELD_OUT for prompt_hash in rows["prompt_hash"].to_pylist()]
         for split, chosen in ((TRAIN, [not each for each in aside]), (HELD_OUT, aside)):
             if any(chosen):
                 self._files_of(config, split, ParquetFiles).write(rows.filter(pa.array(chosen)))

@@ -6,7 +6,8 @@ import pytest
 from datasets import load_dataset
 
 from headrace.adapters.exports.export import NothingToExport
-from headrace.core.exports import ExportFormat, held_out
+from headrace.core.exports import ExportFormat
+from headrace.core.fine_tuning import is_held_out
 from headrace.core.reasons import Reason
 from headrace.core.samples import Message
 from headrace.core.versions import RowKind
@@ -131,7 +132,7 @@ async def test_pairs_of_one_prompt_are_held_out_together(tmp_path):
     contents = await exporting.export(ExportFormat.PREFERENCE, tmp_path / "out", held_out_share=0.5)
     version = await exporting.store.version("maths")
     batches = [batch async for batch in exporting.store.rows(version.manifest, RowKind.ACCEPTED, ["sample_id", "prompt_hash"])]
-    aside = {row["sample_id"] for batch in batches for row in batch.to_pylist() if held_out(row["prompt_hash"], 0.5)}
+    aside = {row["sample_id"] for batch in batches for row in batch.to_pylist() if is_held_out(row["prompt_hash"], 0.5, "")}
     rows = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert contents.rows == 8
     assert set(rows["test"]["chosen_id"]) == aside

@@ -89,7 +89,7 @@ def world(tmp_path):
 def gathered(tmp_path):
     with Gathered(tmp_path / "table.sqlite", "seed") as table:
         for number in range(40):
-            table.accept(f"s{number}", number % 2, json.dumps({"messages": [], "tools": None}))
+            table.accept(f"s{number}", number % 2, f"prompt-{number}", json.dumps({"messages": [], "tools": None}))
         yield table
 
 
