@@ -14,6 +14,9 @@ from pathlib import Path
 
 import psutil
 
+from headrace.adapters.accounts import Accounts
+from headrace.adapters.object_store import ObjectStoreSettings
+from headrace.core.ledger import Account
 from headrace.local.kafka import Kafka, kafka_cluster
 from headrace.local.launch import Launch, Part, Place, clear, spawn, stop_group, tail
 from headrace.local.object_store import ObjectStore
@@ -70,8 +73,10 @@ class Spine:
 
     @classmethod
     @contextlib.contextmanager
-    def up(cls, folder: Path, settings: Mapping[str, str] | None = None, brokers: int = 1) -> Iterator["Spine"]:
-        """The whole spine, serving; stopped at the end whatever happens."""
+    def up(
+        cls, folder: Path, settings: Mapping[str, str] | None = None, brokers: int = 1, triton: Part | None = None
+    ) -> Iterator["Spine"]:
+        """The whole spine, serving; stopped at the end whatever happens. Without `triton` a stub measures."""
         spine = cls(folder, settings)
         try:
             cluster: tuple[Part, ...] = (Kafka(),) if brokers == 1 else kafka_cluster(brokers, spine._taken)
@@ -80,7 +85,7 @@ class Spine:
             spine.brokers = tuple(broker.name for broker in cluster)
             for name in spine.brokers:
                 spine.wait_until_it_serves(name)
-            for server in (ObjectStore(), StubTriton()):
+            for server in (ObjectStore(), triton or StubTriton()):
                 spine.start(server)
             spine.headrace("topics", "create")
             for name in service_names():
@@ -126,6 +131,13 @@ class Spine:
         running = self.parts[name]
         self.parts[name] = Running(running.launch, spawn(running.launch))
 
+    def revive(self) -> None:
+        """Starts again what has ended by itself."""
+        for name, running in list(self.parts.items()):
+            if running.process.poll() is not None:
+                clear(running.process, running.launch)
+                self.restart(name)
+
     def pause(self, name: str) -> None:
         self.parts[name].signal(signal.SIGSTOP)
 
@@ -150,6 +162,22 @@ class Spine:
     def environment_of_commands(self) -> dict[str, str]:
         """What a `headrace` command needs to find this spine and no other."""
         return {**os.environ, **self.environment, "HEADRACE_HOME": str(self.folder / "home")}
+
+    def store_settings(self) -> ObjectStoreSettings:
+        """How a test finds the object store of this spine."""
+        told = {name: value for name, value in self.environment.items() if name.startswith("HEADRACE_S3_")}
+        return ObjectStoreSettings.model_validate({name.removeprefix("HEADRACE_S3_").lower(): told[name] for name in told})
+
+    async def settled(self, dataset: str, count: int) -> Account:
+        """The dataset's account, once so many samples were submitted and every one has ended."""
+        async with Accounts.opened(self.environment["HEADRACE_KAFKA"]) as accounts:
+            deadline = time.monotonic() + 240
+            while True:
+                account = (await accounts.catch_up()).account(dataset)
+                if account.submitted >= count and not account.in_flight:
+                    return account
+                assert time.monotonic() < deadline, f"still in flight: {account}"
+                await asyncio.sleep(0.5)
 
     def stop(self) -> None:
         for running in reversed(list(self.parts.values())):

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from headrace.adapters.accounts import Accounts
 from headrace.adapters.kafka import read_topic
 from headrace.core.dossiers import Dossier, Verdict
-from headrace.core.ledger import Account, Identity, identity_of
+from headrace.core.ledger import Identity, identity_of
 from headrace.core.topics import DECIDED, accepted_topic
+from tests.e2e.chaos import Chaos
 from tests.e2e.spine import Spine
 from tests.e2e.workload import POLICY, Workload, workload
 
@@ -26,7 +26,6 @@ pytestmark = [pytest.mark.connected, pytest.mark.timeout(900)]
 
 SAMPLES = 2_000
 SEEDS = (1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 11)))
-SESSION_S = 6.0
 STORM_S = 30.0
 SERVICES = ("gateway", "scoring", "diversity", "admission", "validation", "datasets")
 
@@ -63,7 +62,7 @@ def calm(spine: Spine, work: Workload) -> Ends:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_is_killed_the_same_samples_end_the_same_way(spine: Spine, work: Workload, calm: Ends, seed: int):
     """Under kills, zombies, a broker restart and absent servers: same decided, same accepted, each seen once by a subscriber."""
-    stormy = run(spine, f"storm-{seed}", work, chaos=Chaos(spine, seed))
+    stormy = run(spine, f"storm-{seed}", work, chaos=storm(spine, seed))
     assert {identity[1:] for identity in stormy.decided} == {identity[1:] for identity in calm.decided}
     assert stormy.accepted_groups == calm.accepted_groups
     assert max(stormy.seen_by_subscriber.values()) == 1
@@ -75,7 +74,7 @@ def test_a_cluster_of_three_brokers_loses_one_after_the_other(tmp_path: Path, wo
     """Three replicas, two in sync, and the same storm with each broker killed in turn: the samples end as in the calm."""
     with Spine.up(tmp_path, {"HEADRACE_REPLICATION_FACTOR": "3"}, brokers=3) as cluster:
         calm = run(cluster, "calm", work)
-        stormy = run(cluster, "storm", work, chaos=Chaos(cluster, seed=1))
+        stormy = run(cluster, "storm", work, chaos=storm(cluster, seed=1))
     assert {identity[1:] for identity in stormy.decided} == {identity[1:] for identity in calm.decided}
     assert stormy.accepted_groups == calm.accepted_groups
     assert max(stormy.seen_by_subscriber.values()) == 1
@@ -87,39 +86,10 @@ def test_the_calm_run_ends_as_the_workload_was_made(calm: Ends, work: Workload):
     assert {identity[1] for identity in calm.decided} == set(work.group_of)
 
 
-class Chaos:
-    """Does one bad thing after the other, in an order fixed by the seed, and mends each.
-
-    From the main thread, always: the kernel ends a tethered process when the thread that started it ends.
-    """
-
-    def __init__(self, spine: Spine, seed: int) -> None:
-        self._spine = spine
-        self._rng = random.Random(seed)
-        self.done: Counter[str] = Counter()
-
-    def rage(self, while_alive: threading.Thread) -> None:
-        """Goes on for as long as the thread lives, and at least until every kind of harm was done once."""
-        bag = [("kill", name) for name in SERVICES] + [("pause", self._rng.choice(SERVICES))]
-        bag += [("absence", "triton"), ("absence", "object-store")] + [("kill", broker) for broker in self._spine.brokers]
-        self._rng.shuffle(bag)
-        while bag or while_alive.is_alive():
-            time.sleep(self._rng.uniform(0.3, 1.5))
-            kind, name = bag.pop() if bag else ("kill", self._rng.choice(SERVICES))
-            self._harm(kind, name)
-            self.done[f"{kind} {name}"] += 1
-
-    def _harm(self, kind: str, name: str) -> None:
-        if kind == "pause":
-            self._spine.pause(name)
-            time.sleep(SESSION_S + self._rng.uniform(1, 3))
-            self._spine.wake(name)
-            return
-        self._spine.kill(name)
-        time.sleep(self._rng.uniform(2, 5) if kind == "absence" else self._rng.uniform(0, 0.5))
-        self._spine.restart(name)
-        if name in self._spine.brokers:
-            self._spine.wait_until_it_serves(name)
+def storm(spine: Spine, seed: int) -> Chaos:
+    """Every service killed once, one paused, servers absent, every broker killed; then services, for as long as it takes."""
+    harms = [("kill", name) for name in (*SERVICES, *spine.brokers)] + [("absence", "triton"), ("absence", "object-store")]
+    return Chaos(spine, random.Random(seed), [*harms, ("pause", random.Random(seed).choice(SERVICES))], SERVICES)
 
 
 def run(spine: Spine, dataset: str, work: Workload, chaos: Chaos | None = None) -> Ends:
@@ -130,7 +100,7 @@ def run(spine: Spine, dataset: str, work: Workload, chaos: Chaos | None = None) 
     began = time.monotonic()
     _submit(spine, dataset, work, chaos)
     submitted_s = time.monotonic() - began
-    account = asyncio.run(_settled(spine, dataset))
+    account = asyncio.run(spine.settled(dataset, SAMPLES))
     ends = asyncio.run(_ends(spine, dataset, work))
     sys.stderr.write(
         f"\n{dataset}: submitted {account.submitted} = accepted {account.accepted} + rejected {account.rejected} "
@@ -162,17 +132,6 @@ def _feed(process: subprocess.Popen[str], work: Workload, seconds: float) -> Non
         process.stdin.flush()
         time.sleep(seconds / len(work.lines))
     process.stdin.close()
-
-
-async def _settled(spine: Spine, dataset: str) -> Account:
-    async with Accounts.opened(spine.environment["HEADRACE_KAFKA"]) as accounts:
-        deadline = time.monotonic() + 240
-        while True:
-            account = (await accounts.catch_up()).account(dataset)
-            if account.submitted >= SAMPLES and not account.in_flight:
-                return account
-            assert time.monotonic() < deadline, f"still in flight: {account}"
-            await asyncio.sleep(0.5)
 
 
 async def _ends(spine: Spine, dataset: str, work: Workload) -> Ends:

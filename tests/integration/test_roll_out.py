@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,30 +25,15 @@ from headrace.core.events import Send
 from headrace.core.samples import Message, Sample
 from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT, SCORED, SUBMITTED, Topic
 from headrace.lm.weights import weights_sha256
-from headrace.local.launch import Launch, Place
+from headrace.local.launch import Launch
 from headrace.local.running import running
-from headrace.local.triton import model_side, triton_launch
 from tests.fakes.checkpoints import details
-from tests.fakes.model_repositories import adapter_folder, model_repository, weights_folder
+from tests.fakes.model_repositories import adapter_folder, weights_folder
+from tests.fakes.tiny_triton import TinyTriton
 
 pytestmark = [pytest.mark.connected, pytest.mark.model, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = (ROOT / "tests/fakes/tiny_signals.py").read_text()
-CONFIG = (ROOT / "libs/headrace/lm/triton/signals/config.pbtxt").read_text()
-
-
-@dataclass(frozen=True)
-class TinySignals:
-    """A real Triton with the tiny model."""
-
-    name: str = "triton"
-    needs: tuple[str, ...] = ()
-    port_names: tuple[str, ...] = ("http", "grpc", "metrics")
-
-    def prepare(self, place: Place, _: object) -> Launch:
-        repository = model_repository(place.folder / "models", loss=2.0, code=CODE, config=CONFIG)
-        return triton_launch(repository.root, ("signals",), place, {"HEADRACE_LM_PACKAGES": str(model_side().packages)})
 
 
 class World:
@@ -149,7 +133,7 @@ async def world(own_kafka, s3, tmp_path) -> AsyncIterator[World]:
     with KafkaAdmin(own_kafka) as admin:
         admin.ensure_topics(partitions=1, replication_factor=1)
     with contextlib.ExitStack() as stack:
-        launch = await asyncio.to_thread(stack.enter_context, running(TinySignals(), tmp_path))
+        launch = await asyncio.to_thread(stack.enter_context, running(TinyTriton(), tmp_path))
         yield World(own_kafka, s3, launch, tmp_path)
 
 

@@ -1,0 +1,75 @@
+"""Bad things done to a spine, one after the other."""
+
+import queue
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from headrace.local.services import service_names
+from tests.e2e.spine import Spine
+
+SERVICES = service_names()
+SESSION_S = 6.0
+"""After so long the broker gives the partitions of a paused service to another one."""
+
+Harm = tuple[str, str]
+"""What is done ("kill", "pause" or "absence": killed, and started again seconds later), and to which part."""
+
+
+class Chaos:
+    """Does every one of `harms` in an order fixed by the seed, and mends each; kills of `others` follow as long as it takes.
+
+    What ends by itself, since what it needs is away, is started again, as every supervisor does. `wishes` come first, after a
+    moment. Between two harms it rests for a time within `rest_s`. From the main thread, always: the kernel ends a tethered
+    process when the thread that started it ends.
+    """
+
+    def __init__(
+        self,
+        spine: Spine,
+        rng: random.Random,
+        harms: Sequence[Harm],
+        others: Sequence[str],
+        rest_s: tuple[float, float] = (0.3, 1.5),
+    ) -> None:
+        self._spine = spine
+        self._rng = rng
+        self._bag = rng.sample(harms, len(harms))
+        self._others = others
+        self._rest_s = rest_s
+        self.wishes: queue.SimpleQueue[Harm] = queue.SimpleQueue()
+        self.done: Counter[str] = Counter()
+
+    def rage(self, while_alive: threading.Thread) -> None:
+        """Goes on for as long as the thread lives, and at least until every kind of harm was done once."""
+        while self._bag or while_alive.is_alive():
+            harm = self._next()
+            self._spine.revive()
+            if harm is not None:
+                self._harm(*harm)
+                self.done[" ".join(harm)] += 1
+        self._spine.revive()
+
+    def _next(self) -> Harm | None:
+        try:
+            wish = self.wishes.get(timeout=self._rng.uniform(*self._rest_s))
+        except queue.Empty:
+            if self._bag:
+                return self._bag.pop()
+            return ("kill", self._rng.choice(self._others)) if self._others else None
+        time.sleep(self._rng.uniform(0, 1.5))
+        return wish
+
+    def _harm(self, kind: str, name: str) -> None:
+        if kind == "pause":
+            self._spine.pause(name)
+            time.sleep(SESSION_S + self._rng.uniform(1, 3))
+            self._spine.wake(name)
+            return
+        self._spine.kill(name)
+        time.sleep(self._rng.uniform(2, 5) if kind == "absence" else self._rng.uniform(0, 0.5))
+        self._spine.restart(name)
+        if name not in SERVICES:  # else the next harm would fall into its absence, and so on
+            self._spine.wait_until_it_serves(name)
