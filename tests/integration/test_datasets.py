@@ -25,6 +25,7 @@ from headrace.adapters.version_lineage import lineage
 from headrace.adapters.version_store import VersionStore
 from headrace.adapters.version_tags import create_tag, delete_tag, tags
 from headrace.core.events import Send
+from headrace.core.ports.object_store import ObjectStore
 from headrace.core.reasons import Reason
 from headrace.core.topics import DECIDED, INDEXED
 from headrace.core.versions import RowKind
@@ -228,3 +229,49 @@ async def test_two_cutters_on_a_real_store_share_the_work(world):
         versions = [version async for version in VersionStore(objects).log("raced")]
     assert [version.manifest.sequence for version in versions] == [3, 2, 1]
     assert len(await world.ids("raced", RowKind.ACCEPTED)) == 60
+
+
+async def test_two_services_that_commit_at_once_make_one_chain(world):
+    """One falls asleep as its manifest appears, another takes over, and as that one's manifest appears the first wakes up.
+
+    Both move the reference then: one of them loses, and every row is there once.
+    """
+    await world.headrace("dataset", "create", "twins")
+    services = [world.start()]
+    try:
+        async with open_object_store(world.s3) as objects:
+            for turn in range(2):
+                asleep, first = services[-1], turn * 120
+                await world.publish("twins", first, first + 60)
+                known = await manifests(objects)
+                await world.headrace("dataset", "cut", "twins")
+                known = await another(objects, known)
+                asleep.send_signal(signal.SIGSTOP)
+                await world.publish("twins", first + 60, first + 120)
+                services.append(world.start())
+                wanted = asyncio.create_task(world.headrace("dataset", "cut", "twins", "--wait", "--timeout", "100"))
+                await another(objects, known)
+                asleep.send_signal(signal.SIGCONT)
+                await wanted
+                asleep.kill()
+                asleep.wait()
+            versions = [version async for version in VersionStore(objects).log("twins")]
+    finally:
+        for service in services:
+            service.kill()
+            service.wait()
+    assert [version.manifest.sequence for version in versions] == [*range(len(versions), 0, -1)]
+    assert (await world.ids("twins", RowKind.ACCEPTED), await world.ids("twins", RowKind.REJECTED)) == expected(240)
+    counts = versions[0].manifest.counts
+    assert (counts.decided, counts.superseded, counts.embeddings_missing) == (240, 0, 0)
+
+
+async def manifests(objects: ObjectStore) -> set[str]:
+    return {entry.key async for entry in objects.list("manifests/twins/")}
+
+
+async def another(objects: ObjectStore, known: set[str]) -> set[str]:
+    """All manifests, once there is one that was not known."""
+    while (found := await manifests(objects)) <= known:  # noqa: ASYNC110 - another process cuts
+        await asyncio.sleep(0.002)
+    return found
