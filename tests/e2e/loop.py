@@ -108,6 +108,14 @@ class Loop(threading.Thread):
         await self._rolled_out(published)
 
     async def _killed_trainer(self, moment: str) -> None:
+        """Started until it is killed, or done before; the store may be away when it begins."""
+        ended = 1
+        while ended > 0:
+            ended = await self._train_up_to(moment)
+        self.kills[f"{moment}{'' if ended == -signal.SIGKILL else ', too late'}"] += 1
+
+    async def _train_up_to(self, moment: str) -> int:
+        """How a trainer ended that was killed at such a moment."""
         runs = Path(self._spine.environment["HEADRACE_TRAINER_FOLDER"]) / self._dataset
         before, stored = set(runs.glob("*/run.json")), await self._stored()
 
@@ -131,7 +139,7 @@ class Loop(threading.Thread):
         with contextlib.suppress(ProcessLookupError):
             process.kill() if self._rng.random() < 0.5 else os.killpg(process.pid, signal.SIGKILL)
         await process.communicate()
-        self.kills[f"{moment}{'' if process.returncode == -signal.SIGKILL else ', too late'}"] += 1
+        return process.returncode or 0
 
     async def _stored(self) -> int:
         """How many checkpoints the store shows; 0 while it is away."""
@@ -184,7 +192,7 @@ class Loop(threading.Thread):
                 self.seen.looks += 1
             except Stop:
                 self.seen.store_away += 1
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
 
     async def _look(self, objects: MinioObjectStore) -> None:
         versions = VersionStore(objects)
