@@ -24,7 +24,7 @@ _FLOAT32_BYTES = 4
 _REASON_CHARS_MAX = 1_000
 
 
-class Refused(Exception):  # noqa: N818 - the name says what is so
+class Refused(Exception):
     """A step did not end well, and would not if it were done again as things are."""
 
     def __init__(self, step: RefusedStep, reason: object) -> None:

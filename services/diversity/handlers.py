@@ -35,7 +35,7 @@ _HELD_AT_EASE = 64
 _UNIT_TOLERANCE = 1e-5
 
 
-class UnusableEmbeddings(ValueError):  # noqa: N818 - the name says what is so
+class UnusableEmbeddings(ValueError):
     """Embeddings that no cosine can be taken of."""
 
 

@@ -12,7 +12,7 @@ ReadLag = Callable[[], Awaitable[int]]
 """How many records the spine is behind, over all its services; raises LagUnknown."""
 
 
-class LagUnknown(Exception):  # noqa: N818 - says what is the case
+class LagUnknown(Exception):
     """Kafka did not tell how far the spine is behind."""
 
 

@@ -29,7 +29,7 @@ _STATUS_OF = {
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class _Denied(Exception):  # noqa: N818 - names the answer
+class _Denied(Exception):
     """An answer before any sample is read."""
 
     def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
@@ -46,7 +46,7 @@ def application(edge: Edge) -> web.Application:
     return app
 
 
-class _CutOff(Exception):  # noqa: N818 - names what was done
+class _CutOff(Exception):
     """The connection was closed on a client that does not read."""
 
 

@@ -13,7 +13,7 @@ from services.gateway.tokens import Caller
 Label = TypeVar("Label")
 
 
-class TooManyStreams(Exception):  # noqa: N818 - names the answer
+class TooManyStreams(Exception):
     """No further stream now; the text names the limit."""
 
 

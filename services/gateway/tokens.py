@@ -26,11 +26,11 @@ _HEADER_CHARACTERS_MAX = 4_096
 Clock = Callable[[], float]
 
 
-class Unauthenticated(Exception):  # noqa: N818 - names the answer
+class Unauthenticated(Exception):
     """No token, or none that opens anything (any more)."""
 
 
-class TokensUnusable(Exception):  # noqa: N818 - says what is the case
+class TokensUnusable(Exception):
     """The gateway must not start like this; the text says what to set."""
 
 

@@ -19,7 +19,7 @@ _LINE_BYTES_MAX = 1024 * 1024
 Show = Callable[[Progress], None]
 
 
-class CannotTrain(Exception):  # noqa: N818 - the name says what is so
+class CannotTrain(Exception):
     """There will be no checkpoint, for the reason given; where the model's side failed, that is the end of its log."""
 
 

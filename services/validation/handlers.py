@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from headrace import checks
-from headrace.checks import WorkerLostError, Workers, WorkersGoneError
+from headrace.checks import WorkerLost, Workers, WorkersGone
 from headrace.core.dossiers import CheckOutcome, CheckResult, Cost, Dossier
 from headrace.core.events import Emit, Event, Result, Retry, Send, Stop, no_policy
 from headrace.core.policies import CheckRequest, Policy
@@ -54,9 +54,9 @@ async def _result(event: Event[Dossier], validation: Validation) -> Result:
         found = await asyncio.gather(
             *(_made(request, dossier, validation, is_last=is_last) for request in _asked(dossier, policy))
         )
-    except WorkerLostError as lost:
+    except WorkerLost as lost:
         return Retry("check_lost", str(lost))
-    except WorkersGoneError as gone:
+    except WorkersGone as gone:
         raise Stop(str(gone)) from gone
     cost = Cost(STAGE, seconds=validation.clock() - began)
     return Emit((Send(VALIDATED, _with_results(dossier, [result for result in found if result is not None], cost)),))
@@ -76,7 +76,7 @@ async def _made(request: CheckRequest, dossier: Dossier, validation: Validation,
     if request.check not in checks.names():  # admission is of a newer release: this one's successor may know it
         if is_last:
             return CheckResult(request.check, CheckOutcome.NOT_MADE, "this release of validation has no such check", "")
-        raise WorkerLostError(f"no check is called {request.check!r} in this release of validation")
+        raise WorkerLost(f"no check is called {request.check!r} in this release of validation")
     check = checks.load(request.check)
     settings = check.settings_of(request)
     if not check.applies(dossier, settings):
@@ -84,7 +84,7 @@ async def _made(request: CheckRequest, dossier: Dossier, validation: Validation,
     began = validation.clock()
     try:
         return await check.run(dossier, settings, validation.workers)
-    except WorkerLostError as lost:
+    except WorkerLost as lost:
         if not is_last:
             raise
         evidence = f"could not be made in {validation.attempts_max} attempts: {lost}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.checks import LimitReachedError, WorkerLostError, WorkersGoneError
+from headrace.checks import LimitReached, WorkerLost, WorkersGone
 from headrace.checks._math_task import work as compare
 from headrace.checks._schema_task import work as validate
 
@@ -20,9 +20,9 @@ class FakeWorkers:
         self.runs += 1
         text = str(request)
         if "RUNAWAY" in text:
-            raise LimitReachedError(f"takes more than {cpu_s_max:g} s of processor time (cpu_s_max)")
+            raise LimitReached(f"takes more than {cpu_s_max:g} s of processor time (cpu_s_max)")
         if "LOST" in text:
-            raise WorkerLostError("the worker ended with status -9")
+            raise WorkerLost("the worker ended with status -9")
         if "GONE" in text:
-            raise WorkersGoneError("no worker for the checks could be started")
+            raise WorkersGone("no worker for the checks could be started")
         return _TASKS[task](request)

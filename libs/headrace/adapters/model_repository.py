@@ -22,7 +22,7 @@ _ATTEMPTS = ".loads"
 """How often versions were about to be loaded: outside their folders."""
 
 
-class NoSuchModel(LookupError):  # noqa: N818 - the name says what is so
+class NoSuchModel(LookupError):
     """The repository does not have this model."""
 
 

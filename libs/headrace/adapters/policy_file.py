@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from headrace.core.policies import Policy
-from headrace.core.policy_problems import InvalidPolicyError, Location, PolicyProblem, problems_of
+from headrace.core.policy_problems import InvalidPolicy, Location, PolicyProblem, problems_of
 
 FILE_BYTES_MAX = 256 * 1024
 """No policy needs more; a larger file is not one."""
@@ -18,7 +18,7 @@ def read_policy(path: Path, validate: Callable[[Policy], None]) -> Policy:
     """The policy in a file; see `parse_policy`.
 
     Raises:
-        InvalidPolicyError: with every problem found and its line.
+        InvalidPolicy: with every problem found and its line.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
@@ -29,7 +29,7 @@ def parse_policy(source: bytes, validate: Callable[[Policy], None]) -> Policy:
     """The policy in a file's bytes; `validate` (`headrace.checks.validate`) looks at the settings of its checks.
 
     Raises:
-        InvalidPolicyError: with every problem found and its line.
+        InvalidPolicy: with every problem found and its line.
     """
     root = _root(source)
     _refuse_duplicates(root)
@@ -39,7 +39,7 @@ def parse_policy(source: bytes, validate: Callable[[Policy], None]) -> Policy:
         validate(policy)
     except ValidationError as error:
         raise _placed((*problems_of(error, Policy), *_problems_of_checks(document, validate)), root) from error
-    except InvalidPolicyError as error:
+    except InvalidPolicy as error:
         raise _placed(error.problems, root) from error
     return policy
 
@@ -50,7 +50,7 @@ def _problems_of_checks(document: Any, validate: Callable[[Policy], None]) -> tu
         return ()
     try:
         validate(Policy.model_validate({"checks": document.get("checks", ())}))
-    except InvalidPolicyError as error:
+    except InvalidPolicy as error:
         return error.problems
     except ValidationError:  # the list itself is wrong, which has been told
         pass
@@ -63,7 +63,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.events.AliasEvent):
             line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call] # PyYAML's stubs say nothing of it
-            raise InvalidPolicyError([PolicyProblem((), "aliases (*name) are not allowed: write the value out", line)])
+            raise InvalidPolicy([PolicyProblem((), "aliases (*name) are not allowed: write the value out", line)])
         return super().compose_node(parent, index)
 
 
@@ -107,7 +107,7 @@ def _refuse_duplicates(root: yaml.Node) -> None:
             problems.append(PolicyProblem(location, f"is there twice, first on line {first_lines[location]}", line))
         first_lines.setdefault(location, line)
     if problems:
-        raise InvalidPolicyError(problems)
+        raise InvalidPolicy(problems)
 
 
 def _keys(node: yaml.Node, location: Location) -> Iterator[tuple[Location, int]]:
@@ -123,7 +123,7 @@ def _keys(node: yaml.Node, location: Location) -> Iterator[tuple[Location, int]]
             yield from _keys(item, (*location, index))
 
 
-def _placed(problems: tuple[PolicyProblem, ...], root: yaml.Node) -> InvalidPolicyError:
+def _placed(problems: tuple[PolicyProblem, ...], root: yaml.Node) -> InvalidPolicy:
     """The problems, each with the line of its key or, for a missing one, of the nearest key above."""
     lines = dict(_keys(root, ()))
 
@@ -132,16 +132,16 @@ def _placed(problems: tuple[PolicyProblem, ...], root: yaml.Node) -> InvalidPoli
             location = location[:-1]
         return lines.get(location)
 
-    return InvalidPolicyError([PolicyProblem(p.location, p.message, line_of(p.location)) for p in problems])
+    return InvalidPolicy([PolicyProblem(p.location, p.message, line_of(p.location)) for p in problems])
 
 
-def _whole(message: str) -> InvalidPolicyError:
-    return InvalidPolicyError([PolicyProblem((), message)])
+def _whole(message: str) -> InvalidPolicy:
+    return InvalidPolicy([PolicyProblem((), message)])
 
 
-def _not_yaml(error: yaml.YAMLError) -> InvalidPolicyError:
+def _not_yaml(error: yaml.YAMLError) -> InvalidPolicy:
     mark = getattr(error, "problem_mark", None)
     said = getattr(error, "problem", None) or str(error).partition("\n")[0]
     if said.startswith("but found"):
         said = f"{getattr(error, 'context', '')}, {said}"
-    return InvalidPolicyError([PolicyProblem((), f"not YAML: {said}", mark.line + 1 if mark is not None else None)])
+    return InvalidPolicy([PolicyProblem((), f"not YAML: {said}", mark.line + 1 if mark is not None else None)])

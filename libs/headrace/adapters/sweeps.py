@@ -25,7 +25,7 @@ SWEEP_S_MAX = 3 * 3_600.0
 """A sweep stops itself after this long; a sign that is twice as old was left by one that was killed."""
 
 
-class SweepRunning(Exception):  # noqa: N818 - the name says what is so
+class SweepRunning(Exception):
     """Another sweep is at work."""
 
 

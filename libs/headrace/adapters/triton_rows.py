@@ -13,7 +13,7 @@ from headrace.core.ports.signal_model import Measured
 from headrace.core.samples import Message, Sample
 
 
-class Unintelligible(ValueError):  # noqa: N818 - the name says what is so
+class Unintelligible(ValueError):
     """The answer is not what the interface promises: the model behind that name is another one."""
 
 

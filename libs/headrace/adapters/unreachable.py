@@ -1,7 +1,7 @@
 """What callers of Kafka tell people; apart from the clients, so that telling costs no import of them."""
 
 
-class BrokerUnreachable(Exception):  # noqa: N818  # says what is the case, like the errors of the standard library
+class BrokerUnreachable(Exception):
     """Kafka does not answer, or lacks a topic. The message names the setting or the command that mends it."""
 
 

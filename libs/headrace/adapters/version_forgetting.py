@@ -39,7 +39,7 @@ _WHOLE = ShardLimits(shard_rows_max=2**62, shard_bytes_max=2**62)
 """What is left of a shard is one shard."""
 
 
-class CannotForget(Exception):  # noqa: N818 - the name says what is so
+class CannotForget(Exception):
     """The sample still belongs to the dataset, or may come into the next version; the text says what to do first."""
 
 

@@ -9,7 +9,7 @@ from headrace.core.version_names import TAG_BYTES_MAX, Tag, tag_bytes, tag_from,
 from headrace.core.versions import DamagedVersion, Version
 
 
-class TagTaken(Exception):  # noqa: N818 - the name says what is so
+class TagTaken(Exception):
     """The tag names another version already."""
 
 

@@ -11,7 +11,7 @@ _TIME_S_MAX = 253_402_300_799  # the end of the year 9999, protobuf's own limit
 _NANOS = 1_000_000_000
 
 
-class Undecodable(ValueError):  # noqa: N818 - names what the bytes are, as the dead letter will
+class Undecodable(ValueError):
     """The bytes are not an event of the expected type; the text says what is wrong with them."""
 
 

@@ -25,20 +25,20 @@ from pydantic import BaseModel, ValidationError
 
 from headrace.checks._contract import (
     Finding,
-    LimitReachedError,
-    WorkerLostError,
+    LimitReached,
+    WorkerLost,
     Workers,
-    WorkersGoneError,
+    WorkersGone,
     not_made,
     readable,
 )
 from headrace.checks._pool import PoolLimits, WorkerPool
 from headrace.core.dossiers import CheckResult, Dossier
 from headrace.core.policies import CheckRequest, Policy
-from headrace.core.policy_problems import InvalidPolicyError, PolicyProblem, problems_of, unknown
+from headrace.core.policy_problems import InvalidPolicy, PolicyProblem, problems_of, unknown
 
 __all__ = [
-    "Check", "Finding", "LimitReachedError", "PoolLimits", "WorkerLostError", "WorkerPool", "Workers", "WorkersGoneError",
+    "Check", "Finding", "LimitReached", "PoolLimits", "WorkerLost", "WorkerPool", "Workers", "WorkersGone",
     "load", "names", "policy_json_schema", "readable", "rulers", "validate",
 ]  # fmt: skip
 
@@ -72,11 +72,11 @@ class Check:
         """The outcome for one sample; work that reached a limit is a check that was not made.
 
         Raises:
-            WorkerLostError, WorkersGoneError: as `Workers.run` does.
+            WorkerLost, WorkersGone: as `Workers.run` does.
         """
         try:
             finding = await self.find(dossier, settings, workers)
-        except LimitReachedError as reached:
+        except LimitReached as reached:
             finding = not_made(str(reached))
         return CheckResult(self.name, finding.outcome, readable(finding.evidence), self.ruler_hash(settings), finding.score)
 
@@ -105,11 +105,11 @@ def validate(policy: Policy) -> None:
     """See that every check exists and that its settings are ones it can work with.
 
     Raises:
-        InvalidPolicyError: with one problem for each check or key that is wrong.
+        InvalidPolicy: with one problem for each check or key that is wrong.
     """
     problems = [problem for index, request in enumerate(policy.checks) for problem in _problems(index, request)]
     if problems:
-        raise InvalidPolicyError(problems)
+        raise InvalidPolicy(problems)
 
 
 @lru_cache(maxsize=256)

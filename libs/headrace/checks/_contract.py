@@ -34,15 +34,15 @@ def not_made(evidence: str) -> Finding:
     return Finding(CheckOutcome.NOT_MADE, evidence)
 
 
-class LimitReachedError(Exception):
+class LimitReached(Exception):
     """The work asked for more time or memory than it may have. The same work would again: a check that is not made."""
 
 
-class WorkerLostError(Exception):
+class WorkerLost(Exception):
     """The worker died or stalled for a reason that is not known to be the work's: worth another try."""
 
 
-class WorkersGoneError(Exception):
+class WorkersGone(Exception):
     """No worker can be started: nothing is known about any sample."""
 
 
@@ -53,9 +53,9 @@ class Workers(Protocol):
         """The reply of a task (`headrace.checks._<task>_task`) to a request; both are JSON objects.
 
         Raises:
-            LimitReachedError: it took more than `cpu_s_max` seconds of processor time, or more memory than a worker may have.
-            WorkerLostError: the worker died or stalled.
-            WorkersGoneError: no worker can be started.
+            LimitReached: it took more than `cpu_s_max` seconds of processor time, or more memory than a worker may have.
+            WorkerLost: the worker died or stalled.
+            WorkersGone: no worker can be started.
         """
         ...
 

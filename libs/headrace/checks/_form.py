@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from headrace.checks._json import NotStrictJsonError, read
+from headrace.checks._json import NotStrictJson, read
 
 _PATTERN_BYTES_MAX = 8 * 1024 * 1024
 _JSON_DEPTH_MAX = 256
@@ -96,7 +96,7 @@ def _encodable(text: str) -> str:
 def _json_violation(text: str) -> str:
     try:
         read(text, depth_max=_JSON_DEPTH_MAX)
-    except NotStrictJsonError as error:
+    except NotStrictJson as error:
         return f"format json: {error}"
     return ""
 

@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any
 
 
-class NotStrictJsonError(ValueError):
+class NotStrictJson(ValueError):
     """The text is not one JSON document, or one that readers disagree about."""
 
 
@@ -13,19 +13,19 @@ def read(text: str, *, depth_max: int) -> Any:
     """The one document that the text is.
 
     Raises:
-        NotStrictJsonError: no JSON, something after it, NaN or Infinity or a number too large to hold, an object with the
+        NotStrictJson: no JSON, something after it, NaN or Infinity or a number too large to hold, an object with the
             same key twice, or arrays and objects nested deeper than `depth_max`.
     """
     try:
         document = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_distinct)
     except RecursionError as error:
-        raise NotStrictJsonError(f"nested deeper than {depth_max}") from error
+        raise NotStrictJson(f"nested deeper than {depth_max}") from error
     except json.JSONDecodeError as error:
-        raise NotStrictJsonError(f"no JSON: {error}") from error
+        raise NotStrictJson(f"no JSON: {error}") from error
     except ValueError as error:  # an integer of thousands of digits, and what is raised below
-        raise NotStrictJsonError(str(error)) from error
+        raise NotStrictJson(str(error)) from error
     if _depth(document) > depth_max:
-        raise NotStrictJsonError(f"nested deeper than {depth_max}")
+        raise NotStrictJson(f"nested deeper than {depth_max}")
     return document
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from headrace.checks._contract import LimitReachedError, WorkerLostError, WorkersGoneError
+from headrace.checks._contract import LimitReached, WorkerLost, WorkersGone
 
 TASKS = ("math", "schema")
 """What a worker can do: each is a module `headrace.checks._<task>_task` with the functions
@@ -90,10 +90,10 @@ class WorkerPool:
         """Returns when there are workers, or may soon be.
 
         Raises:
-            WorkersGoneError: none runs and none could be started.
+            WorkersGone: none runs and none could be started.
         """
         if self._gone:
-            raise WorkersGoneError(self._gone)
+            raise WorkersGone(self._gone)
 
     async def _work(self) -> None:
         """One worker's life: start, serve jobs until it is lost, start again."""
@@ -105,7 +105,7 @@ class WorkerPool:
                     await self._serve(child)
                 finally:
                     self._end(child)
-            except (OSError, WorkersGoneError) as error:
+            except (OSError, WorkersGone) as error:
                 self._start_failed(str(error))
                 await asyncio.sleep(self._limits.restart_s)
 
@@ -125,13 +125,13 @@ class WorkerPool:
             return
         try:
             reply = await child.ask(job)
-        except LimitReachedError as error:
+        except LimitReached as error:
             _fail(job, error)
-        except WorkerLostError as error:
+        except WorkerLost as error:
             _log.warning("a check's worker was lost: %s", error)
             _fail(job, error)
         except asyncio.CancelledError:
-            _fail(job, WorkersGoneError("the service is stopping"))
+            _fail(job, WorkersGone("the service is stopping"))
             raise
         else:
             if not job.reply.done():
@@ -153,7 +153,7 @@ class WorkerPool:
 
     def _turn_away(self, why: str) -> None:
         while not self._jobs.empty():
-            _fail(self._jobs.get_nowait(), WorkersGoneError(why))
+            _fail(self._jobs.get_nowait(), WorkersGone(why))
 
 
 def _fail(job: _Job, error: Exception) -> None:
@@ -183,13 +183,13 @@ class _Child:
         return cls(process, limits)
 
     async def ready(self) -> None:
-        """Returns once the tasks are imported; raises WorkersGoneError when they cannot be."""
+        """Returns once the tasks are imported; raises WorkersGone when they cannot be."""
         try:
             said = await self._hear(self._limits.start_s_max)
-        except WorkerLostError as error:
-            raise WorkersGoneError(str(error)) from error
+        except WorkerLost as error:
+            raise WorkersGone(str(error)) from error
         if "missing" in said:
-            raise WorkersGoneError(f"{said['missing']} is missing: install headrace[validation]")
+            raise WorkersGone(f"{said['missing']} is missing: install headrace[validation]")
 
     async def ask(self, job: _Job) -> Mapping[str, Any]:
         """The child's reply to one job. A lost worker may have a successor in the same process; `is_spent` says if not."""
@@ -198,20 +198,20 @@ class _Child:
             await self._requests.drain()
         except OSError as error:
             self.is_spent = True
-            raise WorkerLostError(f"the worker does not take work: {error}") from error
+            raise WorkerLost(f"the worker does not take work: {error}") from error
         said = await self._hear(job.cpu_s_max + self._limits.stall_s_max)
         if "memory" in said:
-            raise LimitReachedError(f"needs more memory than the {self._limits.memory_bytes_max >> 20} MiB of a worker")
+            raise LimitReached(f"needs more memory than the {self._limits.memory_bytes_max >> 20} MiB of a worker")
         if said.get("died") == -signal.SIGPROF:
-            raise LimitReachedError(f"takes more than {job.cpu_s_max:g} s of processor time (cpu_s_max)")
+            raise LimitReached(f"takes more than {job.cpu_s_max:g} s of processor time (cpu_s_max)")
         if "error" in said:
-            raise WorkerLostError(f"the worker failed: {said['error']}")
+            raise WorkerLost(f"the worker failed: {said['error']}")
         if "died" in said:
-            raise WorkerLostError(f"the worker ended with status {said['died']}")
+            raise WorkerLost(f"the worker ended with status {said['died']}")
         reply = said.get("reply")
         if not isinstance(reply, dict):
             self.is_spent = True
-            raise WorkerLostError("the worker said what is no reply")
+            raise WorkerLost("the worker said what is no reply")
         return reply
 
     async def kill(self) -> None:
@@ -227,13 +227,13 @@ class _Child:
                 said = json.loads(await self._replies.readline())
         except TimeoutError as error:
             self.is_spent = True
-            raise WorkerLostError(f"the worker said nothing for {seconds_max:g} s") from error
+            raise WorkerLost(f"the worker said nothing for {seconds_max:g} s") from error
         except ValueError as error:  # too long a line, or what is left of one
             self.is_spent = True
-            raise WorkerLostError("the worker ended before its reply did, or said too much") from error
+            raise WorkerLost("the worker ended before its reply did, or said too much") from error
         if not isinstance(said, dict):
             self.is_spent = True
-            raise WorkerLostError("the worker said what is no reply")
+            raise WorkerLost("the worker said what is no reply")
         return said
 
 

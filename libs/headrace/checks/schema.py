@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.checks._contract import Finding, Workers, failed, not_made
-from headrace.checks._json import NotStrictJsonError, read
+from headrace.checks._json import NotStrictJson, read
 from headrace.core.dossiers import CheckOutcome, Dossier
 from headrace.core.samples import response_text
 
@@ -52,13 +52,13 @@ async def check(dossier: Dossier, settings: Settings, workers: Workers) -> Findi
         return failed(f"the response has {len(text)} characters, chars_max is {settings.chars_max}")
     try:
         document = read(text, depth_max=settings.depth_max)
-    except NotStrictJsonError as error:
+    except NotStrictJson as error:
         return failed(f"the response is not strict JSON: {error}")
     reference = dossier.sample.reference
     try:
         own = reference.json_schema if reference is not None else ""
         schema = read(own, depth_max=_SCHEMA_DEPTH_MAX) if own else settings.json_schema
-    except NotStrictJsonError as error:
+    except NotStrictJson as error:
         return not_made(f"the sample's own schema is not strict JSON: {error}")
     reply = await workers.run("schema", {"schema": schema, "document": document}, settings.cpu_s_max)
     return Finding(CheckOutcome(reply["outcome"]), str(reply["evidence"]))

@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 from headrace.local.state import home_folder, is_supervised
 
 
-class CannotDo(Exception):  # noqa: N818 - says what is the case
+class CannotDo(Exception):
     """A command cannot do what it was asked; the message is one line and says what would help."""
 
 
@@ -42,7 +42,7 @@ def told_of(error: Exception) -> str | None:
     from headrace.core.events import Stop  # noqa: PLC0415
     from headrace.core.positions import BadPosition  # noqa: PLC0415
     from headrace.core.versions import DamagedVersion  # noqa: PLC0415
-    from headrace.local.launch import LocalStackError  # noqa: PLC0415
+    from headrace.local.launch import StackFailed  # noqa: PLC0415
     from headrace.runtime.app import setting_problems  # noqa: PLC0415
 
     if isinstance(error, BrokerUnreachable | Stop):
@@ -51,7 +51,7 @@ def told_of(error: Exception) -> str | None:
         return setting_problems(error)
     if isinstance(error, StreamError | KafkaError):
         return f"Kafka: {error or type(error).__name__}"
-    if isinstance(error, CannotDo | DamagedVersion | LocalStackError | NoSuchVersion | OSError):  # TimeoutError is an OSError
+    if isinstance(error, CannotDo | DamagedVersion | StackFailed | NoSuchVersion | OSError):  # TimeoutError is an OSError
         return str(error)
     if isinstance(error, BadCheckpoint | BadPosition | PositionGone | UnreadableRecord):
         return str(error)

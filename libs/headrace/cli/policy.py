@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # pydantic and the Kafka client cost half a second that `head
     from headrace.adapters.policies import PolicyTopics
     from headrace.core.dossiers import PolicyPublished
     from headrace.core.policies import Policy
-    from headrace.core.policy_problems import InvalidPolicyError
+    from headrace.core.policy_problems import InvalidPolicy
 
 app = typer.Typer(name="policy", help="Write, check, publish and compare the policies of datasets.", no_args_is_help=True)
 
@@ -150,20 +150,20 @@ def read_policy_or_exit(file: Path, *, as_json: bool) -> "Policy":
     """The policy in a file; ends the command, every problem named, where it is none that can be followed."""
     from headrace import checks as all_checks  # noqa: PLC0415
     from headrace.adapters.policy_file import FILE_BYTES_MAX, parse_policy, read_policy  # noqa: PLC0415
-    from headrace.core.policy_problems import InvalidPolicyError  # noqa: PLC0415
+    from headrace.core.policy_problems import InvalidPolicy  # noqa: PLC0415
 
     try:
         if str(file) == "-":
             return parse_policy(sys.stdin.buffer.read(FILE_BYTES_MAX + 1), all_checks.validate)
         return read_policy(file, all_checks.validate)
-    except InvalidPolicyError as error:
+    except InvalidPolicy as error:
         _report_problems(file, error, as_json=as_json)
         raise typer.Exit(1) from error
     except OSError as error:
         raise CannotDo(f"{file}: {error.strerror}") from error
 
 
-def _report_problems(file: Path, error: "InvalidPolicyError", *, as_json: bool) -> None:
+def _report_problems(file: Path, error: "InvalidPolicy", *, as_json: bool) -> None:
     if as_json:
         rows = [{"path": p.path, "line": p.line, "message": p.message} for p in error.problems]
         typer.echo(json.dumps({"version": None, "problems": rows}))

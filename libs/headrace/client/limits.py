@@ -41,9 +41,9 @@ class ClientSettings(BaseSettings):
     )
 
 
-class PositionGone(Exception):  # noqa: N818 - the name says what is so
+class PositionGone(Exception):
     """Records between a position and the present are no longer in the topic, or the topic is another one."""
 
 
-class UnreadableRecord(Exception):  # noqa: N818 - the name says what is so
+class UnreadableRecord(Exception):
     """A record or a row is no accepted sample, or its body is missing from the object store; the message names it."""

@@ -60,7 +60,7 @@ class Refused:
 Answer = Submitted | Refused
 
 
-class NotSubmitted(Exception):  # noqa: N818 - says what is the case
+class NotSubmitted(Exception):
     """The gateway cannot be reached, or lets nobody in with this token. `unanswered` samples may or may not have arrived.
 
     Sending the same samples again is safe: they keep their identity.

@@ -23,7 +23,7 @@ MANIFEST_BYTES_MAX = 8 * 1024 * 1024
 """Longest manifest that is written or read."""
 
 
-class BadCheckpoint(Exception):  # noqa: N818 - the name says what is so
+class BadCheckpoint(Exception):
     """A checkpoint that must not be used; the message names the object or file and says why."""
 
 

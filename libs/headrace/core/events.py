@@ -84,7 +84,7 @@ def no_policy(dataset_id: str) -> Retry:
     return Retry("no_policy", f"there is no dataset {dataset_id}: `headrace dataset create {dataset_id}` makes it")
 
 
-class Stop(Exception):  # noqa: N818 - one of the three names of failure, not an error of ours
+class Stop(Exception):
     """A dependency is gone: nothing is wrong with any record. The consumer keeps its place and waits until it is back."""
 
 

@@ -34,7 +34,7 @@ class PolicyProblem:
         return f"{place}{self.path}: {self.message}" if self.location else f"{place}{self.message}"
 
 
-class InvalidPolicyError(ValueError):
+class InvalidPolicy(ValueError):
     """A policy that cannot be followed, with every problem found, not only the first."""
 
     def __init__(self, problems: Sequence[PolicyProblem]) -> None:

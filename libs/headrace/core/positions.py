@@ -23,7 +23,7 @@ _TOKEN = re.compile(r"hr([0-9]{1,6})\.([A-Za-z0-9_-]*)\.([0-9a-f]{16})")
 _SHOWN_CHARS = 24
 
 
-class BadPosition(ValueError):  # noqa: N818 - the name says what is so
+class BadPosition(ValueError):
     """A position token is garbled, of another dataset or share, or from a newer release; the message says which."""
 
 

@@ -82,7 +82,7 @@ REFUSALS: Mapping[RefusalCode, str] = MappingProxyType(
 )
 
 
-class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of the program
+class Refused(Exception):
     """The sample is turned away; `code` is stable, `message` is for the person who sent it."""
 
     def __init__(self, code: RefusalCode, message: str) -> None:

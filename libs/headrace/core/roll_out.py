@@ -11,7 +11,7 @@ from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, Ch
 Told = CheckpointPublished | CheckpointRolledOut | CheckpointRefused
 
 
-class NoRollback(ValueError):  # noqa: N818 - the name says what is so
+class NoRollback(ValueError):
     """There is nothing to go back to; the message says why."""
 
 

@@ -21,7 +21,7 @@ _HEX = re.compile(r"[0-9a-f]+")
 _BACK = re.compile(r"(?P<base>[^~]*)(~(?P<back>\d{1,8}))?")
 
 
-class NoSuchVersion(LookupError):  # noqa: N818 - the name says what is so
+class NoSuchVersion(LookupError):
     """No version of the dataset, or more than one, has this name."""
 
 

@@ -29,7 +29,7 @@ MANIFEST_BYTES_MAX = 64 * 1024 * 1024
 REFERENCE_BYTES_MAX = 64 * 1024
 
 
-class DamagedVersion(Exception):  # noqa: N818 - the name says what is so
+class DamagedVersion(Exception):
     """An object of a dataset version is missing, cut off, altered or not understood; the message names it."""
 
 
@@ -245,7 +245,7 @@ class Version:
         return manifest_key(self.manifest.dataset, self.manifest.sequence, self.id)
 
 
-class CutContended(Exception):  # noqa: N818 - the name says what is so
+class CutContended(Exception):
     """Others moved the reference every time; nothing is lost, and another attempt may succeed."""
 
 

@@ -17,7 +17,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 
-class Unreadable(ValueError):  # noqa: N818 - the name says what is so
+class Unreadable(ValueError):
     """The model cannot be given this conversation; the message says why."""
 
 

@@ -6,7 +6,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from headrace.local.launch import LocalStackError
+from headrace.local.launch import StackFailed
 
 MODEL_ENVIRONMENT = "HEADRACE_LOCAL_MODEL_ENV"
 """Setting that names the virtual environment of the model side, by default .venv-model in the checkout."""
@@ -17,11 +17,11 @@ def checkout() -> Path:
     """The checkout this package is installed from.
 
     Raises:
-        LocalStackError: the package was installed without its services.
+        StackFailed: the package was installed without its services.
     """
     root = Path(__file__).resolve().parents[3]
     if not (root / "services").is_dir():
-        raise LocalStackError("the local stack runs from a checkout of Headrace: clone it, then `make install`")
+        raise StackFailed("the local stack runs from a checkout of Headrace: clone it, then `make install`")
     return root
 
 
@@ -29,12 +29,12 @@ def model_python() -> Path:
     """The interpreter of the model side's environment.
 
     Raises:
-        LocalStackError: it is not there.
+        StackFailed: it is not there.
     """
     folder = Path(os.environ.get(MODEL_ENVIRONMENT) or checkout() / ".venv-model").absolute()
     python = folder / "bin" / "python"
     if not python.exists():
-        raise LocalStackError(
+        raise StackFailed(
             f"no model environment at {folder}: `make model-env` (or name a Triton of your own in HEADRACE_SCORING_TRITON)"
         )
     return python
@@ -44,10 +44,10 @@ def require_linux() -> None:
     """The servers come as Linux x86-64 programs.
 
     Raises:
-        LocalStackError: this is another system.
+        StackFailed: this is another system.
     """
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        raise LocalStackError(
+        raise StackFailed(
             f"the servers are programs for Linux x86-64, and this is {sys.platform} {platform.machine()}: "
             "name servers of your own in HEADRACE_KAFKA, HEADRACE_S3_ENDPOINT and HEADRACE_SCORING_TRITON"
         )

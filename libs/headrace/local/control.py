@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.local.checkout import require_linux
-from headrace.local.launch import LocalStackError, tail
+from headrace.local.launch import StackFailed, tail
 from headrace.local.processes import is_same, kill_recorded
 from headrace.local.stack import plan
 from headrace.local.state import HOME, ProcessState, StackState, is_supervised, read_state, write_state
@@ -32,17 +32,17 @@ class Starting:
         """The state of the stack again and again, until it is up.
 
         Raises:
-            LocalStackError: a part failed, or the supervisor ended.
+            StackFailed: a part failed, or the supervisor ended.
         """
         while True:
             ended = self.process.poll() is not None
             state = read_state(self.home)
             if ended:
-                raise LocalStackError(f"the supervisor ended:\n{tail(self.log)}")
+                raise StackFailed(f"the supervisor ended:\n{tail(self.log)}")
             if state.pid == self.process.pid:
                 yield state
                 if state.phase == "failed":
-                    raise LocalStackError(_failures(state))
+                    raise StackFailed(_failures(state))
                 if state.phase == "up":
                     return
             time.sleep(_POLL_S)
@@ -52,11 +52,11 @@ def start(home: Path, *, only: tuple[str, ...] = (), services: bool = True) -> S
     """Starts a supervisor in the background, with our environment and working directory.
 
     Raises:
-        LocalStackError: one is running already, or this machine cannot run the servers.
+        StackFailed: one is running already, or this machine cannot run the servers.
     """
     require_linux()
     if is_supervised(home):
-        raise LocalStackError(f"the stack of {home} is up already: `headrace status` shows it, `headrace down` stops it")
+        raise StackFailed(f"the stack of {home} is up already: `headrace status` shows it, `headrace down` stops it")
     log = home / "logs" / "supervisor.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "headrace.local.supervisor", str(home), "--only", ",".join(only)]
@@ -74,21 +74,21 @@ def require_running(home: Path, *, only: tuple[str, ...], services: bool) -> Non
     """Checks that the stack that is up has every part asked for.
 
     Raises:
-        LocalStackError: it has not.
+        StackFailed: it has not.
     """
     planned = plan(os.environ, only=only, services=services)
     wanted = {*planned.external, *(part.name for part in planned.parts)}
     missing = wanted - {name for name, process in read_state(home).processes.items() if process.state != "stopped"}
     if missing:
         names = ", ".join(sorted(missing))
-        raise LocalStackError(f"the stack of {home} is up already, without {names}: `headrace down`, then `headrace up` again")
+        raise StackFailed(f"the stack of {home} is up already, without {names}: `headrace down`, then `headrace up` again")
 
 
 def bring_down(home: Path) -> list[str]:
     """Stops the stack of this folder and everything that an earlier one left behind; returns the names of what was killed.
 
     Raises:
-        LocalStackError: something refuses to end.
+        StackFailed: something refuses to end.
     """
     deadline = time.monotonic() + STOP_S
     while is_supervised(home):
@@ -96,7 +96,7 @@ def bring_down(home: Path) -> list[str]:
         if is_same(state.pid, state.created):
             os.kill(state.pid, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
         if time.monotonic() > deadline + STOP_S:
-            raise LocalStackError(f"the supervisor (pid {state.pid}) does not end: kill it, then `headrace down` again")
+            raise StackFailed(f"the supervisor (pid {state.pid}) does not end: kill it, then `headrace down` again")
         time.sleep(_POLL_S)
     state = read_state(home)
     killed = kill_recorded(state)

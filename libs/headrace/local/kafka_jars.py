@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from headrace.local.cache import once
-from headrace.local.launch import LocalStackError, Say
+from headrace.local.launch import Say, StackFailed
 
 logger = logging.getLogger("headrace.local")
 
@@ -34,7 +34,7 @@ def kafka_jars(say: Say) -> Path:
     """The folder of the jars; fetched the first time.
 
     Raises:
-        LocalStackError: the repository cannot be reached, or offers other bytes than the lock names.
+        StackFailed: the repository cannot be reached, or offers other bytes than the lock names.
     """
     return once(f"kafka-{VERSION}-{_digest(LOCK)[:8]}", partial(_fetch_checked, say=say))
 
@@ -43,13 +43,13 @@ def check_jars(folder: Path) -> None:
     """Compares the jars of a folder with the lock.
 
     Raises:
-        LocalStackError: a jar is missing, unexpected or different.
+        StackFailed: a jar is missing, unexpected or different.
     """
     wanted = {name: digest for digest, name in (line.split() for line in LOCK.read_text().splitlines())}
     found = {jar.name: _digest(jar) for jar in folder.glob("*.jar")}
     differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
     if differing:
-        raise LocalStackError(f"Kafka's jars are not those of {LOCK.name}: {', '.join(differing)}")
+        raise StackFailed(f"Kafka's jars are not those of {LOCK.name}: {', '.join(differing)}")
 
 
 def _fetch_checked(folder: Path, say: Say) -> None:
@@ -70,7 +70,7 @@ def _fetch(folder: Path) -> None:
         except (OSError, RuntimeError, ValueError) as error:  # jgo has no errors of its own
             logger.warning("attempt %d to fetch Apache Kafka: %s", attempt, error)
             if attempt == _ATTEMPTS_MAX:
-                raise LocalStackError(
+                raise StackFailed(
                     f"could not fetch Apache Kafka from {repository}: {error}. "
                     f"{REPOSITORY} names another Maven repository, HEADRACE_KAFKA a broker of your own"
                 ) from error

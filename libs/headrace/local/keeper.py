@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from headrace.local.launch import Launch, LocalStackError, Part, Place, clear, signal_group, spawn, tail
+from headrace.local.launch import Launch, Part, Place, StackFailed, clear, signal_group, spawn, tail
 from headrace.local.processes import created_at
 from headrace.local.state import ProcessState
 
@@ -45,7 +45,7 @@ class Keeper:
         """Prepares the part and keeps its process alive until cancelled.
 
         Raises:
-            LocalStackError: it cannot be prepared, or never served.
+            StackFailed: it cannot be prepared, or never served.
         """
         await self._prepare()
         deaths = 0
@@ -59,7 +59,7 @@ class Keeper:
 
     def fail(self, error: BaseException) -> None:
         """Takes note that the part was given up."""
-        if not isinstance(error, LocalStackError):
+        if not isinstance(error, StackFailed):
             logger.error("%s: unexpected", self.part.name, exc_info=error)
         self._turn("failed", str(error) or type(error).__name__)
         self.failed.set()
@@ -105,9 +105,7 @@ class Keeper:
                 await launch.probe()
             except OSError as error:
                 if time.monotonic() > deadline and not self.serves.is_set():
-                    raise LocalStackError(
-                        f"it did not serve within {launch.ready_s:.0f} s: {error}\n{tail(launch.log)}"
-                    ) from error
+                    raise StackFailed(f"it did not serve within {launch.ready_s:.0f} s: {error}\n{tail(launch.log)}") from error
                 await _ended(process, POLL_S)
                 continue
             self.state.since = time.time()
@@ -126,11 +124,11 @@ class Keeper:
 
     def _give_up_if_hopeless(self, deaths: int) -> None:
         if not self.serves.is_set() and deaths >= FIRST_TRIES_MAX:
-            raise LocalStackError(f"it ended {deaths} times before it served\n{tail(self.place.log)}")
+            raise StackFailed(f"it ended {deaths} times before it served\n{tail(self.place.log)}")
 
     def _require_launch(self) -> Launch:
         if self._launch is None:
-            raise LocalStackError(f"{self.part.name} was not prepared")
+            raise StackFailed(f"{self.part.name} was not prepared")
         return self._launch
 
     def _clear(self) -> None:

@@ -16,7 +16,7 @@ LOG_BYTES_MAX = 32 * 1024 * 1024
 _TETHER = Path(__file__).with_name("tether.py")
 
 
-class LocalStackError(RuntimeError):
+class StackFailed(RuntimeError):
     """The stack cannot do what was asked; the message says what to do about it."""
 
 
@@ -73,7 +73,7 @@ class Part(Protocol):
         """Downloads, formats and writes what the process needs; safe to repeat.
 
         Raises:
-            LocalStackError: something is missing that only the user can provide.
+            StackFailed: something is missing that only the user can provide.
         """
         ...
 
@@ -97,7 +97,7 @@ def run_tool(command: tuple[str, ...], *, timeout_s: float, environment: Mapping
     """Runs a program that prepares something, and that ends when we do.
 
     Raises:
-        LocalStackError: it failed or took too long.
+        StackFailed: it failed or took too long.
     """
     try:
         subprocess.run(  # noqa: S603  # the command is composed by the parts of this package
@@ -105,9 +105,9 @@ def run_tool(command: tuple[str, ...], *, timeout_s: float, environment: Mapping
             capture_output=True, text=True, check=True, timeout=timeout_s, env={**os.environ, **(environment or {})},
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise LocalStackError(f"`{' '.join(command)}` took longer than {timeout_s:.0f} s") from error
+        raise StackFailed(f"`{' '.join(command)}` took longer than {timeout_s:.0f} s") from error
     except subprocess.CalledProcessError as error:
-        raise LocalStackError(f"`{' '.join(command)}` failed:\n{(error.stdout + error.stderr)[-2000:]}") from error
+        raise StackFailed(f"`{' '.join(command)}` failed:\n{(error.stdout + error.stderr)[-2000:]}") from error
 
 
 def stop_group(process: subprocess.Popen[bytes], launch: Launch) -> None:

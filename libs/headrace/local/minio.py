@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from headrace.local.cache import cache_folder, once
-from headrace.local.launch import LocalStackError
+from headrace.local.launch import StackFailed
 
 BINARY = "HEADRACE_MINIO"
 """Setting that names a MinIO binary; unset: `minio` on the PATH, else the one that `make minio` built."""
@@ -24,12 +24,12 @@ def find_minio() -> Path | None:
     """The binary to start, None where there is none.
 
     Raises:
-        LocalStackError: the setting names something that is no program.
+        StackFailed: the setting names something that is no program.
     """
     if named := os.environ.get(BINARY):
         found = shutil.which(named)
         if not found:
-            raise LocalStackError(f"{BINARY} is {named!r}: no such program")
+            raise StackFailed(f"{BINARY} is {named!r}: no such program")
         return Path(found)
     if found := shutil.which("minio"):
         return Path(found)
@@ -41,10 +41,10 @@ def build_minio() -> Path:
     """The binary, built the first time: minutes, with Go and its module proxy.
 
     Raises:
-        LocalStackError: there is no Go, or the build failed.
+        StackFailed: there is no Go, or the build failed.
     """
     if not shutil.which("go"):
-        raise LocalStackError("no `go`: MinIO's server is built from source; install Go, or name a binary in HEADRACE_MINIO")
+        raise StackFailed("no `go`: MinIO's server is built from source; install Go, or name a binary in HEADRACE_MINIO")
     return once(_CACHED, _build) / "minio"
 
 
@@ -56,16 +56,16 @@ def _build(folder: Path) -> None:
             command, env=environment, cwd=folder, capture_output=True, text=True, timeout=_BUILD_S_MAX, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise LocalStackError(f"building MinIO took more than {_BUILD_S_MAX} s") from error
+        raise StackFailed(f"building MinIO took more than {_BUILD_S_MAX} s") from error
     if done.returncode or not (folder / "minio").exists():
-        raise LocalStackError(f"MinIO cannot be built: {done.stderr.strip()[-500:]}")
+        raise StackFailed(f"MinIO cannot be built: {done.stderr.strip()[-500:]}")
 
 
 def main() -> None:
     """Build it, and say where it is."""
     try:
         sys.stdout.write(f"{build_minio()}\n")
-    except LocalStackError as error:
+    except StackFailed as error:
         sys.exit(f"error: {error}")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from headrace.local.launch import Launch, LocalStackError, Place, Say
+from headrace.local.launch import Launch, Place, Say, StackFailed
 from headrace.local.minio import find_minio
 from headrace.local.ports import LOCALHOST
 from headrace.local.probes import http_answers
@@ -49,15 +49,15 @@ def choose(folder: Path) -> str:
     """Which server keeps this folder's data: "minio" or "seaweedfs".
 
     Raises:
-        LocalStackError: the setting names neither, or MinIO is asked for and not found.
+        StackFailed: the setting names neither, or MinIO is asked for and not found.
     """
     asked = os.environ.get(CHOICE, "")
     if asked not in {"", "minio", "seaweedfs"}:
-        raise LocalStackError(f"{CHOICE} is {asked!r}: it may be seaweedfs or minio")
+        raise StackFailed(f"{CHOICE} is {asked!r}: it may be seaweedfs or minio")
     kept = next((kind for kind in ("seaweedfs", "minio") if (folder / kind).exists()), "")
     kind = asked or kept or ("minio" if shutil.which("minio") else "seaweedfs")
     if kind == "minio" and find_minio() is None:
-        raise LocalStackError(f"no `minio` on the PATH: `make minio` builds it; or set {CHOICE}=seaweedfs")
+        raise StackFailed(f"no `minio` on the PATH: `make minio` builds it; or set {CHOICE}=seaweedfs")
     return kind
 
 
@@ -120,7 +120,7 @@ def _weed() -> Path:
     beside = Path(sys.executable).with_name("weed")  # the wheel puts it where the scripts of this environment are
     found = str(beside) if beside.exists() else shutil.which("weed")
     if not found:
-        raise LocalStackError(
+        raise StackFailed(
             "no `weed` (SeaweedFS) in this environment: `make install`, or name your own server in HEADRACE_S3_ENDPOINT"
         )
     return Path(found)

@@ -4,7 +4,7 @@ import random
 import socket
 from pathlib import Path
 
-from headrace.local.launch import LocalStackError
+from headrace.local.launch import StackFailed
 
 LOCALHOST = "127.0.0.1"
 _PORT_MIN, _PORT_MAX = 15_000, 32_000
@@ -29,14 +29,14 @@ def free_port(taken: set[int]) -> int:
     server would then never come back on it.
 
     Raises:
-        LocalStackError: none was found.
+        StackFailed: none was found.
     """
     highest = min(_PORT_MAX, _ephemeral_min())
     for _ in range(_TRIES_MAX):
         port = random.randrange(min(_PORT_MIN, highest - 1000), highest)  # noqa: S311  # no secret depends on it
         if port not in taken and is_free(port):
             return port
-    raise LocalStackError(f"no free port between {_PORT_MIN} and {highest}: stop some servers on this machine")
+    raise StackFailed(f"no free port between {_PORT_MIN} and {highest}: stop some servers on this machine")
 
 
 def _ephemeral_min() -> int:

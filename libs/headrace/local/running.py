@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from headrace.local.launch import Launch, LocalStackError, Part, Place, spawn, stop_group, tail
+from headrace.local.launch import Launch, Part, Place, StackFailed, spawn, stop_group, tail
 from headrace.local.ports import free_port
 
 _PAUSE_S = 0.1
@@ -17,7 +17,7 @@ def running(part: Part, folder: Path, environment: Mapping[str, str] | None = No
     """Starts the part under the folder on free ports, waits until it serves, and stops it at the end, whatever happens.
 
     Raises:
-        LocalStackError: it did not come up.
+        StackFailed: it did not come up.
     """
     taken: set[int] = set()
     ports = {}
@@ -37,9 +37,9 @@ def started(launch: Launch) -> Iterator[Launch]:
         deadline = time.monotonic() + launch.ready_s
         while not _serves(launch):
             if process.poll() is not None:
-                raise LocalStackError(f"it ended with {process.returncode} before it could serve:\n{tail(launch.log)}")
+                raise StackFailed(f"it ended with {process.returncode} before it could serve:\n{tail(launch.log)}")
             if time.monotonic() > deadline:
-                raise LocalStackError(f"it did not serve within {launch.ready_s:.0f} s:\n{tail(launch.log)}")
+                raise StackFailed(f"it did not serve within {launch.ready_s:.0f} s:\n{tail(launch.log)}")
             time.sleep(_PAUSE_S)
         yield launch
     finally:

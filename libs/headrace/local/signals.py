@@ -40,7 +40,7 @@ def default_weights(say: Say) -> Path:
     """The folder of the default model's weights, converted once for all state folders.
 
     Raises:
-        LocalStackError: the model environment is missing, or the conversion failed.
+        StackFailed: the model environment is missing, or the conversion failed.
     """
     return once(WEIGHTS, partial(_convert_weights, say=say))
 

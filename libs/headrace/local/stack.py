@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.local.kafka import Kafka
-from headrace.local.launch import LocalStackError, Part, Place
+from headrace.local.launch import Part, Place, StackFailed
 from headrace.local.object_store import ObjectStore
 from headrace.local.ports import free_port, is_free
 from headrace.local.services import LocalService, service_names
@@ -42,13 +42,13 @@ def plan(settings: Mapping[str, str], *, only: Iterable[str] = (), services: boo
     """What to start under these environment variables.
 
     Raises:
-        LocalStackError: `only` names something that is not a part.
+        StackFailed: `only` names something that is not a part.
     """
     servers = server_parts()
     asked = set(only)
     unknown = sorted(asked - set(part_names()))
     if unknown:
-        raise LocalStackError(f"no part is called {', '.join(unknown)}: there are {', '.join(part_names())}")
+        raise StackFailed(f"no part is called {', '.join(unknown)}: there are {', '.join(part_names())}")
     external = {name: settings[variable] for name, variable in EXTERNAL.items() if settings.get(variable)}
     wanted = [part for part in servers if part.name not in external and (not asked or part.name in asked)]
     if services:

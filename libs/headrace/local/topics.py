@@ -4,7 +4,7 @@ from kafka.errors import KafkaError
 
 from headrace.adapters.kafka import BrokerUnreachable
 from headrace.adapters.kafka_admin import KafkaAdmin
-from headrace.local.launch import LocalStackError
+from headrace.local.launch import StackFailed
 from headrace.runtime.settings import RuntimeSettings
 
 
@@ -12,11 +12,11 @@ def create_topics(bootstrap: str) -> list[str]:
     """Creates the topics that are missing and returns their names; an empty address means the setting's.
 
     Raises:
-        LocalStackError: the broker cannot be reached or refuses.
+        StackFailed: the broker cannot be reached or refuses.
     """
     settings = RuntimeSettings(kafka=bootstrap) if bootstrap else RuntimeSettings()
     try:
         with KafkaAdmin(settings.kafka) as admin:
             return admin.ensure_topics(partitions=settings.partitions, replication_factor=settings.replication_factor)
     except (BrokerUnreachable, KafkaError) as error:
-        raise LocalStackError(f"the topics could not be created: {error}") from error
+        raise StackFailed(f"the topics could not be created: {error}") from error

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from headrace.local.checkout import model_python
-from headrace.local.launch import Launch, LocalStackError, Place
+from headrace.local.launch import Launch, Place, StackFailed
 from headrace.local.ports import LOCALHOST
 from headrace.local.probes import http_answers
 
@@ -36,7 +36,7 @@ def model_side() -> ModelSide:
     """Asks the model side's interpreter.
 
     Raises:
-        LocalStackError: the environment is missing, or its Python has no shared library for Triton to embed.
+        StackFailed: the environment is missing, or its Python has no shared library for Triton to embed.
     """
     told = subprocess.run((str(model_python()), "-c", _FACTS), capture_output=True, text=True, check=True, timeout=60)  # noqa: S603  # found by us
     facts = json.loads(told.stdout)
@@ -44,7 +44,7 @@ def model_side() -> ModelSide:
     folders = (Path(facts["library_folder"]), home / "lib", home / "lib" / str(facts["multiarch"]))
     library = next((folder / facts["library"] for folder in folders if (folder / facts["library"]).exists()), None)
     if library is None:
-        raise LocalStackError(
+        raise StackFailed(
             f"Triton embeds Python and needs {facts['library']}, which {home} does not have: install it (Debian and Ubuntu: "
             f"`apt install libpython{facts['version']}`), or name a Triton of your own in HEADRACE_SCORING_TRITON"
         )
@@ -95,9 +95,7 @@ def _arrange(side: ModelSide, program: Path, folder: Path) -> tuple[Path, Path]:
         made.mkdir(parents=True)
     stub = program / "python_backend_stubs" / side.version / "triton_python_backend_stub"
     if not stub.exists():
-        raise LocalStackError(
-            f"nvidia-pytriton has no stub for Python {side.version}: make the model environment with Python 3.11"
-        )
+        raise StackFailed(f"nvidia-pytriton has no stub for Python {side.version}: make the model environment with Python 3.11")
     for source in (*(program / "backends" / "python").iterdir(), stub):
         (backends / "python" / source.name).symlink_to(source)
     (libraries / side.library.name).symlink_to(side.library)

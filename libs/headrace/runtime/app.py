@@ -34,7 +34,7 @@ _ADMIN_S = 3.0
 """A thread cannot be interrupted, so each look at the topics is short."""
 
 
-class CannotStart(Exception):  # noqa: N818  # says what is the case
+class CannotStart(Exception):
     """A service cannot start; the message is one line and names what to change."""
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from headrace import checks
 from headrace.adapters.policy_file import FILE_BYTES_MAX, parse_policy, read_policy
 from headrace.core.policies import Policy
-from headrace.core.policy_problems import InvalidPolicyError
+from headrace.core.policy_problems import InvalidPolicy
 
 
 def test_starter_policy_is_one():
@@ -59,7 +59,7 @@ def test_starter_policy_is_one():
 )
 def test_mistake_is_placed(source: bytes, problem: str):
     """Whatever is in the file, the error names the line, the key and what would do."""
-    with pytest.raises(InvalidPolicyError) as refused:
+    with pytest.raises(InvalidPolicy) as refused:
         parse_policy(source, checks.validate)
     assert problem in str(refused.value)
 
@@ -72,5 +72,5 @@ def test_dates_stay_text():
 @given(st.binary(max_size=300) | st.text("{}[]:,-&*!?|>'\"#\n ab1.~", max_size=120).map(str.encode))
 def test_no_bytes_raise_anything_else(source: bytes):
     """Hostile bytes are a policy or a named problem, never another error."""
-    with contextlib.suppress(InvalidPolicyError):
+    with contextlib.suppress(InvalidPolicy):
         parse_policy(source, checks.validate)

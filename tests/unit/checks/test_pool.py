@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from headrace.checks import LimitReachedError, PoolLimits, WorkerLostError, WorkerPool, WorkersGoneError, _child, _pool
+from headrace.checks import LimitReached, PoolLimits, WorkerLost, WorkerPool, WorkersGone, _child, _pool
 
 ONE = PoolLimits(workers=1, restart_s=0.05)
 
@@ -54,7 +54,7 @@ async def test_work_beyond_its_time_is_killed_and_the_next_is_served():
         [importer, *_] = children()
         fork = await fork_of(importer)
         began = time.monotonic()
-        with pytest.raises(LimitReachedError, match=r"more than 0\.2 s of processor time"):
+        with pytest.raises(LimitReached, match=r"more than 0\.2 s of processor time"):
             await workers.run("schema", SLOW_SCHEMA, 0.2)
         assert time.monotonic() - began < 5
         assert (await workers.run("schema", SCHEMA, 1))["outcome"] == "passed"
@@ -67,7 +67,7 @@ async def test_killed_fork_loses_its_job_alone():
     async with pool() as workers:
         job = asyncio.create_task(workers.run("schema", SLOW_SCHEMA, 5))
         (await at_work()).kill()
-        with pytest.raises(WorkerLostError, match="ended with status -9"):
+        with pytest.raises(WorkerLost, match="ended with status -9"):
             await job
         assert (await workers.run("schema", SCHEMA, 1))["outcome"] == "passed"
 
@@ -79,7 +79,7 @@ async def test_killed_worker_is_started_again():
         waiting = asyncio.create_task(workers.run("schema", SCHEMA, 1))
         await at_work()
         os.killpg(children()[0].pid, signal.SIGKILL)
-        with pytest.raises(WorkerLostError):
+        with pytest.raises(WorkerLost):
             await job
         assert (await waiting)["outcome"] == "passed"
 
@@ -89,7 +89,7 @@ async def test_stalled_worker_is_killed():
     async with pool(PoolLimits(workers=1, stall_s_max=0.2, restart_s=0.05)) as workers:
         [importer, *_] = children()
         (await fork_of(importer)).suspend()
-        with pytest.raises(WorkerLostError, match=r"said nothing for 0\.3 s"):
+        with pytest.raises(WorkerLost, match=r"said nothing for 0\.3 s"):
             await workers.run("schema", SCHEMA, 0.1)
         assert (await workers.run("schema", SCHEMA, 5))["outcome"] == "passed"
 
@@ -109,14 +109,14 @@ async def test_reply_beyond_the_limit_ends_the_worker(monkeypatch):
     """A worker cannot fill our memory."""
     monkeypatch.setattr(_pool, "_REPLY_BYTES_MAX", 24)
     async with pool() as workers:
-        with pytest.raises(WorkerLostError, match="said too much"):
+        with pytest.raises(WorkerLost, match="said too much"):
             await workers.run("schema", SCHEMA, 1)
 
 
 async def test_task_that_fails_says_so_and_harms_nobody():
     """An error of ours is told, not taken for a verdict."""
     async with pool() as workers:
-        with pytest.raises(WorkerLostError, match="the worker failed: KeyError: 'schema'"):
+        with pytest.raises(WorkerLost, match="the worker failed: KeyError: 'schema'"):
             await workers.run("schema", {}, 1)
         assert (await workers.run("schema", SCHEMA, 1))["outcome"] == "passed"
 
@@ -127,7 +127,7 @@ async def test_work_beyond_its_memory_is_not_done():
         [importer, *_] = children()
         fork = await fork_of(importer)
         fork.rlimit(psutil.RLIMIT_AS, (fork.memory_info().vms + 70_000_000, ONE.memory_bytes_max))
-        with pytest.raises(LimitReachedError, match="more memory than the 1024 MiB of a worker"):
+        with pytest.raises(LimitReached, match="more memory than the 1024 MiB of a worker"):
             await workers.run("schema", {"schema": {"type": "integer"}, "document": "x" * 20_000_000}, 2)
         assert (await workers.run("schema", SCHEMA, 1))["outcome"] == "passed"
 
@@ -135,9 +135,9 @@ async def test_work_beyond_its_memory_is_not_done():
 async def test_worker_that_cannot_start_is_told():
     """A missing library is named with what to install, whoever waits is turned away, and readiness says why."""
     async with WorkerPool(PoolLimits(workers=1, restart_s=0.01), ("no_such",)) as workers:
-        with pytest.raises(WorkersGoneError, match=r"_no_such_task is missing: install headrace\[validation\]"):
+        with pytest.raises(WorkersGone, match=r"_no_such_task is missing: install headrace\[validation\]"):
             await workers.run("no_such", {}, 1)
-        with pytest.raises(WorkersGoneError):
+        with pytest.raises(WorkersGone):
             await workers.ping()
 
 
@@ -148,7 +148,7 @@ async def test_closing_the_pool_leaves_nothing_behind():
         await at_work()
     assert children() == []
     results = await asyncio.gather(*jobs, return_exceptions=True)
-    assert all(isinstance(result, WorkersGoneError) for result in results)
+    assert all(isinstance(result, WorkersGone) for result in results)
 
 
 async def test_abandoned_job_does_not_hold_up_the_next():

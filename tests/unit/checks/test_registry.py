@@ -15,7 +15,7 @@ from headrace import checks
 from headrace.checks import _form, readable
 from headrace.core.dossiers import CheckOutcome
 from headrace.core.policies import CheckRequest, Policy
-from headrace.core.policy_problems import InvalidPolicyError
+from headrace.core.policy_problems import InvalidPolicy
 from tests.fakes.evidence import dossier
 from tests.fakes.workers import FakeWorkers
 
@@ -79,7 +79,7 @@ def test_every_check_describes_itself(name: str):
 )
 def test_settings_that_cannot_work_are_refused(request_: dict[str, object], problem: str):
     """A misspelt or impossible setting is found when the policy is read, not when the first sample comes."""
-    with pytest.raises(InvalidPolicyError) as refused:
+    with pytest.raises(InvalidPolicy) as refused:
         checks.validate(policy(request_))
     assert problem in str(refused.value)
 
@@ -91,7 +91,7 @@ def test_missing_library_says_what_to_install(monkeypatch):
         raise ModuleNotFoundError("No module named 're2'", name="re2")
 
     monkeypatch.setattr(_form, "compiled", absent)
-    with pytest.raises(InvalidPolicyError, match=r"constraints needs re2: install headrace\[validation\]"):
+    with pytest.raises(InvalidPolicy, match=r"constraints needs re2: install headrace\[validation\]"):
         checks.validate(policy({"check": "constraints", "must_match": ["x"]}))
 
 

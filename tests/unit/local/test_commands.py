@@ -9,7 +9,7 @@ import pytest
 from headrace.local import kafka_jars, minio, object_store
 from headrace.local.cache import cache_folder
 from headrace.local.kafka import Node, kafka_cluster, properties
-from headrace.local.launch import LocalStackError, Place
+from headrace.local.launch import Place, StackFailed
 from headrace.local.object_store import ObjectStore
 from headrace.local.services import LocalService
 
@@ -55,7 +55,7 @@ def test_the_nodes_of_a_cluster_know_each_other():
 def test_other_jars_are_refused(tmp_path):
     """What is not named by the lock is not run."""
     (tmp_path / "kafka-clients-3.9.1.jar").write_bytes(b"")
-    with pytest.raises(LocalStackError, match=r"kafka-clients-3\.9\.1\.jar"):
+    with pytest.raises(StackFailed, match=r"kafka-clients-3\.9\.1\.jar"):
         kafka_jars.check_jars(tmp_path)
 
 
@@ -105,7 +105,7 @@ def test_a_choice_that_cannot_be_met_is_an_error(tmp_path, monkeypatch, asked, s
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv(minio.BINARY, raising=False)
-    with pytest.raises(LocalStackError, match=says):
+    with pytest.raises(StackFailed, match=says):
         object_store.choose(tmp_path)
 
 
@@ -125,7 +125,7 @@ def test_the_minio_that_was_built_is_used_where_it_is_asked_for(tmp_path, monkey
     _program(tmp_path / "bin" / "minio")
     assert minio.find_minio() == tmp_path / "bin" / "minio"
     monkeypatch.setenv(minio.BINARY, str(tmp_path / "nothing"))
-    with pytest.raises(LocalStackError, match="no such program"):
+    with pytest.raises(StackFailed, match="no such program"):
         minio.find_minio()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from headrace.local.keeper import Keeper, restart_delay_s
-from headrace.local.launch import Launch, LocalStackError, Place, run_tool
+from headrace.local.launch import Launch, Place, StackFailed, run_tool
 from headrace.local.processes import created_at, is_same, kill_recorded
 from headrace.local.state import ProcessState, StackState
 
@@ -90,14 +90,14 @@ async def test_stopping_ends_children_too(place):
 async def test_a_part_that_never_serves_is_given_up(place):
     """The error shows the end of its log."""
     keeper = Keeper(Script("raise SystemExit('no disk left')", probe=_refuses), place, lambda: None)
-    with pytest.raises(LocalStackError, match=r"3 times before it served(?s:.*)no disk left"):
+    with pytest.raises(StackFailed, match=r"3 times before it served(?s:.*)no disk left"):
         await keeper.keep()
 
 
 async def test_a_part_that_does_not_answer_in_time_is_given_up(place):
     """Waiting has an end."""
     keeper = Keeper(Script(SLEEPS, ready_s=0.3, probe=_refuses), place, lambda: None)
-    with pytest.raises(LocalStackError, match="did not serve within"):
+    with pytest.raises(StackFailed, match="did not serve within"):
         await keeper.keep()
     await keeper.stop()
 
@@ -146,13 +146,13 @@ def test_restarts_slow_down_and_have_a_limit():
 
 def test_a_tool_that_fails_says_why():
     """Its output is in the error."""
-    with pytest.raises(LocalStackError, match="it is full"):
+    with pytest.raises(StackFailed, match="it is full"):
         run_tool((sys.executable, "-c", "raise SystemExit('it is full')"), timeout_s=10)
 
 
 def test_a_tool_that_hangs_is_ended():
     """After its time."""
-    with pytest.raises(LocalStackError, match="longer than"):
+    with pytest.raises(StackFailed, match="longer than"):
         run_tool((sys.executable, "-c", SLEEPS), timeout_s=0.5)
 
 

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from headrace.local.launch import LocalStackError
+from headrace.local.launch import StackFailed
 from headrace.local.ports import free_port, is_free
 from headrace.local.services import service_names
 from headrace.local.stack import EXTERNAL, place_parts, plan, server_parts
@@ -39,7 +39,7 @@ def test_only_what_is_named_starts():
 
 def test_a_name_that_is_no_part_is_refused():
     """The error lists what there is."""
-    with pytest.raises(LocalStackError, match=r"postgres.*kafka, object-store, triton"):
+    with pytest.raises(StackFailed, match=r"postgres.*kafka, object-store, triton"):
         plan({}, only=("postgres",))
 
 

@@ -23,7 +23,7 @@ BATCH_ROWS = 256
 """Rows in memory at a time: few, since one may weigh half a megabyte."""
 
 
-class NothingToExport(Exception):  # noqa: N818 - the name says what is so
+class NothingToExport(Exception):
     """The version has no row, or no pair, that the form can hold; the message says why."""
 
 

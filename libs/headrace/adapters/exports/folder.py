@@ -19,7 +19,7 @@ _FORMAT = 1
 _MARKER_BYTES_MAX = 64 * 1024 * 1024
 
 
-class FolderTaken(Exception):  # noqa: N818 - the name says what is so
+class FolderTaken(Exception):
     """Something lies in the folder that is no export, or is more than one; the message names it."""
 
 

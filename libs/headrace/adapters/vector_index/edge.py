@@ -21,7 +21,7 @@ FLIGHT_POINTS_MAX = 16_384
 """Pending points and marks that are written before a part of a flight is merged. Marks have no vectors to scan."""
 
 
-class IndexInUse(OSError):  # noqa: N818 - the name says what is so
+class IndexInUse(OSError):
     """Another process has the index open."""
 
 

@@ -22,7 +22,7 @@ _PAGE = 2_000
 Shard = qe.EdgeShard
 
 
-class DamagedIndex(OSError):  # noqa: N818 - the name says what is so
+class DamagedIndex(OSError):
     """A folder of the index cannot be read."""
 
 

@@ -7,7 +7,7 @@ from headrace.core.ports.signal_model import Measured, Unmeasured
 from headrace.core.samples import Sample
 
 
-class NotLoaded(Exception):  # noqa: N818 - the name says what is so
+class NotLoaded(Exception):
     """The server did not load, or let go of, what it was told to; the message says why."""
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 
-class ObjectMissing(LookupError):  # noqa: N818 - the name says what is so
+class ObjectMissing(LookupError):
     """No object has this key."""
 
 
-class ObjectTooLarge(ValueError):  # noqa: N818 - the name says what is so
+class ObjectTooLarge(ValueError):
     """The object is larger than the caller is prepared to take."""
 
 
-class UnsuitableStore(RuntimeError):  # noqa: N818 - the name says what is so
+class UnsuitableStore(RuntimeError):
     """The store does not honour conditional writes, so versions could be lost in it."""
 
 

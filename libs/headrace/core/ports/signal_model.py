@@ -8,7 +8,7 @@ from headrace.core.dossiers import Embeddings, Signals
 from headrace.core.samples import Sample
 
 
-class ModelMissing(LookupError):  # noqa: N818 - the name says what is so
+class ModelMissing(LookupError):
     """The model server has no such model, or not that version of it, ready."""
 
 

@@ -19,7 +19,7 @@ _METADATA_S = 5.0
 _CLOSE_S = 1.0
 
 
-class TopicMissing(Exception):  # noqa: N818  # says what is the case
+class TopicMissing(Exception):
     """An output's topic does not exist."""
 
 
