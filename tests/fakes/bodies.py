@@ -91,7 +91,7 @@ BODIES: dict[str, Any] = {
     "Sample": SAMPLE,
     "Dossier": DOSSIER,
     "Dossier.submitted": SUBMITTED,
-    "ScoredSample": ScoredSample(DOSSIER, EMBEDDINGS, NOON + 1, 77, 70),
+    "ScoredSample": ScoredSample(DOSSIER, EMBEDDINGS, NOON + 1, 77, 70, NOON + 2),
     "ScoredSample.not_made": ScoredSample(SUBMITTED, None),
     "IndexedSample": IndexedSample("arithmetic", "problem-7", 3, SAMPLE.content_hash, EMBEDDINGS, "12" * 32),
     "AcceptedSample": AcceptedSample(DOSSIER),
