@@ -36,10 +36,10 @@ from tests.fakes.certain import certain
 from tests.fakes.model_repositories import Q
 from tests.fakes.tiny_triton import TinyTriton
 
-pytestmark = [pytest.mark.connected, pytest.mark.model, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.connected, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS = (1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3)))
+SEEDS = (1, 2, 3)
 SAMPLES = 240
 KILLED = ("datasets", "scoring", "controller")
 Row = tuple[str, int, str]
