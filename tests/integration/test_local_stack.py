@@ -161,7 +161,8 @@ def test_a_wrong_name_is_refused(stack):
 
 def test_an_interrupted_up_leaves_nothing(stack):
     """Ctrl-C takes down what had come up so far."""
-    command = (sys.executable, "-m", "headrace.cli.main", "up", "--only", SERVERS)
+    # What was itself started in the background ignores the signal, and so would its children.
+    command = ("env", "--default-signal=INT", sys.executable, "-m", "headrace.cli.main", "up", "--only", SERVERS)
     for _ in range(5):  # on a busy machine everything may be up before the signal gets there: then once more
         process = subprocess.Popen(command, env=stack.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         stack.wait(lambda: any(part.pid for part in read_state(stack.home).processes.values()))

@@ -170,8 +170,9 @@ async def test_shares_divide_rows_and_records(world):
         assert all(parts[:4])
 
 
-async def test_what_is_not_there_is_named(world):
+async def test_what_is_not_there_is_named(world, monkeypatch):
     """No version, no store, a missing shard, an offset that the topic does not have, a share that is not ours."""
+    monkeypatch.delenv("HEADRACE_S3_ENDPOINT", raising=False)
     rows = accepted(world.dataset, names(0, 30))
     with pytest.raises(NoSuchVersion, match=world.dataset):
         await world.read("latest")
