@@ -3,14 +3,14 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from tritonclient.grpc import InferResult
 
+from headrace.adapters.wire_sample import chat_form
 from headrace.core.dossiers import Embeddings, Signals
 from headrace.core.ports.signal_model import Measured
-from headrace.core.samples import Message, Sample
+from headrace.core.samples import Sample
 
 
 class Unintelligible(ValueError):
@@ -19,7 +19,7 @@ class Unintelligible(ValueError):
 
 def conversation_json(sample: Sample) -> bytes:
     """The sample's messages in OpenAI chat form and its tools, as JSON; nothing else of it."""
-    messages = json.dumps([_chat_form(message) for message in sample.messages], ensure_ascii=False)
+    messages = json.dumps([chat_form(message) for message in sample.messages], ensure_ascii=False)
     # A lone surrogate is no reason to fail here: the model names it in that conversation's error.
     return f'{{"messages": {messages}, "tools": {sample.tools_json or "null"}}}'.encode("utf-8", "surrogatepass")
 
@@ -70,20 +70,6 @@ def measured_rows(result: InferResult, rows: int, *, role: str, model: str, mode
             signals,
             None if error else Embeddings(model, model_version, prompts[row].tobytes(), conversations[row].tobytes()),
         )
-
-
-def _chat_form(message: Message) -> dict[str, Any]:
-    form: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        form["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id:
-        form["tool_call_id"] = message.tool_call_id
-    if message.name:
-        form["name"] = message.name
-    return form
 
 
 def _doubt(mean: float, std: float, prompt: np.ndarray, conversation: np.ndarray) -> str:

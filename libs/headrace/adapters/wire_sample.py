@@ -3,6 +3,8 @@
 Repeated fields are sliced before they are walked: a slice is made in C, an iteration in Python, an exception at its end.
 """
 
+from typing import Any
+
 from headrace.adapters.wire_fields import Undecodable
 from headrace.core.samples import Message, Origin, OriginKind, Reference, Sample, ToolCall
 from headrace_protos.sample.v1 import sample_pb2
@@ -58,6 +60,21 @@ def sample_to_message(sample: Sample) -> sample_pb2.Sample:
     if sample.reference is not None:
         message.reference.CopyFrom(_reference_to(sample.reference))
     return message
+
+
+def chat_form(turn: Message | sample_pb2.Message) -> dict[str, Any]:
+    """A turn as OpenAI's chat form has it, which chat templates take; what is absent has no key."""
+    form: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    if turn.tool_calls:
+        form["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in turn.tool_calls
+        ]
+    if turn.tool_call_id:
+        form["tool_call_id"] = turn.tool_call_id
+    if turn.name:
+        form["name"] = turn.name
+    return form
 
 
 def _turn_from(turn: sample_pb2.Message) -> Message:

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from headrace.adapters.wire_dossier import dossier_from
 from headrace.adapters.wire_fields import Undecodable
-from headrace.adapters.wire_sample import sample_from_message
+from headrace.adapters.wire_sample import chat_form, sample_from_message
 from headrace.core.dossiers import Dossier
 from headrace.core.samples import Sample, prompt_hash_of
 from headrace_protos.sample.v1 import dossier_pb2, sample_pb2
@@ -44,7 +44,7 @@ class Accepted:
     @property
     def messages(self) -> list[dict[str, Any]]:
         """The conversation in OpenAI chat form, as chat templates take it; keys that say nothing are left out."""
-        return [_chat_form(turn) for turn in self.wire.sample.messages[:]]
+        return [chat_form(turn) for turn in self.wire.sample.messages[:]]
 
     @property
     def sample(self) -> Sample:
@@ -133,20 +133,6 @@ def _accepted(dossier: dossier_pb2.Dossier) -> Accepted:
     if not sample.id:
         raise Undecodable("an acceptance without a sample id")
     return Accepted(sample.id, sample.revision, dossier)
-
-
-def _chat_form(turn: sample_pb2.Message) -> dict[str, Any]:
-    form: dict[str, Any] = {"role": turn.role, "content": turn.content}
-    if turn.tool_calls:
-        form["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in turn.tool_calls
-        ]
-    if turn.tool_call_id:
-        form["tool_call_id"] = turn.tool_call_id
-    if turn.name:
-        form["name"] = turn.name
-    return form
 
 
 def _reference(sample: sample_pb2.Sample) -> dict[str, Any] | None:
