@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headrace.adapters.sweeps import SWEEP_KEY, SWEEP_S_MAX, SweepRunning, sweeping
+from headrace.adapters.sweeps import SWEEP_KEY, SWEEP_S_MAX, SweepRunning, SweepWatch, sweeping
 from headrace.adapters.version_gc import Garbage, GarbageCollector, Keeping
 from headrace.adapters.version_store import PrunedVersion, VersionStore
 from headrace.adapters.version_tags import create_tag
@@ -278,6 +278,19 @@ async def test_a_sweep_that_has_ended_meanwhile_is_noticed():
         await cuts[0]
     await world.cutter.cut(DATASET, "again")
     assert await world.readable() == [9]
+
+
+async def test_a_watch_knows_of_a_sweep_that_came_and_went():
+    """Its sign is gone by then; one that ended before the watch began is no matter."""
+    store = Kept().store
+    async with sweeping(store):
+        pass
+    watch = await SweepWatch.begun(store)
+    await watch.require_none()
+    async with sweeping(store):
+        pass
+    with pytest.raises(Stop):
+        await watch.require_none()
 
 
 async def test_a_tag_is_not_given_under_the_hands_of_a_sweep():
