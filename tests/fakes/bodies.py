@@ -1,8 +1,10 @@
 """One full example of every event body: every field set, so that a field forgotten by the codec is seen."""
 
 import struct
+from dataclasses import replace
 from typing import Any
 
+from headrace.core.chat import Hindrance, KeptReply, NotMade, Reply
 from headrace.core.checkpoints import (
     CheckpointFile,
     CheckpointKind,
@@ -28,15 +30,56 @@ from headrace.core.dossiers import (
     DuplicateKind,
     Embeddings,
     IndexedSample,
+    Judgement,
     Neighbour,
     Placement,
     PolicyPublished,
     Retraction,
+    Rewrite,
     ScoredSample,
     Signals,
     Verdict,
 )
 from headrace.core.retractions import RetractionRequested
+from headrace.core.rounds.progress import (
+    Action,
+    CheckpointMeasures,
+    DeadlinePassed,
+    DensitiesMade,
+    Ending,
+    HeldOutMeasured,
+    Phase,
+    RewriteCounts,
+    RewriteEnded,
+    RewritesRequested,
+    RoundAsked,
+    RoundCommitted,
+    RoundProgressed,
+    RoundStarted,
+    RoundState,
+    RoundTimer,
+    RowCounts,
+    RowLost,
+    RowsEvicted,
+    RowsMeasured,
+    RowsSelected,
+    RowsSent,
+)
+from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.surveys import (
+    DensityRequested,
+    EvictionRequested,
+    Judge,
+    MeasuredSample,
+    Purpose,
+    RefinementRequested,
+    RefiningRequested,
+    RoundStepRequested,
+    SelectionRequested,
+    Survey,
+    SurveyedSample,
+    SurveyRequested,
+)
 from headrace.core.samples import Message, Origin, OriginKind, Reference, Sample, ToolCall, content_hash_of
 
 NOON = 1_767_225_600.25
@@ -64,11 +107,12 @@ SAMPLE = Sample(
     metadata_json='{"row": 17}',
 )
 SUBMITTED = Dossier(SAMPLE, NOON)
-SIGNALS = Signals(CURRENT, "smollm2-135m", "1", 1.25, 0.5, 31, 9)
+JUDGEMENT = Judgement("logits", "ab" * 32, 7.5, 6.25, 5.5, 4.0, 8.5, 3.25, "only a part of it")
+SIGNALS = Signals(CURRENT, "smollm2-135m", "1", 1.25, 0.5, 31, 9, judgement=JUDGEMENT)
 SIGNALS_NOT_MADE = Signals("base", "base-model", "4", None, None, 0, 0, truncated=True, error="loss was not finite")
 PLACEMENT = Placement(
     DuplicateKind.NEAR, Neighbour("problem-1", 2, 0.9995), (Neighbour("problem-1", 2, 0.99), Neighbour("problem-2", 0, -0.25)),
-    0.37, 4, "smollm2-135m", "1", 12_345, 77,
+    0.37, 4, "smollm2-135m", "1", 12_345, 77, 0.875,
 )  # fmt: skip
 CHECKS = (
     CheckResult("math", CheckOutcome.PASSED, "42 = 42", "ab" * 32, 1.0),
@@ -84,8 +128,52 @@ DECISIONS = (
     ),
 )  # fmt: skip
 COSTS = (Cost("scoring", 0.125, 40, 0), Cost("judge", None, None, 12, 0.003, "EUR"))
-DOSSIER = Dossier(SAMPLE, NOON, (SIGNALS, SIGNALS_NOT_MADE), PLACEMENT, CHECKS, DECISIONS, COSTS)
+REWRITE = Rewrite(
+    "round-1", 1, Axis.HARD, 2, 3, replace(SAMPLE, revision=0), 2.5, "smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5),
+    3.25, 0.5, 4.75, ("What is 6 times 8?",), 4_096, 0.25, "not_better: 3.5 is not below 3.25",
+)  # fmt: skip
+DOSSIER = Dossier(SAMPLE, NOON, (SIGNALS, SIGNALS_NOT_MADE), PLACEMENT, CHECKS, DECISIONS, COSTS, REWRITE)
 EMBEDDINGS = Embeddings("smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5), struct.pack("<4f", 1, 0, 0, 0))
+
+SURVEY = Survey(
+    "arithmetic", "round-1", Purpose.ROUND, "9f" * 32, "smollm2-135m", "2", "base-model", "1", Judge.LOGITS, 0.125, "seed"
+)
+STARTED = RoundStarted(SURVEY, 5, 100, "0123456789ab", "{}", "ada", NOON)
+SELECTED = RowsSelected(Purpose.ROUND, 7, 5, 3, '{"hard":{}}', "34" * 32, 1.5, 10)
+COUNTS = RowCounts(100, all_sent=True, measured=98, not_made=1, lost=("problem-1/0",), tokens=12_000, seconds=60.5)
+FACTS = (
+    STARTED,
+    RoundAsked(Action.FREEZE, "the judge looks wrong", "ada"),
+    RowsSent(Purpose.ROUND, 50, complete=True),
+    RowsMeasured(Purpose.EVALUATION, 50, 1, 6_000, 30.5),
+    RowLost(Purpose.ROUND, "problem-1", 2, "scoring", "ModelMissing: version 2"),
+    DensitiesMade(50, complete=True),
+    SELECTED,
+    RewritesRequested(15, complete=True),
+    RewriteEnded(Axis.SPARSE, "problem-7", Ending.REJECTED, "not_better", 2, 900, 0.0125),
+    RowsEvicted(4),
+    RoundCommitted("8e" * 32, 6, 104),
+    CheckpointMeasures("ab" * 32, "3", "golden loss too high"),
+    DeadlinePassed(3),
+)
+STATE = RoundState(
+    dataset_id="arithmetic", round_id="round-1", ordinal=2, phase=Phase.FROZEN, begun=STARTED, transition=4, phase_since=NOON,
+    updated_at=NOON + 1, deadline=NOON + 60, reason="model_written_share", detail="0.6 of 100 rows", frozen_in=Phase.COMMITTING,
+    rows=COUNTS, held_out_rows=COUNTS, densities_made=True, selected=SELECTED,
+    rewrites=RewriteCounts(
+        15, all_requested=True, accepted={"hard": 3}, rejected={"sparse": 4}, not_made={"low_quality": 1}, attempts=20,
+        tokens=9_000, money=0.125, cost_unknown=2, lost=("problem-3",),
+    ),
+    evicted=4, committed=RoundCommitted("8e" * 32, 6, 104), checkpoint=CheckpointMeasures("ab" * 32, "3", "refused"),
+    held_out=HeldOutMeasured(1.5, 1.25, 10),
+)  # fmt: skip
+STEPS = (
+    SurveyRequested(SURVEY, 1, 500),
+    DensityRequested(SURVEY, 1_024, 2_048, 2),
+    SelectionRequested(SURVEY, 100, "{}"),
+    RefiningRequested(SURVEY, 10, 5, 2, 2, 4_096, 0.25),
+    EvictionRequested(SURVEY, 4),
+)
 
 BODIES: dict[str, Any] = {
     "Sample": SAMPLE,
@@ -117,5 +205,16 @@ BODIES: dict[str, Any] = {
     "CheckpointRolledOut": CheckpointRolledOut("signals", "ab" * 32, "2", "1", 1.5, 576, 12.5, 4.25, NOON, 1.75, "rollback-1"),
     "CheckpointRefused": CheckpointRefused("signals", "ab" * 32, RefusedStep.VERIFY, "the hash does not match", NOON),
     "RollbackRequested": RollbackRequested("signals", "rollback-1", "ab" * 32, "ada"),
+    "SurveyedSample": SurveyedSample(SURVEY, SAMPLE, (SIGNALS_NOT_MADE,)),
+    "MeasuredSample": MeasuredSample(
+        SURVEY, "problem-7", 3, SAMPLE.content_hash, "12" * 32, "refined", "56" * 32, (SIGNALS,), EMBEDDINGS, COSTS[0]
+    ),
+    "RefinementRequested": RefinementRequested(REWRITE),
+    "RoundTimer": RoundTimer("arithmetic", "round-1", 4),
+    "RoundState": STATE,
+    **{f"RoundStepRequested.{type(step).__name__}": RoundStepRequested(step) for step in STEPS},
+    **{f"RoundProgressed.{type(fact).__name__}": RoundProgressed("arithmetic", "round-1", fact) for fact in FACTS},
+    "KeptReply": KeptReply("ab" * 32, "refiner", "smollm2", "round-1", Reply("Write: 6 times 7?", COSTS[1], "smollm2:1", "stop")),
+    "KeptReply.not_made": KeptReply("cd" * 32, "judge", "smollm2", "", NotMade(Hindrance.CUT_OFF, "64 tokens", COSTS[0])),
 }
 """Every body type at least once, under a name that sorts and files well."""

@@ -23,7 +23,9 @@ _KEYS = {
     KeyedBy.SAMPLE: "dataset id/sample id: all events of one sample stay in order",
     KeyedBy.DATASET: "dataset id: all events of one dataset stay in order",
     KeyedBy.MODEL: "model name: all events of one model stay in order",
+    KeyedBy.ROUND: "dataset id/round id: the latest record is the round's state",
     KeyedBy.PRODUCER: "whatever the producer chooses",
+    KeyedBy.CALL: "the call's identity; the partition is that of the work the call was made for, not the key's",
 }
 _ACCEPTED_KEY = "sample id: acceptance, revisions and retraction of a sample stay in order"
 _HEADERS = {

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from google.protobuf.message import DecodeError
 
+from headrace.adapters.wire_chat import encode_reply, reply_from
 from headrace.adapters.wire_checkpoints import (
     encode_published,
     encode_refused,
@@ -34,7 +35,9 @@ from headrace.adapters.wire_dossier import (
 )
 from headrace.adapters.wire_fields import Undecodable, require, require_dataset_id, seconds_of, timestamp_of
 from headrace.adapters.wire_retractions import encode_retraction, retraction_from
+from headrace.adapters.wire_rounds import FORMS as ROUND_FORMS
 from headrace.adapters.wire_sample import sample_from_message, sample_to_message
+from headrace.core.chat import KeptReply
 from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, CheckpointRolledOut, RollbackRequested
 from headrace.core.dossiers import (
     AcceptedSample,
@@ -47,6 +50,7 @@ from headrace.core.dossiers import (
 )
 from headrace.core.retractions import RetractionRequested
 from headrace.core.samples import Sample
+from headrace_protos.chat.v1 import reply_pb2
 from headrace_protos.control.v1 import checkpoint_pb2, policy_pb2
 from headrace_protos.dataset.v1 import version_pb2
 from headrace_protos.sample.v1 import dossier_pb2, sample_pb2
@@ -210,5 +214,7 @@ _CODECS: Mapping[type, _Codec] = MappingProxyType(
         CheckpointRolledOut: _Codec(checkpoint_pb2.CheckpointRolledOut, rolled_out_from, encode_rolled_out),
         CheckpointRefused: _Codec(checkpoint_pb2.CheckpointRefused, refused_from, encode_refused),
         RollbackRequested: _Codec(checkpoint_pb2.RollbackRequested, rollback_from, encode_rollback),
+        KeptReply: _Codec(reply_pb2.ModelReply, reply_from, encode_reply),
+        **{kind: _Codec(*form) for kind, form in ROUND_FORMS.items()},
     }
 )

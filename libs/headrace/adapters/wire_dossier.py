@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from headrace.adapters import wire_pages
 from headrace.adapters.wire_fields import Undecodable, require, require_dataset_id, seconds_of, timestamp_of
+from headrace.adapters.wire_mirror import fill, mirrored_from
 from headrace.adapters.wire_sample import sample_from_message, sample_to_message
 from headrace.core.dossiers import (
     AcceptedSample,
@@ -16,6 +17,7 @@ from headrace.core.dossiers import (
     IndexedSample,
     Placement,
     Retraction,
+    Rewrite,
     ScoredSample,
     Signals,
 )
@@ -34,6 +36,7 @@ class _DossierWire(NamedTuple):
     checks: tuple[CheckResult, ...]
     decisions: tuple[Decision, ...]
     costs: tuple[Cost, ...]
+    rewrite: Rewrite | None
 
 
 class _ScoredWire(NamedTuple):
@@ -63,8 +66,9 @@ def dossier_from(message: dossier_pb2.Dossier, value: bytes) -> Dossier:
     checks = tuple(map(wire_pages.check_from, message.checks[:]))
     decisions = tuple(map(wire_pages.decision_from, message.decisions[:]))
     costs = tuple(map(wire_pages.cost_from, message.costs[:]))
-    wire = _DossierWire(value, sample, submitted_at, signals, placement, checks, decisions, costs)
-    return Dossier(sample, submitted_at, signals, placement, checks, decisions, costs, wire)
+    rewrite = mirrored_from(Rewrite, message.rewrite) if message.HasField("rewrite") else None
+    wire = _DossierWire(value, sample, submitted_at, signals, placement, checks, decisions, costs, rewrite)
+    return Dossier(sample, submitted_at, signals, placement, checks, decisions, costs, rewrite, wire)
 
 
 def encode_dossier(dossier: Dossier) -> bytes:
@@ -80,7 +84,7 @@ def encode_dossier(dossier: Dossier) -> bytes:
 
 def _added_pages(dossier: Dossier, wire: _DossierWire) -> dossier_pb2.Dossier | None:
     """A message of only what was added since the dossier was read; None where anything was changed instead."""
-    if dossier.sample is not wire.sample or dossier.submitted_at != wire.submitted_at:
+    if dossier.sample is not wire.sample or dossier.submitted_at != wire.submitted_at or dossier.rewrite is not wire.rewrite:
         return None
     added = dossier_pb2.Dossier()
     if dossier.placement is not wire.placement:
@@ -108,6 +112,10 @@ def _rewritten(dossier: Dossier, wire: _DossierWire) -> dossier_pb2.Dossier:
         message.ClearField("placement")
         if dossier.placement is not None:
             message.placement.CopyFrom(wire_pages.placement_to(dossier.placement))
+    if dossier.rewrite is not wire.rewrite:
+        message.ClearField("rewrite")
+        if dossier.rewrite is not None:
+            fill(message.rewrite, dossier.rewrite)
     for name, to_message in _PAGES:
         now, before = getattr(dossier, name), getattr(wire, name)
         if now is before:
@@ -123,6 +131,8 @@ def _all_pages(dossier: Dossier, message: dossier_pb2.Dossier) -> dossier_pb2.Do
     message.submitted_at.CopyFrom(timestamp_of(dossier.submitted_at))
     if dossier.placement is not None:
         message.placement.CopyFrom(wire_pages.placement_to(dossier.placement))
+    if dossier.rewrite is not None:
+        fill(message.rewrite, dossier.rewrite)
     for name, to_message in _PAGES:
         getattr(message, name).extend([to_message(page) for page in getattr(dossier, name)])
     return message

@@ -2,6 +2,7 @@
 
 from headrace.adapters.wire_fields import Undecodable, finite
 from headrace.core.dossiers import (
+    JUDGED,
     CheckOutcome,
     CheckResult,
     Comparison,
@@ -9,6 +10,7 @@ from headrace.core.dossiers import (
     Decision,
     DuplicateKind,
     Embeddings,
+    Judgement,
     Neighbour,
     Placement,
     Signals,
@@ -45,6 +47,7 @@ def signals_from(page: dossier_pb2.Signals) -> Signals:
         page.response_tokens,
         page.truncated,
         page.error,
+        _judgement_from(page.judgement) if page.HasField("judgement") else None,
     )
 
 
@@ -60,7 +63,18 @@ def signals_to(signals: Signals) -> dossier_pb2.Signals:
         response_tokens=signals.response_tokens,
         truncated=signals.truncated,
         error=signals.error,
+        judgement=None if signals.judgement is None else _judgement_to(signals.judgement),
     )
+
+
+def _judgement_from(page: dossier_pb2.Judgement) -> Judgement:
+    scores = {name: finite(getattr(page, name), f"judgement.{name}") for name in JUDGED if page.HasField(name)}
+    return Judgement(page.mode, page.ruler_hash, error=page.error, **scores)
+
+
+def _judgement_to(judgement: Judgement) -> dossier_pb2.Judgement:
+    scores = dict(zip(JUDGED, judgement.scores, strict=True))
+    return dossier_pb2.Judgement(mode=judgement.mode, ruler_hash=judgement.ruler_hash, error=judgement.error, **scores)
 
 
 def embeddings_from(page: dossier_pb2.Embeddings) -> Embeddings:
@@ -96,6 +110,7 @@ def placement_from(page: dossier_pb2.Placement) -> Placement:
         page.model_version,
         page.compared_with,
         page.order if page.HasField("order") else None,
+        finite(page.parent_cosine, "placement.parent_cosine") if page.HasField("parent_cosine") else None,
     )
 
 
@@ -112,6 +127,7 @@ def placement_to(placement: Placement) -> dossier_pb2.Placement:
         model_version=placement.model_version,
         compared_with=placement.compared_with,
         order=placement.order,
+        parent_cosine=placement.parent_cosine,
     )
 
 

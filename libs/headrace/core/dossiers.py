@@ -10,6 +10,43 @@ BASE = "base"
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a model, as its own judge, thinks of a sample: six scores from 0 to 10, higher is better.
+
+    `mode` is "logits" (expectations over the score tokens) or "generated" (numbers read from generated text), `ruler_hash` the
+    SHA-256 of the judge's prompts and decoding. Where `error` is set the scores were *not made* and are None.
+    """
+
+    mode: str
+    ruler_hash: str
+    prompt_factuality: float | None = None
+    prompt_clarity: float | None = None
+    prompt_completeness: float | None = None
+    response_factuality: float | None = None
+    response_clarity: float | None = None
+    response_completeness: float | None = None
+    error: str = ""
+
+    @property
+    def scores(self) -> tuple[float | None, ...]:
+        """The six scores, those of the prompt first."""
+        return tuple(getattr(self, name) for name in JUDGED)
+
+    @property
+    def quality(self) -> float | None:
+        """The mean of the six scores (Middo: of three means of pairs, which is the same); None where any was not made."""
+        made = [score for score in self.scores if score is not None]
+        return sum(made) / len(JUDGED) if len(made) == len(JUDGED) and not self.error else None
+
+
+JUDGED = (
+    "prompt_factuality", "prompt_clarity", "prompt_completeness",
+    "response_factuality", "response_clarity", "response_completeness",
+)  # fmt: skip
+"""The six scores of a judgement, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Signals:
     """What one model version says about a sample; losses in nats per token.
 
@@ -26,6 +63,7 @@ class Signals:
     response_tokens: int
     truncated: bool = False
     error: str = ""
+    judgement: Judgement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +108,8 @@ class Placement:
     `density` is the mean of the top-k prompt cosines, None while fewer than k samples are accepted. `prompt_copies`
     counts accepted samples with the same prompt, this one's own revisions apart. `compared_with` counts accepted samples.
     `order` (the offset that entered the sample into the index) names its pending point, so that whoever ends the sample's
-    way can release exactly that one; None when it was not entered.
+    way can release exactly that one; None when it was not entered. `parent_cosine` is that of a rewrite's prompt to its
+    parent's, None for other samples.
     """
 
     duplicate_kind: DuplicateKind
@@ -82,6 +121,36 @@ class Placement:
     model_version: str
     compared_with: int
     order: int | None = None
+    parent_cosine: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Carried by a rewrite from refinement to its end: why it was made, and what it has to beat.
+
+    `attempt` counts from 1, `round_ordinal` too. The parent's numbers are those of the round's survey under `model_version`,
+    None where they were not made; `bound` is the threshold that the parent is on the wrong side of. `parent_embedding` is
+    the parent's prompt embedding, float32 little-endian of unit length. `hints` are the prompts of its nearest neighbours,
+    on axis "sparse" only. `tokens_allowed` and `money_allowed` limit what all attempts together may still spend.
+    """
+
+    round_id: str
+    round_ordinal: int
+    axis: str
+    attempt: int
+    attempts_max: int
+    parent: Sample
+    bound: float
+    model: str
+    model_version: str
+    parent_embedding: bytes
+    parent_loss: float | None = None
+    parent_density: float | None = None
+    parent_quality: float | None = None
+    hints: tuple[str, ...] = ()
+    tokens_allowed: int | None = None
+    money_allowed: float | None = None
+    previous_failure: str = ""
 
 
 class CheckOutcome(StrEnum):
@@ -154,8 +223,9 @@ class Cost:
 class Dossier:
     """A sample and the evidence gathered so far.
 
-    `submitted_at` is Unix time in seconds. `wire` is the message this was decoded from, or None: it is carried so that
-    fields of a newer schema survive a service that does not know them, and takes no part in comparison.
+    `submitted_at` is Unix time in seconds. `rewrite` is set on rewrites. `wire` is the message this was decoded from, or
+    None: it is carried so that fields of a newer schema survive a service that does not know them, and takes no part in
+    comparison.
     """
 
     sample: Sample
@@ -165,6 +235,7 @@ class Dossier:
     checks: tuple[CheckResult, ...] = ()
     decisions: tuple[Decision, ...] = ()
     costs: tuple[Cost, ...] = ()
+    rewrite: Rewrite | None = None
     wire: object = field(default=None, compare=False, repr=False)
 
     def signals_of(self, role: str) -> Signals | None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from headrace.core.rounds.policy import RoundPolicy
+
 # Strict: in YAML `true` would pass for 1.0 and "3.5" for a number, and a bound must be what its author meant.
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False, strict=True)]
@@ -98,6 +100,7 @@ class Policy(_Section):
     checks: tuple[CheckRequest, ...] = Field((), max_length=32, description="Checks to run before a sample is admitted.")
     versions: VersionRules = Field(VersionRules(), description="When a dataset version is cut without being asked.")
     training: TrainingRules = Field(TrainingRules(), description="What trainers keep back to measure with.")
+    rounds: RoundPolicy = Field(RoundPolicy(), description="How the dataset is surveyed and mended, round by round.")
 
     @model_validator(mode="after")
     def _distinct_checks(self) -> "Policy":
@@ -107,8 +110,12 @@ class Policy(_Section):
         return self
 
     def canonical_json(self) -> str:
-        """The policy as canonical JSON: equal policies have equal texts."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        """The policy as canonical JSON: equal policies have equal texts.
+
+        `rounds` is left out at its defaults: policies from before it was there keep their names.
+        """
+        content = self.model_dump(mode="json", exclude={"rounds"} if self.rounds == RoundPolicy() else None)
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @property
     def version(self) -> str:

@@ -23,6 +23,9 @@ class Reason(StrEnum):
     SIGNALS_NOT_MADE = "signals_not_made"
     NOT_PLACED = "not_placed"
     CHECK_NOT_MADE = "check_not_made"
+    NOT_BETTER = "not_better"
+    MEANING_LOST = "meaning_lost"
+    PARENT_NOT_MEASURED = "parent_not_measured"
 
 
 MEANING: dict[Reason, str] = {
@@ -43,4 +46,7 @@ MEANING: dict[Reason, str] = {
     Reason.SIGNALS_NOT_MADE: "the model's signals could not be made",
     Reason.NOT_PLACED: "its place among the accepted samples could not be measured",
     Reason.CHECK_NOT_MADE: "a required check could not be made",
+    Reason.NOT_BETTER: "the rewrite does not beat its parent on the axis that it was made for",
+    Reason.MEANING_LOST: "the rewrite's prompt is too far from its parent's",
+    Reason.PARENT_NOT_MEASURED: "rewrite and parent were not measured by the same model version",
 }

@@ -12,6 +12,8 @@ class RetractionReason(StrEnum):
     PRIVACY = "privacy"
     CONTAMINATION = "contamination"
     MISTAKE = "mistake"
+    REDUNDANT = "redundant"
+    UNMENDED = "unmended"
     OTHER = "other"
 
 
@@ -20,6 +22,8 @@ RETRACTION_MEANING: dict[RetractionReason, str] = {
     RetractionReason.PRIVACY: "it speaks of a person who does not want that, or may not",
     RetractionReason.CONTAMINATION: "it is in a benchmark that the model is measured by",
     RetractionReason.MISTAKE: "it is wrong, or was never meant to be sent",
+    RetractionReason.REDUNDANT: "a round evicted it: its neighbours say the same",
+    RetractionReason.UNMENDED: "a round could not mend it, and the policy does not keep such samples",
     RetractionReason.OTHER: "the note says why",
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from headrace.core.chat import KeptReply
 from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, CheckpointRolledOut, RollbackRequested
 from headrace.core.dossiers import (
     AcceptedSample,
@@ -17,6 +18,8 @@ from headrace.core.dossiers import (
     ScoredSample,
 )
 from headrace.core.retractions import RetractionRequested
+from headrace.core.rounds.progress import RoundProgressed, RoundState, RoundTimer
+from headrace.core.rounds.surveys import MeasuredSample, RefinementRequested, RoundStepRequested, SurveyedSample
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -32,6 +35,8 @@ class KeyedBy(StrEnum):
     DATASET = "dataset"
     MODEL = "model"
     PRODUCER = "producer"
+    CALL = "call"
+    ROUND = "round"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +65,17 @@ PARTITIONS = 4
 """Default partitions of a hot topic on one node; a cluster sets HEADRACE_PARTITIONS before the topics are created."""
 
 
+_OF_A_DATASET = (
+    IndexedSample, PolicyPublished, DatasetCutRequested, DatasetCommitted, RetractionRequested, RoundProgressed, RoundTimer,
+    RoundStepRequested, MeasuredSample,
+)  # fmt: skip
+
+
 def _sample_key(body: object) -> str:
-    if isinstance(body, Dossier):
+    if isinstance(body, Dossier | SurveyedSample):
         return body.sample.key
+    if isinstance(body, RefinementRequested):
+        return body.rewrite.parent.key
     raise TypeError(f"no sample key for {type(body).__name__}")
 
 
@@ -71,7 +84,7 @@ def _dataset_key(body: object) -> str:
         return body.sample.dataset_id
     if isinstance(body, ScoredSample):
         return body.dossier.sample.dataset_id
-    if isinstance(body, IndexedSample | PolicyPublished | DatasetCutRequested | DatasetCommitted | RetractionRequested):
+    if isinstance(body, _OF_A_DATASET):
         return body.dataset_id
     raise TypeError(f"no dataset key for {type(body).__name__}")
 
@@ -89,16 +102,36 @@ def _model_key(body: object) -> str:
     raise TypeError(f"no model key for {type(body).__name__}")
 
 
+def _round_key(body: object) -> str:
+    if isinstance(body, RoundState):
+        return f"{body.dataset_id}/{body.round_id}"
+    raise TypeError(f"no round key for {type(body).__name__}")
+
+
+def _call_key(body: object) -> str:
+    if isinstance(body, KeptReply):
+        return body.identity
+    raise TypeError(f"no call key for {type(body).__name__}")
+
+
 def _no_key(_: object) -> str:
     raise TypeError("producers choose the keys of this topic")
 
 
-def _by_sample(name: str, summary: str) -> Topic:
-    return Topic(name, summary, Dossier, KeyedBy.SAMPLE, _sample_key, PARTITIONS, 7 * DAY_MS)
+def _by_sample(name: str, summary: str, body: type = Dossier) -> Topic:
+    return Topic(name, summary, body, KeyedBy.SAMPLE, _sample_key, PARTITIONS, 7 * DAY_MS)
 
 
-def _by_dataset(name: str, summary: str, body: type, retention_ms: int | None = 7 * DAY_MS, *, delayed: bool = False) -> Topic:
-    return Topic(name, summary, body, KeyedBy.DATASET, _dataset_key, PARTITIONS, retention_ms, delayed=delayed)
+def _by_dataset(
+    name: str,
+    summary: str,
+    body: type,
+    retention_ms: int | None = 7 * DAY_MS,
+    *,
+    partitions: int = PARTITIONS,
+    delayed: bool = False,
+) -> Topic:
+    return Topic(name, summary, body, KeyedBy.DATASET, _dataset_key, partitions, retention_ms, delayed=delayed)
 
 
 def _by_model(name: str, summary: str, body: type) -> Topic:
@@ -132,11 +165,24 @@ CHECKPOINT_REFUSED = _by_model("headrace.checkpoint.refused", "a checkpoint fail
 ROLLBACK_REQUESTED = _by_model(
     "headrace.checkpoint.rollback-requested", "someone wants an earlier version back", RollbackRequested
 )
+SURVEYED = _by_sample("headrace.sample.surveyed", "a row of a version is to be measured anew", SurveyedSample)
+MEASURED = _by_dataset("headrace.round.measured", "a surveyed row's signals, for the survey's table", MeasuredSample)
+ROUND_STEP_REQUESTED = _by_dataset("headrace.round.step-requested", "one step of a round is to be done", RoundStepRequested)
+REFINEMENT_REQUESTED = _by_sample("headrace.refinement.requested", "a sample is to be rewritten", RefinementRequested)
+ROUND_PROGRESSED = _by_dataset("headrace.round.progressed", "all that a round's state depends on, in one order", RoundProgressed)
+ROUND_TIMER = _by_dataset("headrace.round.timer", "wakes a round after a phase's deadline", RoundTimer, delayed=True)
+ROUND_STATE = Topic("headrace.round.state", "each round as it stands", RoundState, KeyedBy.ROUND, _round_key, 1, None)
+CHAT_REPLIES = Topic(
+    "headrace.chat.replies", "a generating model's paid reply, in the partition of the work it was made for",
+    KeptReply, KeyedBy.CALL, _call_key, PARTITIONS, 7 * DAY_MS,
+)  # fmt: skip
 
 TOPICS: tuple[Topic, ...] = (
     INGEST, SUBMITTED, SCORED, HELD, PLACED, VALIDATION_REQUESTED, VALIDATED, DECIDED, INDEXED,
     RETRACTION_REQUESTED, POLICY_PUBLISHED, CUT_REQUESTED, COMMITTED,
     CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, CHECKPOINT_REFUSED, ROLLBACK_REQUESTED,
+    CHAT_REPLIES,
+    ROUND_STEP_REQUESTED, SURVEYED, MEASURED, REFINEMENT_REQUESTED, ROUND_PROGRESSED, ROUND_TIMER, ROUND_STATE,
 )  # fmt: skip
 
 
@@ -200,11 +246,20 @@ CONSUMERS: dict[str, tuple[str, ...]] = {
     CUT_REQUESTED.name: ("datasets",),
     CHECKPOINT_PUBLISHED.name: ("controller",),
     ROLLBACK_REQUESTED.name: ("controller",),
+    ROUND_STEP_REQUESTED.name: ("datasets", "diversity", "controller"),
+    SURVEYED.name: ("scoring",),
+    MEASURED.name: ("datasets", "diversity"),
+    REFINEMENT_REQUESTED.name: ("refinement",),
+    ROUND_PROGRESSED.name: ("controller",),
+    ROUND_TIMER.name: ("controller",),
+    COMMITTED.name: ("controller",),
+    CHECKPOINT_ROLLED_OUT.name: ("controller",),
+    CHECKPOINT_REFUSED.name: ("controller",),
 }
 """Which services consume a topic exactly once, each with a retry and a dead-letter topic of its own."""
 
 PRODUCERS: dict[str, tuple[str, ...]] = {
-    SUBMITTED.name: ("gateway",),
+    SUBMITTED.name: ("gateway", "refinement"),
     SCORED.name: ("scoring",),
     HELD.name: ("diversity",),
     PLACED.name: ("diversity",),
@@ -212,9 +267,17 @@ PRODUCERS: dict[str, tuple[str, ...]] = {
     VALIDATED.name: ("validation",),
     DECIDED.name: ("admission",),
     INDEXED.name: ("diversity",),
-    CUT_REQUESTED.name: ("datasets",),
+    CUT_REQUESTED.name: ("datasets", "controller"),
+    RETRACTION_REQUESTED.name: ("datasets", "controller"),
     COMMITTED.name: ("datasets",),
     CHECKPOINT_ROLLED_OUT.name: ("controller",),
     CHECKPOINT_REFUSED.name: ("controller",),
+    ROUND_STEP_REQUESTED.name: ("controller", "datasets", "diversity"),
+    SURVEYED.name: ("datasets",),
+    MEASURED.name: ("scoring",),
+    REFINEMENT_REQUESTED.name: ("datasets", "admission"),
+    ROUND_PROGRESSED.name: ("datasets", "diversity", "admission", "refinement", "controller"),
+    ROUND_TIMER.name: ("controller",),
+    ROUND_STATE.name: ("controller",),
 }
 """Which services write a topic. Producers outside write intake; the command line, policies and requests for versions."""

@@ -35,8 +35,30 @@ VERDICT_REJECTED: Verdict
 VERDICT_VALIDATE: Verdict
 VERDICT_PARKED: Verdict
 
+class Judgement(_message.Message):
+    __slots__ = ("mode", "prompt_factuality", "prompt_clarity", "prompt_completeness", "response_factuality", "response_clarity", "response_completeness", "ruler_hash", "error")
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FACTUALITY_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_CLARITY_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_COMPLETENESS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FACTUALITY_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_CLARITY_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_COMPLETENESS_FIELD_NUMBER: _ClassVar[int]
+    RULER_HASH_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    mode: str
+    prompt_factuality: float
+    prompt_clarity: float
+    prompt_completeness: float
+    response_factuality: float
+    response_clarity: float
+    response_completeness: float
+    ruler_hash: str
+    error: str
+    def __init__(self, mode: _Optional[str] = ..., prompt_factuality: _Optional[float] = ..., prompt_clarity: _Optional[float] = ..., prompt_completeness: _Optional[float] = ..., response_factuality: _Optional[float] = ..., response_clarity: _Optional[float] = ..., response_completeness: _Optional[float] = ..., ruler_hash: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+
 class Signals(_message.Message):
-    __slots__ = ("role", "model", "model_version", "loss_mean", "loss_std", "prompt_tokens", "response_tokens", "truncated", "error")
+    __slots__ = ("role", "model", "model_version", "loss_mean", "loss_std", "prompt_tokens", "response_tokens", "truncated", "error", "judgement")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +68,7 @@ class Signals(_message.Message):
     RESPONSE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    JUDGEMENT_FIELD_NUMBER: _ClassVar[int]
     role: str
     model: str
     model_version: str
@@ -55,7 +78,8 @@ class Signals(_message.Message):
     response_tokens: int
     truncated: bool
     error: str
-    def __init__(self, role: _Optional[str] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., loss_mean: _Optional[float] = ..., loss_std: _Optional[float] = ..., prompt_tokens: _Optional[int] = ..., response_tokens: _Optional[int] = ..., truncated: _Optional[bool] = ..., error: _Optional[str] = ...) -> None: ...
+    judgement: Judgement
+    def __init__(self, role: _Optional[str] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., loss_mean: _Optional[float] = ..., loss_std: _Optional[float] = ..., prompt_tokens: _Optional[int] = ..., response_tokens: _Optional[int] = ..., truncated: _Optional[bool] = ..., error: _Optional[str] = ..., judgement: _Optional[_Union[Judgement, _Mapping]] = ...) -> None: ...
 
 class Embeddings(_message.Message):
     __slots__ = ("model", "model_version", "prompt", "conversation")
@@ -80,7 +104,7 @@ class Neighbour(_message.Message):
     def __init__(self, sample_id: _Optional[str] = ..., revision: _Optional[int] = ..., cosine: _Optional[float] = ...) -> None: ...
 
 class Placement(_message.Message):
-    __slots__ = ("duplicate_kind", "duplicate_of", "neighbours", "density", "prompt_copies", "model", "model_version", "compared_with", "order")
+    __slots__ = ("duplicate_kind", "duplicate_of", "neighbours", "density", "prompt_copies", "model", "model_version", "compared_with", "order", "parent_cosine")
     DUPLICATE_KIND_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_OF_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +114,7 @@ class Placement(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     COMPARED_WITH_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
+    PARENT_COSINE_FIELD_NUMBER: _ClassVar[int]
     duplicate_kind: str
     duplicate_of: Neighbour
     neighbours: _containers.RepeatedCompositeFieldContainer[Neighbour]
@@ -99,7 +124,46 @@ class Placement(_message.Message):
     model_version: str
     compared_with: int
     order: int
-    def __init__(self, duplicate_kind: _Optional[str] = ..., duplicate_of: _Optional[_Union[Neighbour, _Mapping]] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping]]] = ..., density: _Optional[float] = ..., prompt_copies: _Optional[int] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., compared_with: _Optional[int] = ..., order: _Optional[int] = ...) -> None: ...
+    parent_cosine: float
+    def __init__(self, duplicate_kind: _Optional[str] = ..., duplicate_of: _Optional[_Union[Neighbour, _Mapping]] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping]]] = ..., density: _Optional[float] = ..., prompt_copies: _Optional[int] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., compared_with: _Optional[int] = ..., order: _Optional[int] = ..., parent_cosine: _Optional[float] = ...) -> None: ...
+
+class Rewrite(_message.Message):
+    __slots__ = ("round_id", "axis", "attempt", "attempts_max", "parent", "parent_loss", "parent_density", "parent_quality", "bound", "model", "model_version", "parent_embedding", "hints", "tokens_allowed", "money_allowed", "round_ordinal", "previous_failure")
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    AXIS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_MAX_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PARENT_LOSS_FIELD_NUMBER: _ClassVar[int]
+    PARENT_DENSITY_FIELD_NUMBER: _ClassVar[int]
+    PARENT_QUALITY_FIELD_NUMBER: _ClassVar[int]
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PARENT_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    HINTS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    MONEY_ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    ROUND_ORDINAL_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    round_id: str
+    axis: str
+    attempt: int
+    attempts_max: int
+    parent: _sample_pb2.Sample
+    parent_loss: float
+    parent_density: float
+    parent_quality: float
+    bound: float
+    model: str
+    model_version: str
+    parent_embedding: bytes
+    hints: _containers.RepeatedScalarFieldContainer[str]
+    tokens_allowed: int
+    money_allowed: float
+    round_ordinal: int
+    previous_failure: str
+    def __init__(self, round_id: _Optional[str] = ..., axis: _Optional[str] = ..., attempt: _Optional[int] = ..., attempts_max: _Optional[int] = ..., parent: _Optional[_Union[_sample_pb2.Sample, _Mapping]] = ..., parent_loss: _Optional[float] = ..., parent_density: _Optional[float] = ..., parent_quality: _Optional[float] = ..., bound: _Optional[float] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., parent_embedding: _Optional[bytes] = ..., hints: _Optional[_Iterable[str]] = ..., tokens_allowed: _Optional[int] = ..., money_allowed: _Optional[float] = ..., round_ordinal: _Optional[int] = ..., previous_failure: _Optional[str] = ...) -> None: ...
 
 class CheckResult(_message.Message):
     __slots__ = ("check", "outcome", "score", "evidence", "ruler_hash")
@@ -162,7 +226,7 @@ class Cost(_message.Message):
     def __init__(self, stage: _Optional[str] = ..., seconds: _Optional[float] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., money: _Optional[float] = ..., currency: _Optional[str] = ...) -> None: ...
 
 class Dossier(_message.Message):
-    __slots__ = ("sample", "submitted_at", "signals", "placement", "checks", "decisions", "costs")
+    __slots__ = ("sample", "submitted_at", "signals", "placement", "checks", "decisions", "costs", "rewrite")
     SAMPLE_FIELD_NUMBER: _ClassVar[int]
     SUBMITTED_AT_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +234,7 @@ class Dossier(_message.Message):
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
     COSTS_FIELD_NUMBER: _ClassVar[int]
+    REWRITE_FIELD_NUMBER: _ClassVar[int]
     sample: _sample_pb2.Sample
     submitted_at: _timestamp_pb2.Timestamp
     signals: _containers.RepeatedCompositeFieldContainer[Signals]
@@ -177,7 +242,8 @@ class Dossier(_message.Message):
     checks: _containers.RepeatedCompositeFieldContainer[CheckResult]
     decisions: _containers.RepeatedCompositeFieldContainer[Decision]
     costs: _containers.RepeatedCompositeFieldContainer[Cost]
-    def __init__(self, sample: _Optional[_Union[_sample_pb2.Sample, _Mapping]] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[Signals, _Mapping]]] = ..., placement: _Optional[_Union[Placement, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[CheckResult, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ..., costs: _Optional[_Iterable[_Union[Cost, _Mapping]]] = ...) -> None: ...
+    rewrite: Rewrite
+    def __init__(self, sample: _Optional[_Union[_sample_pb2.Sample, _Mapping]] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[Signals, _Mapping]]] = ..., placement: _Optional[_Union[Placement, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[CheckResult, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[Decision, _Mapping]]] = ..., costs: _Optional[_Iterable[_Union[Cost, _Mapping]]] = ..., rewrite: _Optional[_Union[Rewrite, _Mapping]] = ...) -> None: ...
 
 class ScoredSample(_message.Message):
     __slots__ = ("dossier", "embeddings", "held_since", "order", "held_behind", "behind_since")

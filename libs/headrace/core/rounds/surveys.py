@@ -1,0 +1,142 @@
+"""Surveys: every row of a version measured anew, and what follows from the table of their signals."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from headrace.core.dossiers import Cost, Embeddings, Rewrite, Signals
+from headrace.core.samples import Sample
+
+
+class Purpose(StrEnum):
+    """ROUND surveys every accepted row; EVALUATION those whose prompts are held out of training."""
+
+    ROUND = "round"
+    EVALUATION = "evaluation"
+
+
+class Judge(StrEnum):
+    """How the model judges itself: not at all, by the expectation over score tokens, or by generated text."""
+
+    NONE = ""
+    LOGITS = "logits"
+    GENERATED = "generated"
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is measured, and with which models. `base_model` is empty where no second loss is wanted."""
+
+    dataset_id: str
+    round_id: str
+    purpose: Purpose
+    version: str
+    model: str
+    model_version: str
+    base_model: str = ""
+    base_model_version: str = ""
+    judge: Judge = Judge.NONE
+    held_out_share: float = 0.0
+    held_out_seed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyRequested:
+    """Ask for the page of a survey that begins at this row of this shard of the version's accepted rows."""
+
+    survey: Survey
+    shard: int = 0
+    row: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyedSample:
+    """One row of the version on its way to be measured; `known` are signals of the same content that still hold."""
+
+    survey: Survey
+    sample: Sample
+    known: tuple[Signals, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSample:
+    """One row's signals for the survey's table; `embeddings` is None where they were not made.
+
+    `merge_key` is what the authors' code tells rows apart by: SHA-256 of prompt and response, without what surrounds them.
+    """
+
+    survey: Survey
+    sample_id: str
+    revision: int
+    content_hash: str
+    prompt_hash: str
+    origin_kind: str
+    merge_key: str
+    signals: tuple[Signals, ...]
+    embeddings: Embeddings | None
+    cost: Cost | None = None
+
+    @property
+    def dataset_id(self) -> str:
+        return self.survey.dataset_id
+
+    def signals_of(self, role: str) -> Signals | None:
+        """The signals under the model in that role, or None."""
+        return next((signals for signals in self.signals if signals.role == role), None)
+
+
+@dataclass(frozen=True, slots=True)
+class DensityRequested:
+    """Ask for the densities of the next rows of a survey's table, which is to have `rows` of them."""
+
+    survey: Survey
+    first_row: int
+    rows: int
+    neighbours: int
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionRequested:
+    """Ask for thresholds and selection over a survey's table; with purpose EVALUATION for the held-out loss alone."""
+
+    survey: Survey
+    rows: int
+    rules_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefiningRequested:
+    """Ask for the next `rows` of a round's selection to be sent to refinement, each with its allowance."""
+
+    survey: Survey
+    first_row: int
+    rows: int
+    attempts_max: int
+    round_ordinal: int
+    tokens_allowed_each: int | None = None
+    money_allowed_each: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvictionRequested:
+    """Ask for so many of the most redundant rows of a survey's table to leave the dataset."""
+
+    survey: Survey
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundStepRequested:
+    """Ask for one step of a round. Steps of many rows are done page by page: each page asks for the one after it."""
+
+    step: SurveyRequested | DensityRequested | SelectionRequested | RefiningRequested | EvictionRequested
+
+    @property
+    def dataset_id(self) -> str:
+        return self.step.survey.dataset_id
+
+
+@dataclass(frozen=True, slots=True)
+class RefinementRequested:
+    """Ask for one rewrite."""
+
+    rewrite: Rewrite
