@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from email.utils import formatdate
 from uuid import uuid4
 
@@ -172,22 +173,45 @@ class CarelessServer:
         return web.Response(body=b"" if request.method == "PUT" else body, headers=headers)
 
 
-@pytest.mark.connected
-async def test_a_store_without_conditional_writes_is_refused():
-    """Headrace does not run on a store that would lose versions: the error names it, and the setting to change."""
-    server = CarelessServer()
+@asynccontextmanager
+async def serving(server: CarelessServer, port: int = 0) -> AsyncIterator[ObjectStoreSettings]:
+    """The server on a port of this machine, and the settings that name it."""
     application = web.Application()
     application.router.add_route("*", "/{tail:.*}", server.answer)
     runner = web.AppRunner(application)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0]
-        careless = ObjectStoreSettings(endpoint=f"{host}:{port}", attempts_max=1)
-        async with open_object_store(careless) as opened:
-            with pytest.raises(UnsuitableStore, match=rf"{host}:{port}.*HEADRACE_S3_ENDPOINT"):
-                await opened.require_conditional_writes()
-        assert not [key for key in server.objects if "probes" in key]
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        host, bound = runner.addresses[0]
+        yield ObjectStoreSettings(endpoint=f"{host}:{bound}", attempts_max=1)
     finally:
         await runner.cleanup()
+
+
+@pytest.mark.connected
+async def test_a_store_without_conditional_writes_is_refused():
+    """Headrace does not run on a store that would lose versions: the error names it, and the setting to change."""
+    server = CarelessServer()
+    async with serving(server) as careless, open_object_store(careless) as opened:
+        with pytest.raises(UnsuitableStore, match=rf"{careless.endpoint}.*HEADRACE_S3_ENDPOINT"):
+            await opened.require_conditional_writes()
+    assert not [key for key in server.objects if "probes" in key]
+
+
+@pytest.mark.connected
+async def test_a_service_waits_for_a_store_that_starts_after_it():
+    """A patient caller gets the store once it is there; the others are told at once that it is not."""
+    async with serving(CarelessServer()) as settings:
+        pass
+    with pytest.raises(Stop):
+        async with open_object_store(settings):
+            pass
+    waiting = asyncio.create_task(_first_word(settings))
+    await asyncio.sleep(0.1)
+    async with serving(CarelessServer(), int(settings.endpoint.rpartition(":")[2])):
+        assert await waiting
+
+
+async def _first_word(settings: ObjectStoreSettings) -> bool:
+    async with open_object_store(settings, patient=True):
+        return True

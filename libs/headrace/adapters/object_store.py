@@ -41,6 +41,7 @@ _CONFLICTS_MAX = 20
 _SCRATCH = "probes/"
 _BLOCK_BYTES = 1024 * 1024
 _ERROR_BYTES_MAX = 500
+_AGAIN_S = 1.0
 
 
 class ObjectStoreSettings(BaseSettings):
@@ -54,17 +55,18 @@ class ObjectStoreSettings(BaseSettings):
     bucket: str = Field("headrace", min_length=3, max_length=63, description="Bucket; created where it is missing.")
     region: str = Field("us-east-1", description="Region that requests are signed for.")
     secure: bool = Field(False, description="Speak HTTPS.")
+    start_s: float = Field(30.0, ge=0, description="Longest wait for the store when a service starts.")
     timeout_s: float = Field(30.0, gt=0, description="Longest wait for one request.")
     attempts_max: int = Field(3, ge=1, description="Attempts at one request before the store counts as gone.")
     connections_max: int = Field(16, ge=1, description="Connections kept open to the store.")
 
 
 @asynccontextmanager
-async def open_object_store(settings: ObjectStoreSettings) -> AsyncIterator["MinioObjectStore"]:
-    """The store, its bucket created where it is missing.
+async def open_object_store(settings: ObjectStoreSettings, *, patient: bool = False) -> AsyncIterator["MinioObjectStore"]:
+    """The store, its bucket created where it is missing. A service is `patient`: the store may start after it.
 
     Raises:
-        Stop: the store cannot be reached or refuses.
+        Stop: the store cannot be reached or refuses; of a patient caller it was asked for `HEADRACE_S3_START_S`.
     """
     # Redirects and 5xx are retried by the pool; what is left after that counts as gone.
     retries = urllib3.Retry(settings.attempts_max - 1, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
@@ -74,10 +76,22 @@ async def open_object_store(settings: ObjectStoreSettings) -> AsyncIterator["Min
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             store = MinioObjectStore(client, session, settings)
-            await store.create_bucket()
+            await _created(store, settings.start_s if patient else 0)
             yield store
     finally:
         pool.clear()
+
+
+async def _created(store: "MinioObjectStore", patience_s: float) -> None:
+    clock = asyncio.get_running_loop().time
+    until = clock() + patience_s
+    while True:
+        try:
+            return await store.create_bucket()
+        except Stop:
+            if clock() + _AGAIN_S > until:
+                raise
+        await asyncio.sleep(_AGAIN_S)
 
 
 def _client(settings: ObjectStoreSettings, pool: urllib3.PoolManager) -> Minio:

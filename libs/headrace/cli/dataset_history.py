@@ -107,14 +107,17 @@ def verify(
 ) -> None:
     """Read every shard of a version and compare its hash with the manifest, and the manifest's with the version's id.
 
-    Names each damaged object and goes on; ends with 1 where there is any.
+    Names each damaged object and goes on; ends with 1 where there is any. Rows that were forgotten on purpose are counted: the
+    gap that they left is no damage.
     """
-    checked, damaged = asyncio.run(_verified(name, version, history=history))
+    checked, damaged, forgotten = asyncio.run(_verified(name, version, history=history))
     if as_json:
-        typer.echo(json.dumps({"dataset": name, "objects": checked, "damaged": damaged}))
+        typer.echo(json.dumps({"dataset": name, "objects": checked, "damaged": damaged, "forgotten_rows": forgotten}))
     else:
         for line in damaged:
             typer.echo(f"damaged: {line}")
+        for kind, rows in forgotten.items():
+            typer.echo(f"stated gap: {rows} {kind} rows of this version were forgotten")
         typer.echo(f"{checked} objects read, {len(damaged)} damaged")
     if damaged:
         raise typer.Exit(1)
@@ -215,8 +218,8 @@ async def _tagged(name: str, tag_name: str, version: str, *, delete: bool) -> li
         return [each.model_dump(mode="json") async for each in tags(versions.objects, name)]
 
 
-async def _verified(name: str, version: str, *, history: bool) -> tuple[int, list[str]]:
-    """How many objects were read, and what is wrong with some of them."""
+async def _verified(name: str, version: str, *, history: bool) -> tuple[int, list[str], dict[str, int]]:
+    """How many objects were read, what is wrong with some of them, and how many rows of each kind were forgotten."""
     from headrace.adapters.version_check import check, check_history  # noqa: PLC0415
 
     damaged: list[str] = []
@@ -229,4 +232,4 @@ async def _verified(name: str, version: str, *, history: bool) -> tuple[int, lis
                 checked, size = checked + 1, size + each.size_bytes
                 damaged += [each.damage] if each.damage else []
                 status.update(f"{checked} objects, {size / 2**20:,.0f} MiB, {len(damaged)} damaged")
-    return checked, damaged
+    return checked, damaged, {kind.value: rows for kind, rows in found.manifest.forgotten.items()}

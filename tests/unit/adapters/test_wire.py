@@ -20,15 +20,20 @@ from headrace.core.dossiers import (
     DuplicateKind,
     Embeddings,
     IndexedSample,
+    Judgement,
     Neighbour,
     Placement,
     PolicyPublished,
+    Rewrite,
     ScoredSample,
     Signals,
     Verdict,
 )
+from headrace.core.rounds.progress import RoundProgressed
+from headrace.core.rounds.surveys import MeasuredSample, RefinementRequested, RoundStepRequested
 from headrace.core.samples import Message, Origin, OriginKind, Reference, Sample, ToolCall
 from headrace.core.topics import TOPICS
+from headrace_protos.round.v1 import round_pb2
 from headrace_protos.sample.v1 import dossier_pb2
 from tests.fakes.bodies import BODIES, CHECKS, COSTS, DECISIONS, DOSSIER, EMBEDDINGS, NOON, PLACEMENT, SAMPLE, SIGNALS, SUBMITTED
 
@@ -50,11 +55,18 @@ SAMPLES = st.builds(
     Sample, st.from_regex(r"[a-z0-9]{1,10}", fullmatch=True), NAME, COUNT, TEXT, st.lists(TURNS, max_size=4).map(tuple), TEXT,
     st.none() | REFERENCES, ORIGINS, st.dictionaries(TEXT, TEXT, max_size=3), TEXT,
 )  # fmt: skip
-SIGNALS_PAGES = st.builds(Signals, TEXT, TEXT, TEXT, MAYBE_NUMBER, MAYBE_NUMBER, COUNT, COUNT, st.booleans(), TEXT)
+JUDGEMENTS = st.builds(Judgement, TEXT, TEXT, *[MAYBE_NUMBER] * 6, TEXT)
+SIGNALS_PAGES = st.builds(
+    Signals, TEXT, TEXT, TEXT, MAYBE_NUMBER, MAYBE_NUMBER, COUNT, COUNT, st.booleans(), TEXT, st.none() | JUDGEMENTS
+)
+REWRITES = st.builds(
+    Rewrite, TEXT, COUNT, TEXT, COUNT, COUNT, SAMPLES, NUMBER, TEXT, TEXT, st.binary(max_size=16), MAYBE_NUMBER, MAYBE_NUMBER,
+    MAYBE_NUMBER, TEXTS, BIG, MAYBE_NUMBER, TEXT,
+)  # fmt: skip
 NEIGHBOURS = st.builds(Neighbour, TEXT, COUNT, NUMBER)
 PLACEMENTS = st.builds(
     Placement, st.sampled_from(DuplicateKind), st.none() | NEIGHBOURS, st.lists(NEIGHBOURS, max_size=3).map(tuple), MAYBE_NUMBER,
-    COUNT, TEXT, TEXT, COUNT, ORDER,
+    COUNT, TEXT, TEXT, COUNT, ORDER, MAYBE_NUMBER,
 )  # fmt: skip
 RESULTS = st.builds(CheckResult, TEXT, st.sampled_from(CheckOutcome), TEXT, TEXT, MAYBE_NUMBER)
 COMPARISONS = st.builds(Comparison, TEXT, MAYBE_NUMBER, TEXT, NUMBER, st.booleans())
@@ -65,7 +77,7 @@ COST_PAGES = st.builds(Cost, TEXT, MAYBE_NUMBER, BIG, BIG, MAYBE_NUMBER, TEXT)
 DOSSIERS = st.builds(
     Dossier, SAMPLES, TIME, st.lists(SIGNALS_PAGES, max_size=2).map(tuple), st.none() | PLACEMENTS,
     st.lists(RESULTS, max_size=3).map(tuple), st.lists(DECISION_PAGES, max_size=2).map(tuple),
-    st.lists(COST_PAGES, max_size=3).map(tuple),
+    st.lists(COST_PAGES, max_size=3).map(tuple), st.none() | REWRITES,
 )  # fmt: skip
 VECTORS = st.lists(st.integers(0, 255), max_size=4).map(lambda bytes_: bytes(bytes_ * 4))
 SCORED = st.builds(
@@ -112,7 +124,7 @@ def test_a_held_sample_takes_its_new_hold_and_order(scored, held_since, order):
 @given(
     DOSSIERS,
     DOSSIERS,
-    st.lists(st.sampled_from(["signals", "checks", "decisions", "costs", "placement", "sample", "submitted_at"])),
+    st.lists(st.sampled_from(["signals", "checks", "decisions", "costs", "placement", "sample", "submitted_at", "rewrite"])),
 )
 def test_pages_replaced_added_or_removed_are_written_as_they_are_now(first, second, names):
     """Whatever a service does with the pages of a dossier that it read, the output says just that."""
@@ -247,9 +259,30 @@ def test_what_cannot_be_says_what_is_wrong(message, says):
     assert len(str(error.value)) < 300
 
 
+def _progressed(**fields: Any) -> bytes:
+    return round_pb2.RoundProgressed(**{"dataset_id": "arithmetic", "round_id": "r", **fields}).SerializeToString()
+
+
 @pytest.mark.parametrize(
     ("body_type", "value", "says"),
     [
+        (RoundProgressed, _progressed(), "fact is missing or not known"),
+        (RoundProgressed, _progressed(round_id="", deadline=round_pb2.DeadlinePassed()), "round_id is empty"),
+        (RoundProgressed, _progressed(asked=round_pb2.RoundAsked(action="explode")), "action 'explode' is not known"),
+        (
+            RoundProgressed,
+            _progressed(ended=round_pb2.RewriteEnded(axis="hard", ending="rejected", money=math.inf)),
+            "money is inf",
+        ),
+        (RoundProgressed, _progressed(started=round_pb2.RoundStarted()), "survey is missing"),
+        (RoundStepRequested, b"", "step is missing"),
+        (
+            RoundStepRequested,
+            round_pb2.RoundStepRequested(eviction=round_pb2.EvictionRequested()).SerializeToString(),
+            "dataset_id",
+        ),
+        (MeasuredSample, b"", "survey.dataset_id"),
+        (RefinementRequested, b"", "rewrite.parent.dataset_id"),
         (Dossier, b"", "without a sample"),
         (Dossier, b"\xff\xff\xff", "not a headrace_protos.sample.v1.Dossier: 3 bytes"),
         (Dossier, encode(SUBMITTED)[:-1], "do not parse"),

@@ -83,6 +83,9 @@ def _origin(contents: Contents) -> Iterator[str]:
         f"Of {counts.decided} decisions since the dataset began, {counts.accepted} are accepted rows, {counts.rejected} rejected "
         f"and {counts.superseded} were accepted and replaced by a later revision.\n"
     )
+    forgotten = sum(manifest.forgotten.values())
+    if forgotten:
+        yield f"{forgotten} rows of this version were forgotten after it was cut: retracted, and their bytes removed.\n"
     yield from _table("outcome", manifest.reasons, MEANING)
     yield from _table("policy", manifest.policies, {})
     yield from _table("model", manifest.models, {})
