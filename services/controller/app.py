@@ -72,7 +72,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
 async def _open_steps(stack: AsyncExitStack, settings: ControllerSettings, root: Path) -> tuple[Steps, dict[str, Ping]]:
     _require_folder(root)
     samples = _golden_samples(settings.golden or _GOLDEN)
-    objects = await stack.enter_async_context(open_object_store(ObjectStoreSettings()))
+    objects = await stack.enter_async_context(open_object_store(ObjectStoreSettings(), patient=True))
     limits = TritonLimits(deadline_s=settings.golden_s_max)
     models = await stack.enter_async_context(TritonSignalModels.opened(settings.triton, model="", version="", limits=limits))
     server, checkpoints, repository = TritonControl(models), CheckpointLimits(), ModelRepository(root)

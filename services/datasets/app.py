@@ -34,7 +34,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
     if settings.folder is not None:
         settings.folder.mkdir(parents=True, exist_ok=True)
     async with (
-        open_object_store(ObjectStoreSettings()) as objects,
+        open_object_store(ObjectStoreSettings(), patient=True) as objects,
         EventPublisher(runtime.settings.kafka, f"headrace/{NAME}", start_s=runtime.settings.kafka_start_s) as publisher,
     ):
         try:
