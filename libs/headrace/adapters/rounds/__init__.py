@@ -1,0 +1,1 @@
+"""What a round keeps in files and stores."""
