@@ -8,14 +8,21 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from headrace.core.topics import DECIDED, INDEXED, RETRACTION_REQUESTED, require_dataset_id, retry_topic_name
+from headrace.core.topics import DECIDED, INDEXED, MEASURED, RETRACTION_REQUESTED, require_dataset_id, retry_topic_name
 
 DECIDED_STREAM = "decided"
 INDEXED_STREAM = "indexed"
 RETRACTED_STREAM = "retracted"
+MEASURED_STREAM = "measured"
 _RETRIED = "retried-"
-_STEMS = {DECIDED.name: DECIDED_STREAM, INDEXED.name: INDEXED_STREAM, RETRACTION_REQUESTED.name: RETRACTED_STREAM}
-_KEY = re.compile(r"staging/[^/]+/(?P<stream>[a-z-]+/\d{5})/(?P<last>\d{20})-(?P<first>\d{20})-(?P<rows>\d{6})\.parquet")
+_STEMS = {
+    DECIDED.name: DECIDED_STREAM,
+    INDEXED.name: INDEXED_STREAM,
+    RETRACTION_REQUESTED.name: RETRACTED_STREAM,
+    MEASURED.name: MEASURED_STREAM,
+}
+_KEY = re.compile(r"staging/[^/]+/(?P<stream>[a-z-]+/\d{5})/(?P<name>[0-9-]+\.parquet)")
+_NAME = re.compile(r"(?P<last>\d{20})-(?P<first>\d{20})-(?P<rows>\d{6})\.parquet")
 _AFTER_ALL = "~"
 """Sorts after every digit."""
 
@@ -29,9 +36,14 @@ class Segment:
     last: int
     rows: int
 
+    @property
+    def name(self) -> str:
+        """The last part of its key: by last offset first, so that listing can begin behind what a version has taken."""
+        return f"{self.last:020}-{self.first:020}-{self.rows:06}.parquet"
+
     def key(self, dataset_id: str) -> str:
-        """Where it lies: by last offset first, so that listing can begin behind what a version has taken."""
-        return f"{stream_prefix(dataset_id, self.stream)}{self.last:020}-{self.first:020}-{self.rows:06}.parquet"
+        """Where it lies."""
+        return f"{stream_prefix(dataset_id, self.stream)}{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,7 @@ def stream_of(topic: str, partition: int) -> str:
 
 
 def stem_of(stream: str) -> str:
-    """What the stream carries: DECIDED_STREAM, INDEXED_STREAM or RETRACTED_STREAM."""
+    """What the stream carries: DECIDED_STREAM, INDEXED_STREAM, RETRACTED_STREAM or MEASURED_STREAM."""
     return stream.partition("/")[0].removeprefix(_RETRIED)
 
 
@@ -111,9 +123,13 @@ def end_key(dataset_id: str, stream: str) -> str:
 def segment_from(key: str) -> Segment | None:
     """The segment that a key names; None where it names none."""
     match = _KEY.fullmatch(key)
-    if match is None:
-        return None
-    return Segment(match["stream"], int(match["first"]), int(match["last"]), int(match["rows"]))
+    return segment_named(match["stream"], match["name"]) if match else None
+
+
+def segment_named(stream: str, name: str) -> Segment | None:
+    """The segment of that name (`Segment.name`); None where it is none."""
+    match = _NAME.fullmatch(name)
+    return Segment(stream, int(match["first"]), int(match["last"]), int(match["rows"])) if match else None
 
 
 def slices(segments: Iterable[Segment], after: int, upto: int | None = None) -> tuple[Slice, ...]:

@@ -1,0 +1,85 @@
+"""Where a round's objects lie: one folder for each survey, `rounds/<dataset>/<round>/<purpose>/`. Pure.
+
+    measured/<stream>/<last>-<first>-<rows>.parquet    rows as they were measured, segment by segment
+    densities/<first row>-<rows>.parquet               neighbours and densities, block by block of the table
+    signals.parquet                                    the signal table
+    thresholds.json                                    the selection's summary: canonical JSON of `SelectionSummary`
+    selection.parquet                                  what was selected
+
+Everything but the summary is Parquet; everything is written once.
+"""
+
+import re
+
+from headrace.core.rounds.surveys import Survey
+from headrace.core.staged import Segment, segment_named
+from headrace.core.topics import require_dataset_id
+
+ROUNDS_PREFIX = "rounds/"
+
+_ROUND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_MEASURED = re.compile(r"(?P<stream>[a-z-]+/\d{5})/(?P<name>[0-9-]+\.parquet)")
+_BLOCK = re.compile(r"(?P<first>\d{12})-(?P<rows>\d{6})\.parquet")
+
+
+class BadRoundId(ValueError):
+    """The round's id is no plain name: it would become part of object keys."""
+
+
+def survey_prefix(survey: Survey) -> str:
+    """Under which everything of a survey lies.
+
+    Raises:
+        BadRoundId: the round's id is no plain name.
+        ValueError: neither is the dataset's.
+    """
+    if not _ROUND_ID.fullmatch(survey.round_id):
+        raise BadRoundId(f"round id {survey.round_id[:80]!r} must be letters, digits, dots, hyphens and underscores, at most 128")
+    return f"{ROUNDS_PREFIX}{require_dataset_id(survey.dataset_id)}/{survey.round_id}/{survey.purpose.value}/"
+
+
+def signals_key(survey: Survey) -> str:
+    """Where the survey's signal table lies."""
+    return f"{survey_prefix(survey)}signals.parquet"
+
+
+def thresholds_key(survey: Survey) -> str:
+    """Where the summary of its selection lies: every threshold, with the numbers it came from."""
+    return f"{survey_prefix(survey)}thresholds.json"
+
+
+def selection_key(survey: Survey) -> str:
+    """Where its selection lies."""
+    return f"{survey_prefix(survey)}selection.parquet"
+
+
+def measured_prefix(survey: Survey) -> str:
+    """Under which the survey's measured rows are staged."""
+    return f"{survey_prefix(survey)}measured/"
+
+
+def measured_key(survey: Survey, segment: Segment) -> str:
+    """Where one segment of measured rows lies."""
+    return f"{measured_prefix(survey)}{segment.stream}/{segment.name}"
+
+
+def measured_from(survey: Survey, key: str) -> Segment | None:
+    """The segment that a key under the survey's prefix names; None where it names none."""
+    match = _MEASURED.fullmatch(key.removeprefix(measured_prefix(survey)))
+    return segment_named(match["stream"], match["name"]) if match else None
+
+
+def densities_prefix(survey: Survey) -> str:
+    """Under which the densities of the survey's rows lie."""
+    return f"{survey_prefix(survey)}densities/"
+
+
+def densities_key(survey: Survey, first_row: int, rows: int) -> str:
+    """Where the densities of some consecutive rows of the table lie."""
+    return f"{densities_prefix(survey)}{first_row:012}-{rows:06}.parquet"
+
+
+def densities_from(survey: Survey, key: str) -> tuple[int, int] | None:
+    """First row and number of rows of a block of densities; None where the key names none."""
+    match = _BLOCK.fullmatch(key.removeprefix(densities_prefix(survey)))
+    return (int(match["first"]), int(match["rows"])) if match else None
