@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.local.chat import Chat
 from headrace.local.kafka import Kafka
 from headrace.local.launch import Part, Place, StackFailed
 from headrace.local.object_store import ObjectStore
@@ -16,8 +17,13 @@ EXTERNAL: Mapping[str, str] = {
     "kafka": "HEADRACE_KAFKA",
     "object-store": "HEADRACE_S3_ENDPOINT",
     "triton": "HEADRACE_SCORING_TRITON",
+    "chat": "HEADRACE_CHAT_URL",
 }
 """The setting that, where it is set, names a server of the user's own; the local one is then not started."""
+
+
+NEEDED_BY: Mapping[str, str] = {"chat": "refinement"}
+"""Servers that are started for the sake of one service; without it only where they are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ class Plan:
 
 def server_parts() -> tuple[Part, ...]:
     """The servers, each a process."""
-    return (Kafka(), ObjectStore(), Signals())
+    return (Kafka(), ObjectStore(), Signals(), Chat())
 
 
 def part_names() -> tuple[str, ...]:
@@ -50,7 +56,9 @@ def plan(settings: Mapping[str, str], *, only: Iterable[str] = (), services: boo
     if unknown:
         raise StackFailed(f"no part is called {', '.join(unknown)}: there are {', '.join(part_names())}")
     external = {name: settings[variable] for name, variable in EXTERNAL.items() if settings.get(variable)}
-    wanted = [part for part in servers if part.name not in external and (not asked or part.name in asked)]
+    names = set(service_names()) if services else set()
+    defaults = {part.name for part in servers if NEEDED_BY.get(part.name) in {None, *names}}
+    wanted = [part for part in servers if part.name not in external and part.name in (asked or defaults)]
     if services:
         needs = tuple(part.name for part in wanted)
         wanted += [LocalService(name, needs) for name in service_names() if not asked or name in asked]

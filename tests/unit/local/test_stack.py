@@ -7,14 +7,27 @@ import pytest
 from headrace.local.launch import StackFailed
 from headrace.local.ports import free_port, is_free
 from headrace.local.services import service_names
-from headrace.local.stack import EXTERNAL, place_parts, plan, server_parts
+from headrace.local.stack import EXTERNAL, NEEDED_BY, place_parts, plan, server_parts
 from headrace.local.state import ProcessState, StackState
 
 
 def test_everything_starts_by_default():
     """Servers first, then every service of the checkout."""
-    names = [part.name for part in plan({}).parts]
+    names = [part.name for part in plan({}).parts if part.name not in NEEDED_BY]
     assert names == ["kafka", "object-store", "triton", *service_names()]
+
+
+@pytest.mark.parametrize(("services", "started"), [(("gateway", "refinement"), True), (("gateway",), False)])
+def test_a_chat_endpoint_starts_for_the_service_that_asks_it(services, started, monkeypatch):
+    """It costs memory and time that a stack without refinement does not spend."""
+    monkeypatch.setattr("headrace.local.stack.service_names", lambda: services)
+    assert ("chat" in [part.name for part in plan({}).parts]) is started
+    assert "chat" not in [part.name for part in plan({"HEADRACE_CHAT_URL": "http://llm.example/v1"}).parts]
+
+
+def test_a_chat_endpoint_starts_where_it_is_named():
+    """`headrace up --only chat` needs no service."""
+    assert [part.name for part in plan({}, only=("chat",)).parts] == ["chat"]
 
 
 @pytest.mark.parametrize(("part", "variable"), sorted(EXTERNAL.items()))

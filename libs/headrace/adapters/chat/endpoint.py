@@ -1,0 +1,187 @@
+"""One OpenAI-compatible endpoint: asked within its limits, tried again while that makes sense, never trusted."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, replace
+
+import aiohttp
+
+from headrace.adapters.chat.back_off import back_off_s, retry_after_s
+from headrace.adapters.chat.completion import Prices, outcome_of
+from headrace.adapters.chat.settings import ChatSettings
+from headrace.core.budgets import Spend
+from headrace.core.chat import Call, Hindrance, NotMade, Outcome, prompt_tokens_max, request_of
+from headrace.core.dossiers import Cost
+from headrace.core.events import Stop
+
+_TOO_MANY = 429
+_MAY_PASS = frozenset({408, 425})
+_OURS_TO_MEND = {401: "refuses our key", 402: "wants to be paid first"}
+_SHOWN_BYTES = 500
+_PING_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+_MULTIPLE_CHOICES, _SERVER_ERROR = 300, 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """One try that failed for a reason that may pass.
+
+    `wait_s` is what the endpoint asks for. `crowded`: it only wants us to be slower; `silent`: nobody answered at all.
+    """
+
+    why: str
+    wait_s: float | None = None
+    crowded: bool = False
+    silent: bool = False
+
+
+class ChatEndpoint:
+    """Asks one endpoint. `session` must not decompress: nothing compressed is asked for, and a bomb would not be seen."""
+
+    def __init__(self, settings: ChatSettings, session: aiohttp.ClientSession) -> None:
+        self.settings = settings
+        self._session = session
+        self._url = f"{settings.url}/chat/completions"
+        self._timeout = aiohttp.ClientTimeout(total=settings.deadline_s)
+        self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if key := settings.api_key.get_secret_value():
+            self._headers["Authorization"] = f"Bearer {key}"
+        self._prices = Prices(settings.prompt_price, settings.completion_price, settings.currency)
+        self._in_flight = asyncio.Semaphore(settings.concurrency)
+        self._turn_at = 0.0
+        self._quiet_until = 0.0
+        self._answered = 0
+
+    def bounded(self, call: Call) -> Call:
+        """The call within the endpoint's own limit of tokens."""
+        limit = self.settings.tokens_max
+        if call.sampling.max_tokens <= limit:
+            return call
+        return replace(call, sampling=replace(call.sampling, max_tokens=limit))
+
+    def worst_of(self, call: Call) -> Spend:
+        """The most that a bounded call may cost, all its tries together taken for one that is paid."""
+        prompt, completion = prompt_tokens_max(call), call.sampling.max_tokens
+        return Spend(prompt + completion, self._prices.money(prompt, completion), self.settings.deadline_s)
+
+    async def ask(self, call: Call) -> Outcome:
+        """One outcome of a bounded call.
+
+        Raises:
+            Stop: the endpoint is gone, or has us wait for too long, or refuses our key.
+            ValueError: the call cannot be written as JSON.
+        """
+        request = request_of(call, self.settings.model)
+        request[self.settings.tokens_field] = request.pop("max_tokens")
+        body = json.dumps(request, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+        answered_before, failures, failing_since = self._answered, 0, 0.0
+        while True:
+            tried = await self._try(body, call)
+            if not isinstance(tried, _Failed):
+                return tried
+            failures += 1
+            failing_since = failing_since or time.monotonic()
+            if self._is_given_up(tried, failures, time.monotonic() - failing_since):
+                if tried.silent or tried.crowded or not (self._answered > answered_before or await self._is_there()):
+                    raise Stop(f"{self.settings.url} {tried.why}")
+                return NotMade(Hindrance.FAILED, f"{failures} tries failed while the endpoint is there: {tried.why}")
+            await self._wait(tried, failures)
+
+    async def ping(self) -> None:
+        """Return when the endpoint answers anything but a failure of its own.
+
+        Raises:
+            aiohttp.ClientError, TimeoutError: it does not.
+        """
+        address = f"{self.settings.url}/models"
+        async with self._session.get(address, headers=self._headers, timeout=_PING_TIMEOUT, allow_redirects=False) as response:
+            if response.status >= _SERVER_ERROR:
+                raise aiohttp.ClientConnectionError(f"{address} answers {response.status}")
+
+    async def _try(self, body: bytes, call: Call) -> Outcome | _Failed:
+        async with self._in_flight:
+            await self._my_turn()
+            began = time.monotonic()
+            try:
+                async with self._session.post(
+                    self._url, data=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
+                ) as response:
+                    if not response.ok or response.status >= _MULTIPLE_CHOICES:
+                        return await self._refused(response)
+                    content = await _read(response, self.settings.reply_bytes_max)
+            except TimeoutError:
+                return _Failed(f"did not answer within {self.settings.deadline_s:g} s")
+            except aiohttp.ClientConnectorError as error:
+                return _Failed(f"cannot be reached: {error}", silent=True)
+            except (aiohttp.ClientError, ValueError) as error:  # ValueError: headers that are no HTTP
+                return _Failed(f"broke off: {error or type(error).__name__}")
+            self._answered += 1
+            seconds = time.monotonic() - began
+        if content is None:
+            cost = Cost(call.role, seconds)
+            return NotMade(Hindrance.TOO_LARGE, f"the answer is above {self.settings.reply_bytes_max} bytes", cost)
+        return outcome_of(content, call, self._prices, seconds)
+
+    async def _refused(self, response: aiohttp.ClientResponse) -> Outcome | _Failed:
+        """What a status other than success means."""
+        status = response.status
+        shown = await _beginning(response)
+        if status in _OURS_TO_MEND:
+            raise Stop(f"{self.settings.url} {_OURS_TO_MEND[status]} ({status}: {shown}): see HEADRACE_CHAT_*API_KEY")
+        if status == _TOO_MANY:
+            asked = retry_after_s(response.headers.get("Retry-After"), time.time(), self.settings.retry_after_s_max)
+            return _Failed(f"answers 429: {shown}", asked, crowded=True)
+        if status >= _SERVER_ERROR or status in _MAY_PASS:
+            asked = retry_after_s(response.headers.get("Retry-After"), time.time(), self.settings.retry_after_s_max)
+            return _Failed(f"answers {status}: {shown}", asked)
+        self._answered += 1
+        return NotMade(Hindrance.REFUSED, f"{status}: {shown}")
+
+    async def _my_turn(self) -> None:
+        """Wait for the endpoint's quiet time to end and for this call's place in the minute."""
+        if self.settings.calls_per_min:
+            now = time.monotonic()
+            at = max(now, self._turn_at)
+            self._turn_at = at + 60.0 / self.settings.calls_per_min
+            await asyncio.sleep(at - now)
+        while (rest := self._quiet_until - time.monotonic()) > 0:  # noqa: ASYNC110  # a moment is waited for, and it may move
+            await asyncio.sleep(rest)
+
+    async def _wait(self, failed: _Failed, failures: int) -> None:
+        """Outside the limit of calls on their way, so that others go on; a wait that the endpoint asks for holds for all."""
+        own = back_off_s(failures, self.settings.retry_s_min, self.settings.retry_s_max)
+        if failed.wait_s is not None:
+            self._quiet_until = max(self._quiet_until, time.monotonic() + failed.wait_s)
+            own = failed.wait_s
+        await asyncio.sleep(own)
+
+    def _is_given_up(self, failed: _Failed, failures: int, failing_s: float) -> bool:
+        """After so many failures, or so long; a server that is being started again may refuse connections many times."""
+        too_often = failures > self.settings.retries and not failed.silent
+        return too_often or failing_s >= self.settings.gone_s_max
+
+    async def _is_there(self) -> bool:
+        """Whether the endpoint answers at all, so that the fault lies with the call."""
+        try:
+            await self.ping()
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+        return True
+
+
+async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> bytes | None:
+    """The whole body; None where it is longer than that."""
+    if response.content_length is not None:
+        return await response.read() if response.content_length <= bytes_max else None
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > bytes_max:
+            return None
+    return bytes(body)
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> str:
+    """The first bytes of an error's text."""
+    return (await response.content.read(_SHOWN_BYTES)).decode("utf-8", "replace").strip() or response.reason or "no text"
