@@ -102,6 +102,19 @@ async def test_a_service_starts_works_tells_its_health_and_stops(kafka: str, tmp
     assert sorted(await bodies_in(kafka, out)) == [b"one", b"two"]
 
 
+async def test_a_restarted_instance_does_not_wait_for_the_one_that_died(kafka: str, tmp_path: Path) -> None:
+    """With sessions of minutes a killed service works again at once, if its name says that it is the same replica."""
+    source, out = new_topics(kafka)
+    await publish(kafka, source, [b"one"])
+    more = {"HEADRACE_INSTANCE": "toy-0", "HEADRACE_DELIVERY_SESSION_TIMEOUT_MS": "300000", "HEADRACE_HEALTH_PORT": "0"}
+    with service_process(tmp_path / "first", source.name, out.name, environment(kafka, **more)):
+        await until_seen(kafka, out, 1)  # leaving the block kills it
+    await publish(kafka, source, [b"two"])
+    with service_process(tmp_path / "second", source.name, out.name, environment(kafka, **more)):
+        await until_seen(kafka, out, 2)
+    assert sorted(await bodies_in(kafka, out)) == [b"one", b"two"]
+
+
 async def test_missing_topics_are_one_line_that_names_the_command(kafka: str, tmp_path: Path) -> None:
     """A broker without the topics is waited for a bounded time; then the process ends and says what to do."""
     environ = environment(kafka, HEADRACE_KAFKA_START_S="1")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from kafka import KafkaAdminClient
+from kafka.admin import MemberToRemove
 from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
@@ -62,14 +63,16 @@ class Gap:
 def topic_specs(partitions: int) -> tuple[TopicSpec, ...]:
     """Every topic of the registry, and the retry and dead-letter topics of its consumers.
 
-    A retry topic has as many partitions as its topic; dead letters have one, since people read them.
+    `partitions` is for the topics that are split at all; those of one partition keep it. A retry topic has as many as its
+    topic; dead letters have one, since people read them.
     """
     specs = []
     for topic in TOPICS:
+        split = partitions if topic.partitions > 1 else 1
         cleanup = {"cleanup.policy": "compact"} if topic.retention_ms is None else {"retention.ms": str(topic.retention_ms)}
-        specs.append(TopicSpec(topic.name, partitions, cleanup))
+        specs.append(TopicSpec(topic.name, split, cleanup))
         for group in CONSUMERS.get(topic.name, ()):
-            specs += consumer_specs(topic.name, group, partitions)
+            specs += consumer_specs(topic.name, group, split)
     return tuple(specs)
 
 
@@ -196,6 +199,27 @@ class KafkaAdmin:
             for group, tps in wanted.items()
             for tp in tps
         ]
+
+    def dismiss(self, client_ids: Mapping[str, str]) -> int:
+        """Takes the members with these client ids (by group) out of their groups; returns how many there were.
+
+        A member that died in silence keeps its partitions until its session ends; whoever knows that it is dead need not wait.
+
+        Raises:
+            BrokerUnreachable: the broker refused, or has no coordinator yet.
+        """
+        dismissed = 0
+        try:
+            described = self._client.describe_groups(list(client_ids))
+            for group, client_id in client_ids.items():
+                members = described.get(group, {}).get("members") or ()
+                gone = [MemberToRemove(member_id=each["member_id"]) for each in members if each["client_id"] == client_id]
+                if gone:
+                    self._client.remove_group_members(group, gone)
+                    dismissed += len(gone)
+        except KafkaError as error:
+            raise BrokerUnreachable(f"Kafka does not let members go: {error}") from error
+        return dismissed
 
     def _offsets_of(self, wanted: Mapping[str, Sequence[TopicPartition]]) -> Mapping[str, Any]:
         deadline = time.monotonic() + self._start_s

@@ -32,6 +32,7 @@ class LocalService:
             log=place.log,
             environment={
                 "HEADRACE_HOST": LOCALHOST,
+                "HEADRACE_INSTANCE": f"local-{self.name}",
                 **place.environment,
                 **tells,
                 "HEADRACE_HEALTH_PORT": str(place.ports["health"]),

@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -115,6 +115,7 @@ class ServiceProcess:
             await runtime.open_books(stack)
             await self._check_topics(services)
             hops = hops_of(services, runtime)
+            await self._dismiss_predecessor(hops)
             stack.push_async_callback(_stop_all, hops)
             await _start_all(hops)
             self._starting = None
@@ -160,6 +161,21 @@ class ServiceProcess:
                     await asyncio.sleep(_TOPICS_AGAIN_S)
         except TimeoutError:
             raise BrokerUnreachable(problem) from None
+
+    async def _dismiss_predecessor(self, hops: Sequence[Hop]) -> None:
+        """Members of this very instance are dead: there is one process of it, and this is it."""
+        if self._settings.instance:
+            dismissed = await asyncio.to_thread(self._dismissed, {hop.group_id: hop.client_id for hop in hops})
+            if dismissed:
+                _log.info("%d memberships of a predecessor that died are ended (HEADRACE_INSTANCE)", dismissed)
+
+    def _dismissed(self, client_ids: Mapping[str, str]) -> int:
+        try:
+            with KafkaAdmin(self._settings.kafka, start_s=_ADMIN_S) as admin:
+                return admin.dismiss(client_ids)
+        except BrokerUnreachable as error:
+            _log.warning("a predecessor that died, if there is one, is waited for until its session ends: %s", error)
+            return 0
 
     def _missing(self, needed: set[str]) -> str:
         try:
@@ -218,6 +234,7 @@ def hops_of(services: Sequence[Service], runtime: Runtime) -> list[Hop]:
             ping=_ping_of_all(service, runtime.large_bodies.ping),
             large_bodies=runtime.large_bodies,
             graceful_stop_s=runtime.settings.graceful_stop_s,
+            instance=runtime.settings.instance,
         )
         for service in services
         for subscription in service.subscriptions

@@ -10,6 +10,12 @@ class RuntimeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore")
 
     kafka: str = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated.")
+    instance: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,100}$",
+        description="This replica's name, the same after a restart and no other's (a pod's name): what a predecessor that died "
+        "left behind in Kafka's groups is removed at the start, instead of waited for until its session ends. Unset: waited for.",
+    )
     kafka_start_s: float = Field(30, gt=0, description="Longest wait for the broker and its topics at start.")
     partitions: int = Field(4, ge=1, le=1024, description="Partitions of each hot topic when it is created.")
     replication_factor: int = Field(1, ge=1, le=7, description="Replicas of each topic when it is created.")

@@ -35,6 +35,11 @@ _FETCH_WAIT_DELAYED_MS = 50
 """How long an empty fetch waits at the broker. A partition that is resumed has to wait for it to come back."""
 
 
+def client_id_of(group: str, instance: str) -> str:
+    """The name under which a service's members appear in Kafka's groups."""
+    return f"headrace-{group}@{instance}" if instance else f"headrace-{group}"
+
+
 @dataclass(slots=True)
 class _Lane:
     """One partition's part of a batch."""
@@ -66,9 +71,12 @@ class Hop:
         ping: Ping | None = None,
         large_bodies: LargeBodies | None = None,
         graceful_stop_s: float = 10.0,
+        instance: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         topic, group = subscription.topic, subscription.group
+        self.group_id = consumer_group_id(topic.name, group)
+        self.client_id = client_id_of(group, instance)
         self.name = f"{group} on {topic.name}"
         self._subscription = subscription
         self._settings = settings
@@ -81,14 +89,14 @@ class Hop:
         self._router = Router(topic.name, group, settings, claims=large_bodies is not None and large_bodies.configured)
         share_max = settings.dead_letters_share_max if subscription.trusted else 1.0  # more than all of them are never dead
         self._dead_letters = DeadLetterLimit(share_max, settings.dead_letters_window)
-        self._claims = Claims(consumer_group_id(topic.name, group), bootstrap, settings, clock)
+        self._claims = Claims(self.group_id, bootstrap, settings, clock)
         self._halted: str | None = None
         self._stopped: str | None = None
         self._stops = 0
         self._waiting: asyncio.Task[None] | None = None
         self._broker = KafkaBroker(
             bootstrap_list(bootstrap),  # a comma-joined string would be taken for one host
-            client_id=f"headrace-{group}",
+            client_id=self.client_id,
             consumer_only=True,
             allow_auto_create_topics=False,
             apply_types=False,
@@ -129,7 +137,7 @@ class Hop:
             topic.name,
             retry_topic_name(topic.name, self._subscription.group),
             batch=True,
-            group_id=consumer_group_id(topic.name, self._subscription.group),
+            group_id=self.group_id,
             listener=self._claims,
             ack_policy=AckPolicy.MANUAL,  # switches auto-commit off; ack() is never called
             no_reply=True,
