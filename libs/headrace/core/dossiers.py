@@ -131,7 +131,8 @@ class Rewrite:
     `attempt` counts from 1, `round_ordinal` too. The parent's numbers are those of the round's survey under `model_version`,
     None where they were not made; `bound` is the threshold that the parent is on the wrong side of. `parent_embedding` is
     the parent's prompt embedding, float32 little-endian of unit length. `hints` are the prompts of its nearest neighbours,
-    on axis "sparse" only. `tokens_allowed` and `money_allowed` limit what all attempts together may still spend.
+    on axis "sparse" only. `tokens_allowed` and `money_allowed` limit what this and all later attempts may still spend. `spent`
+    is what the attempts before it cost.
     """
 
     round_id: str
@@ -151,6 +152,7 @@ class Rewrite:
     tokens_allowed: int | None = None
     money_allowed: float | None = None
     previous_failure: str = ""
+    spent: "tuple[Cost, ...]" = ()
 
 
 class CheckOutcome(StrEnum):
@@ -314,7 +316,7 @@ class DatasetCutRequested:
 
 @dataclass(frozen=True, slots=True)
 class DatasetCommitted:
-    """A version exists: its manifest is stored and the reference points at it."""
+    """A version exists: its manifest is stored and the reference points at it. `request_id` names the request that it answers."""
 
     dataset_id: str
     version: str
@@ -323,3 +325,4 @@ class DatasetCommitted:
     rows_accepted: int
     rows_rejected: int
     committed_at: float
+    request_id: str = ""

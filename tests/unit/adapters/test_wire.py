@@ -59,9 +59,10 @@ JUDGEMENTS = st.builds(Judgement, TEXT, TEXT, *[MAYBE_NUMBER] * 6, TEXT)
 SIGNALS_PAGES = st.builds(
     Signals, TEXT, TEXT, TEXT, MAYBE_NUMBER, MAYBE_NUMBER, COUNT, COUNT, st.booleans(), TEXT, st.none() | JUDGEMENTS
 )
+COST_PAGES = st.builds(Cost, TEXT, MAYBE_NUMBER, BIG, BIG, MAYBE_NUMBER, TEXT)
 REWRITES = st.builds(
     Rewrite, TEXT, COUNT, TEXT, COUNT, COUNT, SAMPLES, NUMBER, TEXT, TEXT, st.binary(max_size=16), MAYBE_NUMBER, MAYBE_NUMBER,
-    MAYBE_NUMBER, TEXTS, BIG, MAYBE_NUMBER, TEXT,
+    MAYBE_NUMBER, TEXTS, BIG, MAYBE_NUMBER, TEXT, st.lists(COST_PAGES, max_size=2).map(tuple),
 )  # fmt: skip
 NEIGHBOURS = st.builds(Neighbour, TEXT, COUNT, NUMBER)
 PLACEMENTS = st.builds(
@@ -73,7 +74,6 @@ COMPARISONS = st.builds(Comparison, TEXT, MAYBE_NUMBER, TEXT, NUMBER, st.boolean
 DECISION_PAGES = st.builds(
     Decision, st.sampled_from(Verdict), TEXT, TEXT, st.lists(COMPARISONS, max_size=3).map(tuple), TEXT, TEXTS
 )
-COST_PAGES = st.builds(Cost, TEXT, MAYBE_NUMBER, BIG, BIG, MAYBE_NUMBER, TEXT)
 DOSSIERS = st.builds(
     Dossier, SAMPLES, TIME, st.lists(SIGNALS_PAGES, max_size=2).map(tuple), st.none() | PLACEMENTS,
     st.lists(RESULTS, max_size=3).map(tuple), st.lists(DECISION_PAGES, max_size=2).map(tuple),
