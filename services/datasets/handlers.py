@@ -161,7 +161,7 @@ async def _cut(event: Event[DatasetCutRequested], datasets: Datasets) -> Result:
     except CutContended as contended:
         return Retry("CutContended", str(contended))
     datasets.measures.cut(dataset_id, new=cut.new, seconds=datasets.clock() - began)
-    sends = [Send(COMMITTED, _committed(cut))]
+    sends = [Send(COMMITTED, _committed(cut, event.body.request_id))]
     if again:
         sends.append(Send(CUT_REQUESTED, DatasetCutRequested(dataset_id, f"after/{cut.version.id}", BY_POLICY)))
     return Emit(tuple(sends))
@@ -202,7 +202,7 @@ def _is_old(staged: Staged, rules: VersionRules, now: float) -> bool:
     return rules.every_s is not None and staged.oldest is not None and now - staged.oldest >= rules.every_s
 
 
-def _committed(cut: Cut) -> DatasetCommitted:
+def _committed(cut: Cut, request_id: str) -> DatasetCommitted:
     manifest = cut.version.manifest
     return DatasetCommitted(
         dataset_id=manifest.dataset,
@@ -212,6 +212,7 @@ def _committed(cut: Cut) -> DatasetCommitted:
         rows_accepted=manifest.counts.accepted,
         rows_rejected=manifest.counts.rejected,
         committed_at=cut.committed_at,
+        request_id=request_id,
     )
 
 

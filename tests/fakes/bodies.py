@@ -43,6 +43,7 @@ from headrace.core.dossiers import (
 from headrace.core.retractions import RetractionRequested
 from headrace.core.rounds.progress import (
     Action,
+    Awaited,
     CheckpointMeasures,
     DeadlinePassed,
     DensitiesMade,
@@ -138,22 +139,22 @@ EMBEDDINGS = Embeddings("smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0
 SURVEY = Survey(
     "arithmetic", "round-1", Purpose.ROUND, "9f" * 32, "smollm2-135m", "2", "base-model", "1", Judge.LOGITS, 0.125, "seed"
 )
-STARTED = RoundStarted(SURVEY, 5, 100, "0123456789ab", "{}", "ada", NOON)
-SELECTED = RowsSelected(Purpose.ROUND, 7, 5, 3, '{"hard":{}}', "34" * 32, 1.5, 10)
+STARTED = RoundStarted(SURVEY, 5, 100, "0123456789ab", "{}", "ada", NOON, "ab" * 32)
+SELECTED = RowsSelected(Purpose.ROUND, 7, 5, 3, '{"hard":{}}', "34" * 32, 1.5, 10, 1.75, 20)
 COUNTS = RowCounts(100, all_sent=True, measured=98, not_made=1, lost=("problem-1/0",), tokens=12_000, seconds=60.5)
 FACTS = (
     STARTED,
-    RoundAsked(Action.FREEZE, "the judge looks wrong", "ada"),
+    RoundAsked(Action.FREEZE, "the judge looks wrong", "ada", "dead-letter-1"),
     RowsSent(Purpose.ROUND, 50, complete=True),
     RowsMeasured(Purpose.EVALUATION, 50, 1, 6_000, 30.5),
-    RowLost(Purpose.ROUND, "problem-1", 2, "scoring", "ModelMissing: version 2"),
+    RowLost(Purpose.ROUND, "problem-1", 2, "scoring", "ModelMissing: version 2", Axis.HARD),
     DensitiesMade(50, complete=True),
     SELECTED,
     RewritesRequested(15, complete=True),
-    RewriteEnded(Axis.SPARSE, "problem-7", Ending.REJECTED, "not_better", 2, 900, 0.0125),
+    RewriteEnded(Axis.SPARSE, "problem-7", Ending.REJECTED, "not_better", 2, 900, 0.0125, parent_model_written=True),
     RowsEvicted(4),
     RoundCommitted("8e" * 32, 6, 104),
-    CheckpointMeasures("ab" * 32, "3", "golden loss too high"),
+    CheckpointMeasures("ab" * 32, "3", "golden loss too high", "8e" * 32),
     DeadlinePassed(3),
 )
 STATE = RoundState(
@@ -162,10 +163,12 @@ STATE = RoundState(
     rows=COUNTS, held_out_rows=COUNTS, densities_made=True, selected=SELECTED,
     rewrites=RewriteCounts(
         15, all_requested=True, accepted={"hard": 3}, rejected={"sparse": 4}, not_made={"low_quality": 1}, attempts=20,
-        tokens=9_000, money=0.125, cost_unknown=2, lost=("problem-3",),
+        tokens=9_000, money=0.125, cost_unknown=2, lost=("problem-3/hard",), rows_asked=15, tokens_charged=11_000,
+        money_charged=0.25, tokens_allowed_each=1_000, money_allowed_each=0.0625, near_duplicates=1, human_replaced=2,
+        human_unmended=3, model_unmended=1,
     ),
-    evicted=4, committed=RoundCommitted("8e" * 32, 6, 104), checkpoint=CheckpointMeasures("ab" * 32, "3", "refused"),
-    held_out=HeldOutMeasured(1.5, 1.25, 10),
+    evicted=4, committed=RoundCommitted("8e" * 32, 6, 104), checkpoint=CheckpointMeasures("ab" * 32, "3", "refused", "8e" * 32),
+    held_out=HeldOutMeasured(1.5, 1.25, 10), awaits=Awaited.GUARDS, waived=("human_rows",), dead_letters=("dead-letter-1",),
 )  # fmt: skip
 STEPS = (
     SurveyRequested(SURVEY, 1, 500),
@@ -187,7 +190,7 @@ BODIES: dict[str, Any] = {
     "RetractionRequested": RetractionRequested("arithmetic", "problem-7", 3, "licence", "request-1", "ada", "from a textbook"),
     "PolicyPublished": PolicyPublished("arithmetic", "0123456789ab", "{}", NOON),
     "DatasetCutRequested": DatasetCutRequested("arithmetic", "cut-1", "ada"),
-    "DatasetCommitted": DatasetCommitted("arithmetic", "9f" * 32, 5, "arithmetic/versions/5.json", 100, 20, NOON),
+    "DatasetCommitted": DatasetCommitted("arithmetic", "9f" * 32, 5, "arithmetic/versions/5.json", 100, 20, NOON, "cut-1"),
     "CheckpointPublished": CheckpointPublished(
         "signals",
         "ab" * 32,

@@ -168,6 +168,7 @@ def _committed_from(message: version_pb2.DatasetCommitted, _: bytes) -> DatasetC
         message.rows_accepted,
         message.rows_rejected,
         seconds_of(message, "committed_at"),
+        message.request_id,
     )
 
 
@@ -180,6 +181,7 @@ def _encode_committed(committed: DatasetCommitted) -> bytes:
         rows_accepted=committed.rows_accepted,
         rows_rejected=committed.rows_rejected,
         committed_at=timestamp_of(committed.committed_at),
+        request_id=committed.request_id,
     ).SerializeToString()
 
 

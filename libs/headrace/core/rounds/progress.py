@@ -25,6 +25,25 @@ class Phase(StrEnum):
     FROZEN = "frozen"
 
 
+class Awaited(StrEnum):
+    """What a phase waits for; of those with several steps, which one."""
+
+    NOTHING = ""
+    ROWS = "rows"
+    DENSITIES = "densities"
+    SELECTION = "selection"
+    PAGE = "page"
+    REWRITES = "rewrites"
+    GUARDS = "guards"
+    EVICTION = "eviction"
+    CUT = "cut"
+    VERSION = "version"
+    CHECKPOINT = "checkpoint"
+    HELD_OUT_ROWS = "held_out_rows"
+    HELD_OUT_LOSS = "held_out_loss"
+    VERDICT = "verdict"
+
+
 ENDED = frozenset({Phase.KEPT, Phase.ROLLED_BACK, Phase.STOPPED})
 
 
@@ -46,7 +65,10 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoundStarted:
-    """Begin a round on a version of so many rows, with the model that is to judge it; `started_at` is Unix seconds."""
+    """Begin a round on a version of so many rows, with the model that is to judge it; `started_at` is Unix seconds.
+
+    `checkpoint_id` is what the survey's model version was rolled out from, empty for what the model server began with.
+    """
 
     survey: Survey
     version_sequence: int
@@ -55,15 +77,17 @@ class RoundStarted:
     rules_json: str
     requested_by: str
     started_at: float
+    checkpoint_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundAsked:
-    """Someone wants the round to halt, to go on, or to end."""
+    """Someone wants the round to halt, to go on, or to end; `dead_letter_id` where a dead letter asks: it freezes a round once."""
 
     action: Action
     reason: str
     requested_by: str
+    dead_letter_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +112,17 @@ class RowsMeasured:
 
 @dataclass(frozen=True, slots=True)
 class RowLost:
-    """A row, or a rewrite, ended among the dead letters of a service."""
+    """A row, or a rewrite, ended among the dead letters of a service.
+
+    A rewrite has no purpose; it is named by its parent's id and the axis that it was made for.
+    """
 
     purpose: Purpose | None
     sample_id: str
     revision: int
     service: str
     error: str
+    axis: Axis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +135,11 @@ class DensitiesMade:
 
 @dataclass(frozen=True, slots=True)
 class RowsSelected:
-    """The table was scanned. `held_out_loss` is the mean over held-out rows in nats per token, None without any."""
+    """The table was scanned. `held_out_loss` is the mean over held-out rows in nats per token, None without any.
+
+    With purpose EVALUATION `held_out_loss_before` is the mean over the same rows in the round's own table, and `held_out_rows`
+    are those that have both. `model_written_rows` of the table were generated or refined.
+    """
 
     purpose: Purpose
     hard: int
@@ -117,6 +149,8 @@ class RowsSelected:
     selection_sha256: str
     held_out_loss: float | None
     held_out_rows: int
+    held_out_loss_before: float | None = None
+    model_written_rows: int = 0
 
     @property
     def total(self) -> int:
@@ -133,7 +167,11 @@ class RewritesRequested:
 
 @dataclass(frozen=True, slots=True)
 class RewriteEnded:
-    """The way of one rewrite ended, after all its attempts; cost is None where an endpoint does not say."""
+    """The way of one rewrite ended, after all its attempts; cost is None where an endpoint does not say.
+
+    `parent_model_written`: the parent was generated or refined, too. Who does not know says False, and guards count on the
+    safe side.
+    """
 
     axis: Axis
     parent_id: str
@@ -142,6 +180,7 @@ class RewriteEnded:
     attempts: int
     tokens: int | None = None
     money: float | None = None
+    parent_model_written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +201,12 @@ class RoundCommitted:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointMeasures:
-    """A checkpoint trained on the new version measures under `model_version`; or it was `refused`, and why."""
+    """A checkpoint trained on dataset version `version` measures under `model_version`; or it was `refused`, and why."""
 
     checkpoint_id: str
     model_version: str
     refused: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +264,13 @@ class RowCounts:
 
 @dataclass(frozen=True, slots=True)
 class RewriteCounts:
-    """How far refinement is, by axis; `lost` are the parents of rewrites among the dead letters.
+    """How far refinement is, by axis; `lost` are rewrites among the dead letters, as "parent/axis".
 
-    `cost_unknown` counts ends whose tokens are not known: `tokens` and `money` are the sums of those that are.
+    `rows_asked` of the selection were asked for, `requested` of them are known to be on their way or over. `cost_unknown`
+    counts ends whose tokens are not known: `tokens` and `money` are the sums of those that are. What is charged to the budgets
+    also has what the unknown ones were allowed: `tokens_allowed_each` and `money_allowed_each`, as of the latest page.
+    `human_replaced` are parents written by people that an accepted rewrite replaced; of rejected rewrites that were to replace
+    their parent, `human_unmended` and `model_unmended` say who wrote it.
     """
 
     requested: int = 0
@@ -239,6 +283,20 @@ class RewriteCounts:
     money: float = 0.0
     cost_unknown: int = 0
     lost: tuple[str, ...] = ()
+    rows_asked: int = 0
+    tokens_charged: int = 0
+    money_charged: float = 0.0
+    tokens_allowed_each: int | None = None
+    money_allowed_each: float | None = None
+    near_duplicates: int = 0
+    human_replaced: int = 0
+    human_unmended: int = 0
+    model_unmended: int = 0
+
+    @property
+    def under_way(self) -> int:
+        """Rewrites that were requested and whose way is not over."""
+        return max(0, self.requested - self.ended)
 
     @property
     def ended(self) -> int:
@@ -250,8 +308,10 @@ class RewriteCounts:
 class RoundState:
     """A round as it stands: the latest record of a round is its state. Times are Unix seconds.
 
-    `transition` counts changes of phase; `frozen_in` is the phase where a frozen round goes on; `deadline` is when the phase
-    has lasted too long, None where it may last. `reason` is a stable code, `detail` the numbers for a person to read.
+    `transition` counts changes of phase, `awaits` says what the phase waits for; `frozen_in` is the phase where a frozen round goes on; `deadline` is when the phase
+    has lasted too long, None where it may last. `reason` is a stable code (`headrace.core.rounds.reasons`), `detail` the numbers
+    for a person to read. `waived` are reasons for which it froze and was told to go on all the same, `dead_letters` those that
+    froze it.
     """
 
     dataset_id: str
@@ -275,3 +335,16 @@ class RoundState:
     committed: RoundCommitted | None = None
     checkpoint: CheckpointMeasures | None = None
     held_out: HeldOutMeasured | None = None
+    awaits: Awaited = Awaited.NOTHING
+    waived: tuple[str, ...] = ()
+    dead_letters: tuple[str, ...] = ()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended: a frozen round runs, too."""
+        return self.phase not in ENDED
+
+    @property
+    def working_in(self) -> Phase:
+        """The phase, of a frozen round the one in which it froze."""
+        return self.frozen_in or self.phase

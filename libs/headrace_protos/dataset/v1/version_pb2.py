@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace_protos/dataset/v1/version.proto\x12\x1aheadrace_protos.dataset.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"S\n\x13\x44\x61tasetCutRequested\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"\xbf\x01\n\x10\x44\x61tasetCommitted\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x14\n\x0cmanifest_key\x18\x04 \x01(\t\x12\x15\n\rrows_accepted\x18\x05 \x01(\x04\x12\x15\n\rrows_rejected\x18\x06 \x01(\x04\x12\x30\n\x0c\x63ommitted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace_protos/dataset/v1/version.proto\x12\x1aheadrace_protos.dataset.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"S\n\x13\x44\x61tasetCutRequested\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"\xd3\x01\n\x10\x44\x61tasetCommitted\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x14\n\x0cmanifest_key\x18\x04 \x01(\t\x12\x15\n\rrows_accepted\x18\x05 \x01(\x04\x12\x15\n\rrows_rejected\x18\x06 \x01(\x04\x12\x30\n\x0c\x63ommitted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x08 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,5 +35,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETCUTREQUESTED']._serialized_start=105
   _globals['_DATASETCUTREQUESTED']._serialized_end=188
   _globals['_DATASETCOMMITTED']._serialized_start=191
-  _globals['_DATASETCOMMITTED']._serialized_end=382
+  _globals['_DATASETCOMMITTED']._serialized_end=402
 # @@protoc_insertion_point(module_scope)

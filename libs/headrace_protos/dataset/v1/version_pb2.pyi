@@ -19,7 +19,7 @@ class DatasetCutRequested(_message.Message):
     def __init__(self, dataset_id: _Optional[str] = ..., request_id: _Optional[str] = ..., requested_by: _Optional[str] = ...) -> None: ...
 
 class DatasetCommitted(_message.Message):
-    __slots__ = ("dataset_id", "version", "sequence", "manifest_key", "rows_accepted", "rows_rejected", "committed_at")
+    __slots__ = ("dataset_id", "version", "sequence", "manifest_key", "rows_accepted", "rows_rejected", "committed_at", "request_id")
     DATASET_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,7 @@ class DatasetCommitted(_message.Message):
     ROWS_ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     ROWS_REJECTED_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_AT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     dataset_id: str
     version: str
     sequence: int
@@ -34,4 +35,5 @@ class DatasetCommitted(_message.Message):
     rows_accepted: int
     rows_rejected: int
     committed_at: _timestamp_pb2.Timestamp
-    def __init__(self, dataset_id: _Optional[str] = ..., version: _Optional[str] = ..., sequence: _Optional[int] = ..., manifest_key: _Optional[str] = ..., rows_accepted: _Optional[int] = ..., rows_rejected: _Optional[int] = ..., committed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, dataset_id: _Optional[str] = ..., version: _Optional[str] = ..., sequence: _Optional[int] = ..., manifest_key: _Optional[str] = ..., rows_accepted: _Optional[int] = ..., rows_rejected: _Optional[int] = ..., committed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...

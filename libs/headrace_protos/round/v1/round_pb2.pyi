@@ -194,7 +194,7 @@ class RoundProgressed(_message.Message):
     def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., started: _Optional[_Union[RoundStarted, _Mapping]] = ..., asked: _Optional[_Union[RoundAsked, _Mapping]] = ..., sent: _Optional[_Union[RowsSent, _Mapping]] = ..., measured: _Optional[_Union[RowsMeasured, _Mapping]] = ..., lost: _Optional[_Union[RowLost, _Mapping]] = ..., densities: _Optional[_Union[DensitiesMade, _Mapping]] = ..., selected: _Optional[_Union[RowsSelected, _Mapping]] = ..., requested: _Optional[_Union[RewritesRequested, _Mapping]] = ..., ended: _Optional[_Union[RewriteEnded, _Mapping]] = ..., evicted: _Optional[_Union[RowsEvicted, _Mapping]] = ..., committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointMeasures, _Mapping]] = ..., deadline: _Optional[_Union[DeadlinePassed, _Mapping]] = ...) -> None: ...
 
 class RoundStarted(_message.Message):
-    __slots__ = ("survey", "version_sequence", "policy_version", "rules_json", "requested_by", "started_at", "rows")
+    __slots__ = ("survey", "version_sequence", "policy_version", "rules_json", "requested_by", "started_at", "rows", "checkpoint_id")
     SURVEY_FIELD_NUMBER: _ClassVar[int]
     VERSION_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -202,6 +202,7 @@ class RoundStarted(_message.Message):
     REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     survey: Survey
     version_sequence: int
     policy_version: str
@@ -209,17 +210,20 @@ class RoundStarted(_message.Message):
     requested_by: str
     started_at: _timestamp_pb2.Timestamp
     rows: int
-    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., version_sequence: _Optional[int] = ..., policy_version: _Optional[str] = ..., rules_json: _Optional[str] = ..., requested_by: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rows: _Optional[int] = ...) -> None: ...
+    checkpoint_id: str
+    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., version_sequence: _Optional[int] = ..., policy_version: _Optional[str] = ..., rules_json: _Optional[str] = ..., requested_by: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rows: _Optional[int] = ..., checkpoint_id: _Optional[str] = ...) -> None: ...
 
 class RoundAsked(_message.Message):
-    __slots__ = ("action", "reason", "requested_by")
+    __slots__ = ("action", "reason", "requested_by", "dead_letter_id")
     ACTION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTER_ID_FIELD_NUMBER: _ClassVar[int]
     action: str
     reason: str
     requested_by: str
-    def __init__(self, action: _Optional[str] = ..., reason: _Optional[str] = ..., requested_by: _Optional[str] = ...) -> None: ...
+    dead_letter_id: str
+    def __init__(self, action: _Optional[str] = ..., reason: _Optional[str] = ..., requested_by: _Optional[str] = ..., dead_letter_id: _Optional[str] = ...) -> None: ...
 
 class RowsSent(_message.Message):
     __slots__ = ("purpose", "rows", "complete")
@@ -246,18 +250,20 @@ class RowsMeasured(_message.Message):
     def __init__(self, purpose: _Optional[str] = ..., rows: _Optional[int] = ..., not_made: _Optional[int] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class RowLost(_message.Message):
-    __slots__ = ("purpose", "sample_id", "revision", "service", "error")
+    __slots__ = ("purpose", "sample_id", "revision", "service", "error", "axis")
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    AXIS_FIELD_NUMBER: _ClassVar[int]
     purpose: str
     sample_id: str
     revision: int
     service: str
     error: str
-    def __init__(self, purpose: _Optional[str] = ..., sample_id: _Optional[str] = ..., revision: _Optional[int] = ..., service: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+    axis: str
+    def __init__(self, purpose: _Optional[str] = ..., sample_id: _Optional[str] = ..., revision: _Optional[int] = ..., service: _Optional[str] = ..., error: _Optional[str] = ..., axis: _Optional[str] = ...) -> None: ...
 
 class DensitiesMade(_message.Message):
     __slots__ = ("rows", "complete")
@@ -268,7 +274,7 @@ class DensitiesMade(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class RowsSelected(_message.Message):
-    __slots__ = ("purpose", "hard", "sparse", "low_quality", "thresholds_json", "selection_sha256", "held_out_loss", "held_out_rows")
+    __slots__ = ("purpose", "hard", "sparse", "low_quality", "thresholds_json", "selection_sha256", "held_out_loss", "held_out_rows", "held_out_loss_before", "model_written_rows")
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
     HARD_FIELD_NUMBER: _ClassVar[int]
     SPARSE_FIELD_NUMBER: _ClassVar[int]
@@ -277,6 +283,8 @@ class RowsSelected(_message.Message):
     SELECTION_SHA256_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_LOSS_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_ROWS_FIELD_NUMBER: _ClassVar[int]
+    HELD_OUT_LOSS_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_WRITTEN_ROWS_FIELD_NUMBER: _ClassVar[int]
     purpose: str
     hard: int
     sparse: int
@@ -285,7 +293,9 @@ class RowsSelected(_message.Message):
     selection_sha256: str
     held_out_loss: float
     held_out_rows: int
-    def __init__(self, purpose: _Optional[str] = ..., hard: _Optional[int] = ..., sparse: _Optional[int] = ..., low_quality: _Optional[int] = ..., thresholds_json: _Optional[str] = ..., selection_sha256: _Optional[str] = ..., held_out_loss: _Optional[float] = ..., held_out_rows: _Optional[int] = ...) -> None: ...
+    held_out_loss_before: float
+    model_written_rows: int
+    def __init__(self, purpose: _Optional[str] = ..., hard: _Optional[int] = ..., sparse: _Optional[int] = ..., low_quality: _Optional[int] = ..., thresholds_json: _Optional[str] = ..., selection_sha256: _Optional[str] = ..., held_out_loss: _Optional[float] = ..., held_out_rows: _Optional[int] = ..., held_out_loss_before: _Optional[float] = ..., model_written_rows: _Optional[int] = ...) -> None: ...
 
 class RewritesRequested(_message.Message):
     __slots__ = ("rows", "complete")
@@ -296,7 +306,7 @@ class RewritesRequested(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class RewriteEnded(_message.Message):
-    __slots__ = ("axis", "parent_id", "ending", "reason", "attempts", "tokens", "money")
+    __slots__ = ("axis", "parent_id", "ending", "reason", "attempts", "tokens", "money", "parent_model_written")
     AXIS_FIELD_NUMBER: _ClassVar[int]
     PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     ENDING_FIELD_NUMBER: _ClassVar[int]
@@ -304,6 +314,7 @@ class RewriteEnded(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     MONEY_FIELD_NUMBER: _ClassVar[int]
+    PARENT_MODEL_WRITTEN_FIELD_NUMBER: _ClassVar[int]
     axis: str
     parent_id: str
     ending: str
@@ -311,7 +322,8 @@ class RewriteEnded(_message.Message):
     attempts: int
     tokens: int
     money: float
-    def __init__(self, axis: _Optional[str] = ..., parent_id: _Optional[str] = ..., ending: _Optional[str] = ..., reason: _Optional[str] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ...) -> None: ...
+    parent_model_written: bool
+    def __init__(self, axis: _Optional[str] = ..., parent_id: _Optional[str] = ..., ending: _Optional[str] = ..., reason: _Optional[str] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., parent_model_written: _Optional[bool] = ...) -> None: ...
 
 class RowsEvicted(_message.Message):
     __slots__ = ("rows",)
@@ -330,14 +342,16 @@ class RoundCommitted(_message.Message):
     def __init__(self, version: _Optional[str] = ..., version_sequence: _Optional[int] = ..., rows_accepted: _Optional[int] = ...) -> None: ...
 
 class CheckpointMeasures(_message.Message):
-    __slots__ = ("checkpoint_id", "model_version", "refused")
+    __slots__ = ("checkpoint_id", "model_version", "refused", "version")
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     checkpoint_id: str
     model_version: str
     refused: str
-    def __init__(self, checkpoint_id: _Optional[str] = ..., model_version: _Optional[str] = ..., refused: _Optional[str] = ...) -> None: ...
+    version: str
+    def __init__(self, checkpoint_id: _Optional[str] = ..., model_version: _Optional[str] = ..., refused: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class HeldOutMeasured(_message.Message):
     __slots__ = ("before", "after", "rows")
@@ -356,7 +370,7 @@ class DeadlinePassed(_message.Message):
     def __init__(self, transition: _Optional[int] = ...) -> None: ...
 
 class RoundState(_message.Message):
-    __slots__ = ("dataset_id", "round_id", "ordinal", "phase", "reason", "detail", "frozen_in", "transition", "begun", "phase_since", "deadline", "rows", "held_out_rows", "densities_made", "selected", "rewrites", "evicted", "committed", "checkpoint", "held_out", "updated_at")
+    __slots__ = ("dataset_id", "round_id", "ordinal", "phase", "reason", "detail", "frozen_in", "transition", "begun", "phase_since", "deadline", "rows", "held_out_rows", "densities_made", "selected", "rewrites", "evicted", "committed", "checkpoint", "held_out", "updated_at", "awaits", "waived", "dead_letters")
     DATASET_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     ORDINAL_FIELD_NUMBER: _ClassVar[int]
@@ -378,6 +392,9 @@ class RoundState(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    AWAITS_FIELD_NUMBER: _ClassVar[int]
+    WAIVED_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
     dataset_id: str
     round_id: str
     ordinal: int
@@ -399,7 +416,10 @@ class RoundState(_message.Message):
     checkpoint: CheckpointMeasures
     held_out: HeldOutMeasured
     updated_at: _timestamp_pb2.Timestamp
-    def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., ordinal: _Optional[int] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., frozen_in: _Optional[str] = ..., transition: _Optional[int] = ..., begun: _Optional[_Union[RoundStarted, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rows: _Optional[_Union[RowCounts, _Mapping]] = ..., held_out_rows: _Optional[_Union[RowCounts, _Mapping]] = ..., densities_made: _Optional[bool] = ..., selected: _Optional[_Union[RowsSelected, _Mapping]] = ..., rewrites: _Optional[_Union[RewriteCounts, _Mapping]] = ..., evicted: _Optional[int] = ..., committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointMeasures, _Mapping]] = ..., held_out: _Optional[_Union[HeldOutMeasured, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    awaits: str
+    waived: _containers.RepeatedScalarFieldContainer[str]
+    dead_letters: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., ordinal: _Optional[int] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., frozen_in: _Optional[str] = ..., transition: _Optional[int] = ..., begun: _Optional[_Union[RoundStarted, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rows: _Optional[_Union[RowCounts, _Mapping]] = ..., held_out_rows: _Optional[_Union[RowCounts, _Mapping]] = ..., densities_made: _Optional[bool] = ..., selected: _Optional[_Union[RowsSelected, _Mapping]] = ..., rewrites: _Optional[_Union[RewriteCounts, _Mapping]] = ..., evicted: _Optional[int] = ..., committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointMeasures, _Mapping]] = ..., held_out: _Optional[_Union[HeldOutMeasured, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., awaits: _Optional[str] = ..., waived: _Optional[_Iterable[str]] = ..., dead_letters: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RowCounts(_message.Message):
     __slots__ = ("sent", "all_sent", "measured", "not_made", "lost", "tokens", "seconds")
@@ -420,7 +440,7 @@ class RowCounts(_message.Message):
     def __init__(self, sent: _Optional[int] = ..., all_sent: _Optional[bool] = ..., measured: _Optional[int] = ..., not_made: _Optional[int] = ..., lost: _Optional[_Iterable[str]] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class RewriteCounts(_message.Message):
-    __slots__ = ("requested", "all_requested", "accepted", "rejected", "not_made", "attempts", "tokens", "money", "cost_unknown", "lost")
+    __slots__ = ("requested", "all_requested", "accepted", "rejected", "not_made", "attempts", "tokens", "money", "cost_unknown", "lost", "rows_asked", "tokens_charged", "money_charged", "tokens_allowed_each", "money_allowed_each", "near_duplicates", "human_replaced", "human_unmended", "model_unmended")
     class AcceptedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -452,6 +472,15 @@ class RewriteCounts(_message.Message):
     MONEY_FIELD_NUMBER: _ClassVar[int]
     COST_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
+    ROWS_ASKED_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_CHARGED_FIELD_NUMBER: _ClassVar[int]
+    MONEY_CHARGED_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_ALLOWED_EACH_FIELD_NUMBER: _ClassVar[int]
+    MONEY_ALLOWED_EACH_FIELD_NUMBER: _ClassVar[int]
+    NEAR_DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    HUMAN_REPLACED_FIELD_NUMBER: _ClassVar[int]
+    HUMAN_UNMENDED_FIELD_NUMBER: _ClassVar[int]
+    MODEL_UNMENDED_FIELD_NUMBER: _ClassVar[int]
     requested: int
     all_requested: bool
     accepted: _containers.ScalarMap[str, int]
@@ -462,4 +491,13 @@ class RewriteCounts(_message.Message):
     money: float
     cost_unknown: int
     lost: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, requested: _Optional[int] = ..., all_requested: _Optional[bool] = ..., accepted: _Optional[_Mapping[str, int]] = ..., rejected: _Optional[_Mapping[str, int]] = ..., not_made: _Optional[_Mapping[str, int]] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., cost_unknown: _Optional[int] = ..., lost: _Optional[_Iterable[str]] = ...) -> None: ...
+    rows_asked: int
+    tokens_charged: int
+    money_charged: float
+    tokens_allowed_each: int
+    money_allowed_each: float
+    near_duplicates: int
+    human_replaced: int
+    human_unmended: int
+    model_unmended: int
+    def __init__(self, requested: _Optional[int] = ..., all_requested: _Optional[bool] = ..., accepted: _Optional[_Mapping[str, int]] = ..., rejected: _Optional[_Mapping[str, int]] = ..., not_made: _Optional[_Mapping[str, int]] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., cost_unknown: _Optional[int] = ..., lost: _Optional[_Iterable[str]] = ..., rows_asked: _Optional[int] = ..., tokens_charged: _Optional[int] = ..., money_charged: _Optional[float] = ..., tokens_allowed_each: _Optional[int] = ..., money_allowed_each: _Optional[float] = ..., near_duplicates: _Optional[int] = ..., human_replaced: _Optional[int] = ..., human_unmended: _Optional[int] = ..., model_unmended: _Optional[int] = ...) -> None: ...
