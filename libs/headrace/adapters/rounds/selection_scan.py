@@ -1,8 +1,8 @@
 """Thresholds and selection of a round in two streaming passes over its signal table, in memory that does not grow with it.
 
-The first pass gathers exact moments, the second writes the selection. What does grow with the table, up to `rows_held_max` rows:
-8 bytes a row and column of an axis whose m is solved for a target share, and about 60 bytes a row for the merge of mode
-MIDDO_COMPAT, which takes a third pass where rows collapse. The same table gives the same thresholds and the same bytes, however
+The first pass gathers exact moments, the second writes the selection. Two things do grow with the table, to about 100 bytes a row
+and up to `rows_held_max` rows: the columns of axes whose m is solved for a target share, and the merge keys of mode MIDDO_COMPAT,
+which takes a third pass where rows collapse. The same table gives the same thresholds and the same bytes, however
 its rows are spread over files and row groups.
 """
 
@@ -49,7 +49,7 @@ _AXES_BY_BITS = pa.array(
 
 @dataclass(frozen=True, slots=True)
 class ScanLimits:
-    """Bounds of one scan: rows that a target share or a merge may hold, and rows of a batch in memory."""
+    """Bounds of one scan: rows that a target share or a merge may hold, about 100 bytes each, and rows of a batch."""
 
     rows_held_max: int = 4_000_000
     batch_rows: int = 65_536

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from headrace.core.rounds.rules import Axis, AxisRule, Mode, SelectionRules
+from headrace.core.rounds.rules import M_MAX, Axis, AxisRule, Mode, SelectionRules
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -22,7 +22,12 @@ class AxisBounds(_Section):
 
     enabled: Flag = Field(True, description="False leaves the axis out.")
     m: float | None = Field(
-        None, allow_inf_nan=False, strict=True, description="Deviations from the mean; 1 where neither is given."
+        None,
+        ge=-M_MAX,
+        le=M_MAX,
+        allow_inf_nan=False,
+        strict=True,
+        description="Deviations from the mean; 1 where neither is given.",
     )
     target_share: Share | None = Field(None, description="Share of the measured rows to select at most; m is solved for it.")
 

@@ -80,7 +80,8 @@ class Threshold:
 class AxisSurvey:
     """Gathers one axis over the table, stretch by stretch, and tells its threshold.
 
-    Only where a target share is to be solved are values held: 8 bytes for each row and column, of `rows_held_max` rows at most.
+    Only where a target share is to be solved are values held: of `rows_held_max` rows at most, 8 bytes for each column and
+    several times that while m is sought.
     """
 
     def __init__(self, axis: Axis, rules: SelectionRules, rows_held_max: int) -> None:

@@ -9,10 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from headrace.adapters.rounds.selection_scan import COLLAPSED, SELECTION, ScanLimits, select
 from headrace.adapters.rounds.signal_table import SIGNAL_TABLE, SignalFile
 from headrace.core.rounds.rules import Axis, AxisRule, Mode, SelectionRules
+from headrace.core.rounds.tally import SelectionSummary
 from headrace.core.versions import DamagedVersion
 from tests.fakes import selection_oracle as oracle
 from tests.fakes.certain import certain
@@ -50,7 +52,7 @@ def test_the_same_table_gives_the_same_bytes(tmp_path, rules):
     """However it is cut into files, row groups and batches."""
     table = arrow_of(a_table(3_000) | {"density": np.random.default_rng(4).random(3_000)})
     outcomes = set()
-    for number, (cuts, group_rows, batch_rows) in enumerate([([], 3_000, 65_536), ([7, 1_500], 100, 64), ([2_999], 1, 1_000)]):
+    for number, (cuts, group_rows, batch_rows) in enumerate([([], 3_000, 65_536), ([7, 1_500], 100, 64), ([2_999], 16, 1_000)]):
         folder = tmp_path / str(number)
         folder.mkdir()
         found = select(in_memory(table, cuts, group_rows), rules, folder, {}, ScanLimits(batch_rows=batch_rows))
@@ -72,6 +74,7 @@ def test_what_is_written_can_be_read_by_anyone(tmp_path):
     assert row["axis"] in row["beyond"]
     assert (row["revision"], row["quality"], row["loss_pre"]) == (place % 3, table["quality"][place], table["loss_pre"][place])
     summary = json.loads(found.summary.canonical_json())
+    assert TypeAdapter(SelectionSummary).validate_python(summary) == found.summary
     assert summary["rules"]["mode"] == "headrace"
     assert [axis["threshold"]["axis"] for axis in summary["axes"]] == [*Axis]
     assert sum(axis["rows_selected"] for axis in summary["axes"]) == selection.num_rows == written.shard.rows

@@ -90,6 +90,14 @@ def test_more_values_than_a_block():
     assert moments.squares == sum(int(Fraction(value) ** 2 * 2**2252) for value in column.tolist())
 
 
+def test_the_fullest_digits_are_counted_without_loss():
+    """Half a million values whose every digit is set: sums are whole numbers, however long they get."""
+    value, rows = math.nextafter(2.0, 0.0), 1 << 19
+    moments = moments_of(np.full(rows, value))
+    assert moments.total == rows * int(Fraction(value) * 2**1126)
+    assert (moments.mean, moments.std(0), moments.bound(1.0, 0)) == (value, 0.0, value)
+
+
 @settings(deadline=None)
 @given(COLUMNS, st.floats(-3, 3) | st.sampled_from([0.0, 1.0, -1.0, 2.0]), st.sampled_from([0, 1]))
 @example([0.1, 0.1, 0.3, 0.3], 1.0, 0)

@@ -84,6 +84,27 @@ def test_without_a_base_model_hard_is_the_condition_on_the_current_one(table, m)
             assert [bound.column for bound in outcome.threshold.bounds] == ["loss_post"]
 
 
+def test_quality_alone_takes_the_sample_deviation():
+    """Of two rows each lies one population deviation from the mean, and less than 0.8 sample deviations."""
+    column = np.array([1.0, 3.0])
+    same = dict.fromkeys(("loss_post", "loss_pre", "density", "quality"), column)
+    none = np.zeros(2, dtype=bool)
+    table = {
+        **same,
+        "scores": np.tile(column[:, None], 6),
+        "not_made": none,
+        "retracted": none,
+        "pairs": [("a", "x"), ("b", "x")],
+    }
+    for mode in Mode:
+        bits, _ = selected(table, rules_of({"sparse": 0.8, "low_quality": 0.8}, mode))
+        assert bits.tolist() == [COMBINATIONS["sparse"], 0]
+        bits, _ = selected(table, rules_of({"low_quality": 0.7}, mode))
+        assert bits.tolist() == [COMBINATIONS["low_quality"], 0]
+    bits, _ = selected(table, rules_of({"hard": 0.8}, Mode.HEADRACE))
+    assert bits.tolist() == [0, COMBINATIONS["hard"]]
+
+
 def test_many_rows_agree_with_numpys_own_mean_and_deviation():
     """Over thousands of measured rows the formulas as NumPy computes them select the same."""
     table = a_table(20_000)
