@@ -72,11 +72,18 @@ class Replies:
             BrokerUnreachable: the broker does not answer in time, or lacks the topic.
         """
         servers = bootstrap_list(bootstrap)
+        timeout_ms = int(settings.wait_s_max * 1_000)  # nobody waits for longer
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100
+            bootstrap_servers=servers,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+            request_timeout_ms=timeout_ms,
         )
         # Not idempotent: a reply that is written twice is the same reply, and a producer that failed can go on.
-        producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all", max_batch_size=RECORD_BYTES_MAX)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=servers, acks="all", max_batch_size=RECORD_BYTES_MAX, request_timeout_ms=timeout_ms
+        )
         try:
             await reach(consumer.start, bootstrap, start_s)
             await reach(producer.start, bootstrap, start_s)
@@ -198,8 +205,10 @@ class Replies:
                 try:
                     await self._send(number, batch)
                 except (KafkaError, TimeoutError) as error:
-                    batch.written.set_exception(error)
-                    batch.written.exception()  # whoever waited for it may have gone
+                    _fail(batch, error)
+                except BaseException as error:
+                    _fail(batch, Stop(f"the writer of replies ended: {error!r}"))
+                    raise
                 else:
                     batch.written.set_result(None)
         finally:
@@ -211,7 +220,7 @@ class Replies:
             builder = self._producer.create_batch()
             taken = 0
             for _, record in left:
-                if builder.append(timestamp=None, key=record.key, value=record.value, headers=record.headers) is None:
+                if builder.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers)) is None:
                     break
                 taken += 1
             builder.close()
@@ -227,3 +236,8 @@ class Replies:
     async def _flushed(self) -> None:
         """What was paid is written before we go, if Kafka is there."""
         await asyncio.gather(*self._writers.values(), return_exceptions=True)
+
+
+def _fail(batch: _Batch, error: Exception) -> None:
+    batch.written.set_exception(error)
+    batch.written.exception()  # whoever waited for it may have gone

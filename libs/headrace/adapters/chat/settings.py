@@ -74,7 +74,7 @@ class RepliesSettings(BaseSettings):
     back_max: int = Field(
         200_000, ge=1, description="How many of a partition's latest replies are read back when its work is taken over."
     )
-    wait_s_max: float = Field(30.0, gt=0, description="Longest wait for Kafka to take or give a reply.")
+    wait_s_max: float = Field(30.0, ge=1, description="Longest wait for Kafka to take or give a reply.")
 
 
 def endpoint_of(role: str) -> ChatSettings:
