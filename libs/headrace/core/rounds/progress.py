@@ -82,7 +82,10 @@ class RoundStarted:
 
 @dataclass(frozen=True, slots=True)
 class RoundAsked:
-    """Someone wants the round to halt, to go on, or to end; `dead_letter_id` where a dead letter asks: it freezes a round once."""
+    """Someone wants the round to halt, to go on, or to end.
+
+    `dead_letter_id` names the dead letter that asks, where it is none of us: each freezes a round once.
+    """
 
     action: Action
     reason: str
@@ -308,10 +311,10 @@ class RewriteCounts:
 class RoundState:
     """A round as it stands: the latest record of a round is its state. Times are Unix seconds.
 
-    `transition` counts changes of phase, `awaits` says what the phase waits for; `frozen_in` is the phase where a frozen round goes on; `deadline` is when the phase
-    has lasted too long, None where it may last. `reason` is a stable code (`headrace.core.rounds.reasons`), `detail` the numbers
-    for a person to read. `waived` are reasons for which it froze and was told to go on all the same, `dead_letters` those that
-    froze it.
+    `transition` counts changes of phase, `awaits` says what the phase waits for; `frozen_in` is the phase where a frozen round
+    goes on; `deadline` is when the phase has lasted too long, None where it may last. `reason` is a stable code
+    (`headrace.core.rounds.reasons`), `detail` the numbers for a person to read. `waived` are reasons for which it froze and was
+    told to go on all the same, `dead_letters` those that froze it.
     """
 
     dataset_id: str

@@ -1,0 +1,164 @@
+"""What a fact changes in a round's counts, and no more: facts of a phase that is over, or not begun, change nothing. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from headrace.core.rounds.guards import REPLACING, is_near_duplicate
+from headrace.core.rounds.policy import RoundPolicy
+from headrace.core.rounds.progress import (
+    Awaited,
+    CheckpointMeasures,
+    DensitiesMade,
+    Ending,
+    Fact,
+    HeldOutMeasured,
+    Phase,
+    RewriteCounts,
+    RewriteEnded,
+    RewritesRequested,
+    RoundCommitted,
+    RoundState,
+    RowCounts,
+    RowLost,
+    RowsEvicted,
+    RowsMeasured,
+    RowsSelected,
+    RowsSent,
+)
+from headrace.core.rounds.surveys import Purpose
+
+_REWRITING = frozenset({Phase.REFINING, Phase.VALIDATING})
+_COMMITTING = frozenset({Phase.COMMITTING, Phase.TRAINING})
+
+
+def counted(state: RoundState, fact: Fact, rules: RoundPolicy) -> RoundState:
+    """The state with the fact in its counts; the very same state where it says nothing there."""
+    phase = state.working_in
+    match fact:
+        case RowsSent() | RowsMeasured():
+            return _surveyed(state, fact, phase)
+        case RowLost():
+            return _lost(state, fact, phase)
+        case DensitiesMade(complete=True) if state.awaits is Awaited.DENSITIES:
+            return replace(state, densities_made=True)
+        case RowsSelected():
+            return _selected(state, fact)
+        case RewritesRequested() if phase is Phase.REFINING:
+            return replace(state, rewrites=_requested(state.rewrites, fact))
+        case RewriteEnded() if phase in _REWRITING:
+            return replace(state, rewrites=_ended(state.rewrites, fact, rules))
+        case RowsEvicted() if state.awaits is Awaited.EVICTION:
+            return replace(state, evicted=fact.rows, awaits=Awaited.CUT)
+        case RoundCommitted() if state.awaits is Awaited.VERSION and state.committed is None:
+            return replace(state, committed=fact)
+        case CheckpointMeasures() if phase in _COMMITTING:
+            return _checkpoint(state, fact)
+    return state
+
+
+def _surveyed(state: RoundState, fact: RowsSent | RowsMeasured, phase: Phase) -> RoundState:
+    if fact.purpose is Purpose.ROUND and phase is Phase.SURVEYING:
+        return replace(state, rows=_rows(state.rows, fact))
+    if fact.purpose is Purpose.EVALUATION and phase is Phase.EVALUATING:
+        return replace(state, held_out_rows=_rows(state.held_out_rows, fact))
+    return state
+
+
+def _rows(counts: RowCounts, fact: RowsSent | RowsMeasured) -> RowCounts:
+    if isinstance(fact, RowsSent):
+        return replace(counts, sent=counts.sent + fact.rows, all_sent=counts.all_sent or fact.complete)
+    return replace(
+        counts,
+        measured=counts.measured + fact.rows,
+        not_made=counts.not_made + fact.not_made,
+        tokens=counts.tokens + fact.tokens,
+        seconds=counts.seconds + fact.seconds,
+    )
+
+
+def _lost(state: RoundState, fact: RowLost, phase: Phase) -> RoundState:
+    """Each is named once, however often its dead letter is read."""
+    if fact.axis is not None:
+        name, counts = f"{fact.sample_id}/{fact.axis}", state.rewrites
+        if phase not in _REWRITING or name in counts.lost:
+            return state
+        charged = _charged(counts, tokens=None, money=None)
+        return replace(state, rewrites=replace(charged, lost=(*counts.lost, name)))
+    name = f"{fact.sample_id}/{fact.revision}"
+    if fact.purpose is Purpose.ROUND and phase is Phase.SURVEYING and name not in state.rows.lost:
+        return replace(state, rows=replace(state.rows, lost=(*state.rows.lost, name)))
+    if fact.purpose is Purpose.EVALUATION and phase is Phase.EVALUATING and name not in state.held_out_rows.lost:
+        return replace(state, held_out_rows=replace(state.held_out_rows, lost=(*state.held_out_rows.lost, name)))
+    return state
+
+
+def _selected(state: RoundState, fact: RowsSelected) -> RoundState:
+    if fact.purpose is Purpose.ROUND and state.awaits is Awaited.SELECTION and state.selected is None:
+        return replace(state, selected=fact)
+    if fact.purpose is Purpose.EVALUATION and state.awaits is Awaited.HELD_OUT_LOSS:
+        before, after = fact.held_out_loss_before, fact.held_out_loss
+        found = None if before is None or after is None else HeldOutMeasured(before, after, fact.held_out_rows)
+        return replace(state, held_out=found, awaits=Awaited.VERDICT)
+    return state
+
+
+def _requested(counts: RewriteCounts, fact: RewritesRequested) -> RewriteCounts:
+    return replace(counts, requested=counts.requested + fact.rows, all_requested=counts.all_requested or fact.complete)
+
+
+def _ended(counts: RewriteCounts, fact: RewriteEnded, rules: RoundPolicy) -> RewriteCounts:
+    name = f"{fact.parent_id}/{fact.axis}"
+    if name in counts.lost:  # it was sent back from the dead letters: its way has ended after all, and was charged already
+        counts = replace(counts, lost=tuple(each for each in counts.lost if each != name))
+    else:
+        free = fact.attempts == 0  # nothing was called
+        counts = _charged(counts, tokens=0 if free else fact.tokens, money=0.0 if free else fact.money)
+    is_unknown = (fact.tokens is None or (rules.budget.money is not None and fact.money is None)) and fact.attempts > 0
+    counts = replace(
+        counts,
+        attempts=counts.attempts + fact.attempts,
+        tokens=counts.tokens + (fact.tokens or 0),
+        money=counts.money + (fact.money or 0.0),
+        cost_unknown=counts.cost_unknown + is_unknown,
+        near_duplicates=counts.near_duplicates + is_near_duplicate(fact),
+    )
+    return _ending(counts, fact)
+
+
+def _ending(counts: RewriteCounts, fact: RewriteEnded) -> RewriteCounts:
+    replacing, by_people = fact.axis in REPLACING, not fact.parent_model_written
+    match fact.ending:
+        case Ending.ACCEPTED:
+            human = counts.human_replaced + (replacing and by_people)
+            return replace(counts, accepted=_one_more(counts.accepted, fact.axis), human_replaced=human)
+        case Ending.REJECTED:
+            return replace(
+                counts,
+                rejected=_one_more(counts.rejected, fact.axis),
+                human_unmended=counts.human_unmended + (replacing and by_people),
+                model_unmended=counts.model_unmended + (replacing and not by_people),
+            )
+        case Ending.NOT_MADE:
+            return replace(counts, not_made=_one_more(counts.not_made, fact.axis))
+
+
+def _charged(counts: RewriteCounts, *, tokens: int | None, money: float | None) -> RewriteCounts:
+    """What is not known counts as all that was allowed: a budget is not to be overrun because an endpoint does not tell."""
+    return replace(
+        counts,
+        tokens_charged=counts.tokens_charged + (tokens if tokens is not None else counts.tokens_allowed_each or 0),
+        money_charged=counts.money_charged + (money if money is not None else counts.money_allowed_each or 0.0),
+    )
+
+
+def _one_more(tally: Mapping[str, int], axis: str) -> Mapping[str, int]:
+    return dict(sorted({**tally, str(axis): tally.get(axis, 0) + 1}.items()))
+
+
+def _checkpoint(state: RoundState, fact: CheckpointMeasures) -> RoundState:
+    """One that was trained on another version says nothing; which version is ours may be learned after the checkpoint came."""
+    if fact.version == state.begun.survey.version or (state.committed and fact.version != state.committed.version):
+        return state
+    if state.checkpoint is not None and state.committed is not None:
+        return state
+    return replace(state, checkpoint=fact)
