@@ -1,6 +1,7 @@
 """llama.cpp's own server as a process: `python -m headrace.local.chat_server --model FILE --port PORT`, until SIGTERM."""
 
 import argparse
+import os
 import signal
 from pathlib import Path
 
@@ -33,6 +34,9 @@ def _start(arguments: argparse.Namespace) -> object:
     params.model_alias = {arguments.model.stem.lower()}
     params.hostnames = [LOCALHOST]
     params.port = arguments.port
+    # Its threads wait for each other by spinning: one that has to share its core slows the others down twenty times.
+    threads = max(1, len(os.sched_getaffinity(0)) - 1)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.n_parallel = arguments.slots
     params.n_ctx = arguments.slots * arguments.context_tokens
     params.cont_batching = True
