@@ -43,6 +43,7 @@ SERVICES: dict[str, Signals] = {
             Metric.DATASETS_ROWS, Metric.DATASETS_STAGED_BYTES, Metric.DATASETS_VERSIONS, Metric.DATASETS_CUT_DURATION,
         }),
     ),
+    "refinement": Signals(measured=frozenset({Metric.CHAT_CALLS, Metric.CHAT_CALL_DURATION, Metric.CHAT_TOKENS})),
     "controller": Signals(
         from_events=frozenset({
             Metric.CONTROLLER_ROLL_OUTS, Metric.CONTROLLER_ROLL_OUT_DURATION, Metric.CONTROLLER_LOAD_DURATION,

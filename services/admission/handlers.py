@@ -8,7 +8,17 @@ from headrace.core.dossiers import AcceptedSample, Decision, Dossier, Verdict
 from headrace.core.events import Emit, Event, Reject, Result, Send, no_policy
 from headrace.core.policies import Policy
 from headrace.core.reasons import MEANING, Reason
-from headrace.core.topics import DECIDED, VALIDATION_REQUESTED, accepted_topic
+from headrace.core.rounds.attempts import consequences_of
+from headrace.core.topics import (
+    DECIDED,
+    REFINEMENT_REQUESTED,
+    RETRACTION_REQUESTED,
+    ROUND_PROGRESSED,
+    VALIDATION_REQUESTED,
+    accepted_topic,
+)
+
+_REQUESTED_BY = "headrace/admission"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +46,7 @@ def _result(dossier: Dossier, admission: Admission) -> Result:
     decided = replace(dossier, decisions=(*dossier.decisions, decision))
     if decision.verdict is Verdict.PARKED:
         return Reject(decision.reason, _parked(decision))
-    return Emit(_sends(decided, decision.verdict))
+    return Emit((*_sends(decided, decision.verdict), *_sends_of_round(decided, policy)))
 
 
 def _sends(decided: Dossier, verdict: Verdict) -> tuple[Send, ...]:
@@ -45,6 +55,17 @@ def _sends(decided: Dossier, verdict: Verdict) -> tuple[Send, ...]:
     if verdict is Verdict.ACCEPTED:
         return Send(DECIDED, decided), Send(accepted_topic(decided.sample.dataset_id), AcceptedSample(decided))
     return (Send(DECIDED, decided),)
+
+
+def _sends_of_round(decided: Dossier, policy: Policy) -> tuple[Send, ...]:
+    """What becomes of a rewrite's way: visible together with the decision that it follows from."""
+    follows = consequences_of(decided, policy, _REQUESTED_BY)
+    sends = (
+        (REFINEMENT_REQUESTED, follows.again),
+        (ROUND_PROGRESSED, follows.ended),
+        (RETRACTION_REQUESTED, follows.retraction),
+    )
+    return tuple(Send(topic, body) for topic, body in sends if body is not None)
 
 
 def _parked(decision: Decision) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from headrace.core.dossiers import Dossier, Embeddings, IndexedSample, Placement, ScoredSample, Verdict
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
-from headrace.core.placement import Wait, place, question_of
+from headrace.core.placement import Wait, parent_cosine, place, question_of
 from headrace.core.policies import Policy
 from headrace.core.ports.vector_index import (
     Content,
@@ -194,7 +194,9 @@ class Diversity:
             return _to_the_end(case.scored)
         outcome = place(case.question, found, case.policy)
         if isinstance(outcome, Placement):
-            return Emit((Send(PLACED, replace(case.scored.dossier, placement=outcome)),))
+            dossier = case.scored.dossier
+            placed = replace(outcome, parent_cosine=parent_cosine(dossier.rewrite, case.question))
+            return Emit((Send(PLACED, replace(dossier, placement=placed)),))
         return self._held_behind(case, outcome, delay_s)
 
     def _held_behind(self, case: _Case, wait: Wait, delay_s: float) -> Result:

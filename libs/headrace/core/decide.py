@@ -16,6 +16,7 @@ from headrace.core.dossiers import (
 )
 from headrace.core.policies import Policy
 from headrace.core.reasons import Reason
+from headrace.core.rounds.acceptance import exemptions_of, weighed
 
 REQUESTS_MAX = 3
 """How often one check is asked for before its absence counts as *not made*: admission and validation may disagree on the
@@ -38,6 +39,7 @@ _VERDICTS = {
     Reason.SIGNALS_NOT_MADE: Verdict.PARKED,
     Reason.NOT_PLACED: Verdict.PARKED,
     Reason.CHECK_NOT_MADE: Verdict.PARKED,
+    Reason.PARENT_NOT_MEASURED: Verdict.PARKED,
 }
 """Every other reason rejects."""
 
@@ -46,7 +48,8 @@ def decide(dossier: Dossier, policy: Policy, rulers: Mapping[str, str] = NO_RULE
     """Decide one sample from the evidence in its dossier, cheapest evidence first.
 
     Returns REJECTED at the first bound that does not hold, PARKED where evidence that a decision needs could not be made,
-    VALIDATE where checks are still to be run, and ACCEPTED otherwise. Every number compared is in `comparisons`.
+    VALIDATE where checks are still to be run, and ACCEPTED otherwise. Every number compared is in `comparisons`. A rewrite must
+    beat its parent besides (`headrace.core.rounds.acceptance`, which also says which bounds this takes the place of).
 
     `rulers` holds the ruler hash of each check under this policy (`headrace.checks.rulers`): a result measured with another
     ruler, because the policy or the check's code changed since, is not believed and the check is asked for again. Checks that
@@ -62,10 +65,18 @@ class _Deliberation:
         self._dossier = dossier
         self._policy = policy
         self._rulers = rulers
+        self._exempt = exemptions_of(dossier.rewrite)
         self._comparisons: list[Comparison] = []
 
     def decide(self) -> Decision:
-        return self._duplicate() or self._signals() or self._density() or self._checks() or self._end(Reason.ACCEPTED)
+        return (
+            self._duplicate()
+            or self._signals()
+            or self._density()
+            or self._rewrite()
+            or self._checks()
+            or self._end(Reason.ACCEPTED)
+        )
 
     def _duplicate(self) -> Decision | None:
         placement = self._dossier.placement
@@ -93,7 +104,8 @@ class _Deliberation:
         if signals.truncated and not bounds.truncated:
             read = f"{signals.prompt_tokens} prompt and {signals.response_tokens} response tokens read"
             return self._end(Reason.TRUNCATED, read)
-        if bounds.loss_max is not None and not self._holds("loss_mean", loss, "<=", bounds.loss_max):
+        loss_max = None if self._exempt.loss_max else bounds.loss_max
+        if loss_max is not None and not self._holds("loss_mean", loss, "<=", loss_max):
             return self._end(Reason.LOSS_TOO_HIGH)
         if bounds.loss_min is not None and not self._holds("loss_mean", loss, ">=", bounds.loss_min):
             return self._end(Reason.LOSS_TOO_LOW)
@@ -109,11 +121,18 @@ class _Deliberation:
             return None
         if not math.isfinite(density):
             return self._end(Reason.NOT_PLACED, f"the density is {density}")
-        if bounds.density_max is not None and not self._holds("density", density, "<=", bounds.density_max):
+        density_max = None if self._exempt.density_max else bounds.density_max
+        density_min = None if self._exempt.density_min else bounds.density_min
+        if density_max is not None and not self._holds("density", density, "<=", density_max):
             return self._end(Reason.TOO_DENSE)
-        if bounds.density_min is not None and not self._holds("density", density, ">=", bounds.density_min):
+        if density_min is not None and not self._holds("density", density, ">=", density_min):
             return self._end(Reason.TOO_SPARSE)
         return None
+
+    def _rewrite(self) -> Decision | None:
+        outcome = weighed(self._dossier, self._policy.rounds)
+        self._comparisons += outcome.comparisons
+        return None if outcome.reason is None else self._end(outcome.reason, outcome.detail)
 
     def _checks(self) -> Decision | None:
         times = self._times_requested()

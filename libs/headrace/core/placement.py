@@ -1,8 +1,11 @@
 """Where a sample lies among those before it, or whom it has to wait for: pure, from what the index says."""
 
+import math
 from dataclasses import dataclass
 
-from headrace.core.dossiers import DuplicateKind, Neighbour, Placement
+import numpy as np
+
+from headrace.core.dossiers import DuplicateKind, Neighbour, Placement, Rewrite
 from headrace.core.policies import Policy
 from headrace.core.ports.vector_index import Accepted, Content, Earlier, Question, Submission, Surroundings, Vectors
 
@@ -56,6 +59,25 @@ def place(question: Question, found: Surroundings, policy: Policy) -> Placement 
         compared_with=found.compared_with,
         order=question.submission.order,
     )
+
+
+def parent_cosine(rewrite: Rewrite | None, question: Question) -> float | None:
+    """The cosine of a rewrite's prompt to its parent's.
+
+    None for other samples, and where the two embeddings cannot be compared: they are of different models or model versions, or
+    the parent's is no vector of that many finite numbers, not all zero.
+    """
+    space = question.submission.space
+    if rewrite is None or (rewrite.model, rewrite.model_version) != (space.model, space.model_version):
+        return None
+    mine = question.vectors.prompt
+    if len(rewrite.parent_embedding) != 4 * len(mine):
+        return None
+    parents = np.frombuffer(rewrite.parent_embedding, "<f4").astype(np.float64)
+    length = float(np.linalg.norm(parents))
+    if not 0.0 < length < math.inf:
+        return None
+    return _clipped(float(mine.astype(np.float64) @ parents) / length)
 
 
 def _duplicate(question: Question, found: Surroundings) -> tuple[DuplicateKind, Neighbour | None]:

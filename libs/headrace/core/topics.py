@@ -268,7 +268,7 @@ PRODUCERS: dict[str, tuple[str, ...]] = {
     DECIDED.name: ("admission",),
     INDEXED.name: ("diversity",),
     CUT_REQUESTED.name: ("datasets", "controller"),
-    RETRACTION_REQUESTED.name: ("datasets", "controller"),
+    RETRACTION_REQUESTED.name: ("datasets", "controller", "admission"),
     COMMITTED.name: ("datasets",),
     CHECKPOINT_ROLLED_OUT.name: ("controller",),
     CHECKPOINT_REFUSED.name: ("controller",),

@@ -181,6 +181,18 @@ class Metric(Enum):
     CONTROLLER_LOAD_DURATION = Definition(
         "headrace.controller.load.duration", Kind.HISTOGRAM, "s", "the model server's part of it: loading the version"
     )
+    CHAT_CALLS = Definition(
+        "headrace.chat.calls", Kind.COUNTER, "{call}",
+        "calls of generating models: paid, reused (the reply was kept) or not made", (Attribute.MODEL_ROLE, Attribute.OUTCOME),
+    )  # fmt: skip
+    CHAT_CALL_DURATION = Definition(
+        "headrace.chat.call.duration", Kind.HISTOGRAM, "s", "time of one paid call at its endpoint",
+        (Attribute.MODEL_ROLE, Attribute.OUTCOME),
+    )  # fmt: skip
+    CHAT_TOKENS = Definition(
+        "headrace.chat.tokens", Kind.COUNTER, "{token}",
+        "tokens of prompts and replies that were paid for, where the endpoint tells", (Attribute.MODEL_ROLE, Attribute.TOKENS),
+    )  # fmt: skip
 
 
 BUCKETS: dict[str, tuple[float, ...]] = {

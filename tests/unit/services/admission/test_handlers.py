@@ -6,9 +6,10 @@ from headrace import checks
 from headrace.core.dossiers import AcceptedSample, CheckOutcome, DuplicateKind, Verdict
 from headrace.core.events import Emit, Reject, Retry
 from headrace.core.policies import Policy
-from headrace.core.topics import DECIDED, VALIDATION_REQUESTED
+from headrace.core.topics import DECIDED, REFINEMENT_REQUESTED, RETRACTION_REQUESTED, ROUND_PROGRESSED, VALIDATION_REQUESTED
 from services.admission.handlers import Admission, decide_samples
 from tests.fakes.evidence import DATASET, asked_for, dossier, event, outcome, placement, signals
+from tests.fakes.rewrites import evidence, rewrite
 
 
 def admission(policy: Policy | None) -> Admission:
@@ -96,3 +97,29 @@ async def test_results_come_in_order_and_the_same_again():
     assert [send.topic.key_of(send.body) for result in emitted for send in result.sends[1:]] == ["a", "c"]
     assert [len(result.sends) for result in emitted] == [2, 1, 2]
     assert await decide_samples(batch, admission(policy)) == results
+
+
+async def test_an_accepted_rewrite_tells_its_round():
+    """In the same transaction as the acceptance."""
+    result = await one(evidence(rewrite()), Policy())
+    assert [send.topic.name for send in result.sends] == [DECIDED.name, f"headrace.accepted.{DATASET}", ROUND_PROGRESSED.name]
+    assert result.sends[2].body.fact.ending == "accepted"
+
+
+async def test_a_rejected_rewrite_is_tried_again_and_then_ends():
+    """The second attempt is the last: its parent leaves, where the policy does not keep the unmended."""
+    first = await one(evidence(rewrite(), loss=9.0), Policy())
+    decided, again = first.sends
+    assert (decided.topic, again.topic) == (DECIDED, REFINEMENT_REQUESTED)
+    assert again.topic.key_of(again.body) == f"{DATASET}/train"
+    dropping = Policy.model_validate({"rounds": {"unmended": "drop"}})
+    last = await one(evidence(again.body.rewrite, loss=9.0), dropping)
+    assert [send.topic for send in last.sends] == [DECIDED, ROUND_PROGRESSED, RETRACTION_REQUESTED]
+    assert last.sends[2].body.sample_id == "train"
+
+
+async def test_a_rewrite_that_waits_for_checks_has_not_ended():
+    """Its round is told once it is decided for good, and never of one that parks."""
+    waiting = await one(evidence(rewrite()), MATH)
+    assert [send.topic for send in waiting.sends] == [VALIDATION_REQUESTED]
+    assert isinstance(await one(evidence(rewrite(parent_loss=None)), Policy()), Reject)

@@ -1,0 +1,117 @@
+"""What a rewrite has to beat: its parent, on the axis that it was made for, and without losing what it means.
+
+    hard          its loss is below the parent's
+    low_quality   its judged quality is above the parent's
+    sparse        its cosine to the parent is above the parent's density, so that the parent's nearest are nearer than before
+
+All three strictly, and under the model version that measured the parent. Where it replaces its parent (hard, low_quality) its
+prompt's cosine to the parent's must be at least the policy's `rounds.meaning_cosine_min`. A number that is missing fails nothing
+and passes nothing: the decision is not made, and the rewrite parks.
+
+In mode middo_compat there is no such gate, as the authors have none: the numbers are recorded, and nothing follows from them.
+
+Of the policy's other bounds all stand but those that the gate takes the place of: for a hard sample `signals.loss_max`, which its
+parent's loss replaces; for a sparse one `diversity.density_min`, since it is made for a sparse place; and where the parent is
+replaced both bounds on density, since its place is taken, not another one.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from headrace.core.dossiers import CURRENT, Comparison, Dossier, Rewrite, Signals
+from headrace.core.reasons import Reason
+from headrace.core.rounds.policy import RoundPolicy
+from headrace.core.rounds.rules import Axis, Mode
+
+LOSS = "rewrite_loss_mean"
+QUALITY = "rewrite_quality"
+NEARNESS = "rewrite_parent_cosine"
+MEANING = "rewrite_meaning_cosine"
+"""Quantities of comparisons; the bound is the parent's number, but for the last, whose bound is the policy's."""
+
+_AXES = frozenset(Axis)
+
+
+@dataclass(frozen=True, slots=True)
+class Exemptions:
+    """Which of the policy's bounds a dossier is not held to."""
+
+    loss_max: bool = False
+    density_max: bool = False
+    density_min: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A rewrite held against its parent: what was compared, and the reason to turn it away or to park it, if there is one."""
+
+    comparisons: tuple[Comparison, ...] = ()
+    reason: Reason | None = None
+    detail: str = ""
+
+
+def exemptions_of(rewrite: Rewrite | None) -> Exemptions:
+    """See the module. Nothing for a sample that is no rewrite."""
+    if rewrite is None or rewrite.axis not in _AXES:
+        return Exemptions()
+    axis = Axis(rewrite.axis)
+    replaces = axis is not Axis.SPARSE
+    return Exemptions(loss_max=axis is Axis.HARD, density_max=replaces, density_min=True)
+
+
+def weighed(dossier: Dossier, rules: RoundPolicy) -> Weighed:
+    """Hold a dossier's rewrite against its parent; a dossier without one has nothing to beat.
+
+    The first comparison that does not hold, or cannot be made, is the reason, and the last that is made.
+    """
+    rewrite, signals = dossier.rewrite, dossier.signals_of(CURRENT)
+    if rewrite is None:
+        return Weighed()
+    gate = rules.mode is not Mode.MIDDO_COMPAT
+    if rewrite.axis not in _AXES:
+        return _ended([], Reason.PARENT_NOT_MEASURED, f"this release knows no axis {rewrite.axis[:40]!r}", gate=gate)
+    if signals is None or (signals.model, signals.model_version) != (rewrite.model, rewrite.model_version):
+        measured = f"{signals.model} {signals.model_version}" if signals is not None else "no model"
+        told = f"the parent was measured by {rewrite.model} {rewrite.model_version}, the rewrite by {measured}"
+        return _ended([], Reason.PARENT_NOT_MEASURED, told, gate=gate)
+    comparisons: list[Comparison] = []
+    for quantity, value, operator, bound, failing in _matches(dossier, rewrite, signals, rules):
+        if bound is None or not math.isfinite(bound):
+            return _ended(comparisons, Reason.PARENT_NOT_MEASURED, f"the parent has no number for {quantity}", gate=gate)
+        if value is None or not math.isfinite(value):
+            return _ended(comparisons, _NOT_MADE[quantity], f"the rewrite has no number for {quantity}", gate=gate)
+        held = {"<": value < bound, ">": value > bound, ">=": value >= bound}[operator]
+        comparisons.append(Comparison(quantity, value, operator, bound, held))
+        if not held:
+            return _ended(comparisons, failing, "", gate=gate)
+    return Weighed(tuple(comparisons))
+
+
+_NOT_MADE = {
+    LOSS: Reason.SIGNALS_NOT_MADE,
+    QUALITY: Reason.SIGNALS_NOT_MADE,
+    NEARNESS: Reason.NOT_PLACED,
+    MEANING: Reason.NOT_PLACED,
+}
+
+
+def _matches(
+    dossier: Dossier, rewrite: Rewrite, signals: Signals, rules: RoundPolicy
+) -> Iterator[tuple[str, float | None, str, float | None, Reason]]:
+    """Quantity, the rewrite's number, operator, bound, and the reason where it does not hold."""
+    axis = Axis(rewrite.axis)
+    cosine = dossier.placement.parent_cosine if dossier.placement is not None else None
+    if axis is Axis.SPARSE:
+        yield NEARNESS, cosine, ">", rewrite.parent_density, Reason.NOT_BETTER
+        return
+    if axis is Axis.HARD:
+        yield LOSS, signals.loss_mean, "<", rewrite.parent_loss, Reason.NOT_BETTER
+    else:
+        quality = signals.judgement.quality if signals.judgement is not None else None
+        yield QUALITY, quality, ">", rewrite.parent_quality, Reason.NOT_BETTER
+    yield MEANING, cosine, ">=", rules.meaning_cosine_min, Reason.MEANING_LOST
+
+
+def _ended(comparisons: list[Comparison], reason: Reason, detail: str, *, gate: bool) -> Weighed:
+    return Weighed(tuple(comparisons), reason, detail) if gate else Weighed(tuple(comparisons))

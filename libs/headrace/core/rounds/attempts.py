@@ -1,0 +1,89 @@
+"""What follows from the decision on a rewrite: the end of its way, or another attempt."""
+
+from dataclasses import dataclass, replace
+
+from headrace.core.dossiers import Comparison, Cost, Decision, Dossier, Rewrite, Verdict
+from headrace.core.policies import Policy
+from headrace.core.reasons import Reason
+from headrace.core.retractions import RetractionReason, RetractionRequested
+from headrace.core.rounds.progress import Ending, RewriteEnded, RoundProgressed
+from headrace.core.rounds.revisions import ATTEMPTS_MAX
+from headrace.core.rounds.rewrite_costs import spent_so_far, summed, tokens_of
+from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.surveys import RefinementRequested
+
+FAILURE_CHARS_MAX = 1_000
+
+_SETTLED_ELSEWHERE = frozenset({Reason.REVISION_CONFLICT, Reason.STALE_REVISION, Reason.RETRACTED})
+"""Somebody else has said what becomes of this sample: another attempt would end the same way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """What is to be sent beside the decision; of `again` and `ended` one at most."""
+
+    again: RefinementRequested | None = None
+    ended: RoundProgressed | None = None
+    retraction: RetractionRequested | None = None
+
+
+def consequences_of(decided: Dossier, policy: Policy, requested_by: str) -> Consequences:
+    """What follows from the last decision of a dossier; nothing where it is no rewrite, or is not decided for good.
+
+    Nothing either for a revision that was admitted before with the same content: its end was told then.
+    """
+    rewrite = decided.rewrite
+    if rewrite is None or not decided.decisions:
+        return Consequences()
+    decision = decided.decisions[-1]
+    if decision.verdict is Verdict.ACCEPTED:
+        return Consequences(ended=ended(rewrite, Ending.ACCEPTED, decision.reason, spent_so_far(decided)))
+    if decision.verdict is not Verdict.REJECTED or decision.reason == Reason.ALREADY_ADMITTED:
+        return Consequences()
+    gone = ended(rewrite, Ending.REJECTED, decision.reason, spent_so_far(decided))
+    if decision.reason in _SETTLED_ELSEWHERE:
+        return Consequences(ended=gone)
+    if rewrite.attempt < min(rewrite.attempts_max, ATTEMPTS_MAX):
+        return Consequences(again=RefinementRequested(_next_attempt(rewrite, decision, spent_so_far(decided))))
+    return Consequences(ended=gone, retraction=_unmended(rewrite, policy, requested_by))
+
+
+def ended(rewrite: Rewrite, ending: Ending, reason: str, spent: tuple[Cost, ...]) -> RoundProgressed:
+    """The end of a rewrite's way, with what all its attempts cost."""
+    total = summed(spent)
+    fact = RewriteEnded(
+        Axis(rewrite.axis), rewrite.parent.id, ending, str(reason), rewrite.attempt, tokens_of(total), total.money
+    )
+    return RoundProgressed(rewrite.parent.dataset_id, rewrite.round_id, fact)
+
+
+def _next_attempt(rewrite: Rewrite, decision: Decision, spent: tuple[Cost, ...]) -> Rewrite:
+    """The allowances are what this attempt has left of them: refinement took off what it spent."""
+    return replace(rewrite, attempt=rewrite.attempt + 1, previous_failure=_failure(decision), spent=spent)
+
+
+def _failure(decision: Decision) -> str:
+    """The reason and the numbers, in words that a refiner is shown."""
+    broken = [_said(comparison) for comparison in decision.comparisons if not comparison.held]
+    return "; ".join([str(decision.reason), *broken, *([decision.detail] if decision.detail else [])])[:FAILURE_CHARS_MAX]
+
+
+def _said(comparison: Comparison) -> str:
+    value = "unknown" if comparison.value is None else f"{comparison.value:.6g}"
+    return f"{comparison.quantity} is {value}, and should be {comparison.operator} {comparison.bound:.6g}"
+
+
+def _unmended(rewrite: Rewrite, policy: Policy, requested_by: str) -> RetractionRequested | None:
+    """The parent leaves where the policy does not keep what could not be mended; a sparse one is nothing to mend."""
+    if policy.rounds.unmended != "drop" or rewrite.axis == Axis.SPARSE:
+        return None
+    parent = rewrite.parent
+    return RetractionRequested(
+        dataset_id=parent.dataset_id,
+        sample_id=parent.id,
+        revision=parent.revision,
+        reason=RetractionReason.UNMENDED,
+        request_id=f"{rewrite.round_id}/{rewrite.axis}/{parent.id}",
+        requested_by=requested_by,
+        note=f"{rewrite.attempt} rewrites were turned away in round {rewrite.round_id}",
+    )

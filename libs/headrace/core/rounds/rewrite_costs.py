@@ -1,0 +1,81 @@
+"""What a rewrite cost and may still cost."""
+
+from collections.abc import Callable, Sequence
+
+from headrace.core.budgets import BudgetLedger, Limits, OverBudget, Spend
+from headrace.core.chat import Call, Hindrance, NotMade, Outcome
+from headrace.core.dossiers import Cost, Dossier, Rewrite
+from headrace.core.ports.chat_model import ChatModel
+
+STAGE = "refinement"
+_ACCOUNT = "this rewrite"
+
+
+def summed(costs: Sequence[Cost]) -> Cost:
+    """Several costs as one of the stage; what is unknown in one is unknown in the sum, as is money of two currencies."""
+    currencies = {cost.currency for cost in costs if cost.money is not None}
+    money = _sum([cost.money for cost in costs]) if len(currencies) <= 1 else None
+    return Cost(
+        STAGE,
+        seconds=_sum([cost.seconds for cost in costs]),
+        prompt_tokens=_whole(_sum([cost.prompt_tokens for cost in costs])),
+        completion_tokens=_whole(_sum([cost.completion_tokens for cost in costs])),
+        money=money,
+        currency=next(iter(currencies)) if money is not None and currencies else "",
+    )
+
+
+def tokens_of(cost: Cost) -> int | None:
+    """Prompt and completion tokens together; None where either is unknown."""
+    if cost.prompt_tokens is None or cost.completion_tokens is None:
+        return None
+    return cost.prompt_tokens + cost.completion_tokens
+
+
+def spent_so_far(dossier: Dossier) -> tuple[Cost, ...]:
+    """What every attempt cost up to and including the one that led to this dossier."""
+    earlier = dossier.rewrite.spent if dossier.rewrite is not None else ()
+    return (*earlier, *(cost for cost in dossier.costs if cost.stage == STAGE))
+
+
+class AllowedChat:
+    """A chat model within what one rewrite and its further attempts may still spend. As `ChatModel`.
+
+    Each call is held against its worst case before it is made; what a made one cost and nobody knows counts as its worst.
+    """
+
+    def __init__(self, chat: ChatModel, worst_of: Callable[[Call], Spend], rewrite: Rewrite) -> None:
+        self._chat = chat
+        self._worst_of = worst_of
+        self._limits = Limits(tokens=rewrite.tokens_allowed, money=rewrite.money_allowed)
+        self._ledger = BudgetLedger()
+
+    async def ask(self, call: Call) -> Outcome:
+        """As `ChatModel.ask`; OVER_BUDGET where the call might cost more than is left."""
+        try:
+            reserved = self._ledger.reserve(_ACCOUNT, self._worst_of(call), self._limits)
+        except OverBudget as refused:
+            return NotMade(Hindrance.OVER_BUDGET, str(refused))
+        outcome = await self._chat.ask(call)
+        cost = outcome.cost
+        self._ledger.settle(reserved, Spend() if cost is None else Spend(tokens_of(cost), cost.money, cost.seconds))
+        return outcome
+
+    @property
+    def tokens_left(self) -> int | None:
+        """What later attempts may spend; None without a limit."""
+        return None if self._limits.tokens is None else max(0, self._limits.tokens - (self._ledger.spent(_ACCOUNT).tokens or 0))
+
+    @property
+    def money_left(self) -> float | None:
+        """As `tokens_left`."""
+        return None if self._limits.money is None else max(0.0, self._limits.money - (self._ledger.spent(_ACCOUNT).money or 0.0))
+
+
+def _sum(amounts: Sequence[float | None]) -> float | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None
+
+
+def _whole(amount: float | None) -> int | None:
+    return None if amount is None else int(amount)
