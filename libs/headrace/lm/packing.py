@@ -3,8 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Protocol, TypeVar
 
 from headrace.lm.conversations import Tokens
+
+
+class Long(Protocol):
+    """What goes through the model in one piece: so many tokens; `index` is its place in the request."""
+
+    @property
+    def index(self) -> int: ...
+
+    @property
+    def length(self) -> int: ...
+
+
+LongT = TypeVar("LongT", bound=Long)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +69,26 @@ class Pack:
 
 
 def packed(pieces: Sequence[Piece], *, tokens_max: int, workers: int) -> list[Pack]:
-    """Packs of at most `tokens_max` tokens (a longer conversation has one of its own), longest conversations first.
+    """The conversations in packs, as `rows_of` divides them."""
+    return [Pack(tuple(row)) for row in rows_of(pieces, tokens_max=tokens_max, workers=workers)]
 
-    With several workers packs are kept small enough that each gets a share of the work.
+
+def rows_of(pieces: Sequence[LongT], *, tokens_max: int, workers: int) -> list[list[LongT]]:
+    """Rows of at most `tokens_max` tokens (a longer piece has one of its own), longest pieces first.
+
+    With several workers rows are kept small enough that each gets a share of the work.
     """
     if not pieces:
         return []
-    rows = sorted(pieces, key=lambda piece: (-piece.length, piece.index))
-    share = sum(piece.length for piece in rows) // (2 * workers) if workers > 1 else tokens_max
-    limit = min(tokens_max, max(share, rows[0].length))
-    packs: list[list[Piece]] = [[]]
+    ordered = sorted(pieces, key=lambda piece: (-piece.length, piece.index))
+    share = sum(piece.length for piece in ordered) // (2 * workers) if workers > 1 else tokens_max
+    limit = min(tokens_max, max(share, ordered[0].length))
+    rows: list[list[LongT]] = [[]]
     used = 0
-    for piece in rows:
-        if packs[-1] and used + piece.length > limit:
-            packs.append([])
+    for piece in ordered:
+        if rows[-1] and used + piece.length > limit:
+            rows.append([])
             used = 0
-        packs[-1].append(piece)
+        rows[-1].append(piece)
         used += piece.length
-    return [Pack(tuple(pack)) for pack in packs]
+    return rows

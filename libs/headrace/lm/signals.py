@@ -18,7 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from headrace.lm.attention import PACKED
 from headrace.lm.conversations import ConversationReader, Rendered, Tokens, Unreadable
+from headrace.lm.judges import JudgeLimits, Judges
 from headrace.lm.packing import Pack, Piece, cut, packed
+from headrace.lm.passes import hidden_states
 
 _CPU_LOGITS = 1 << 23
 _GPU_LOGITS = 1 << 28
@@ -63,7 +65,6 @@ class SignalMeter:
 
     def __init__(self, model: PreTrainedModel, reader: ConversationReader, *, limits: Limits, workers: int) -> None:
         self._model = model
-        self._body = model.base_model
         self._head = model.get_output_embeddings()
         self._reader = reader
         self._limits = limits
@@ -113,6 +114,10 @@ class SignalMeter:
     def embedding_size(self) -> int:
         return int(self._model.config.hidden_size)
 
+    def judges(self, limits: JudgeLimits) -> Judges:
+        """The same model as its own judge: the same weights, passes in the same threads."""
+        return Judges(self._model, self._reader, limits=limits, pool=self._pool, workers=self._workers)
+
     def measure(self, conversations: Sequence[Mapping[str, Any]]) -> list[Measurement]:
         """One measurement per conversation, in order; what cannot be measured says why and harms no other."""
         measurements: list[Measurement | None] = [None] * len(conversations)
@@ -141,18 +146,8 @@ class SignalMeter:
 
     @torch.inference_mode()
     def _pass(self, pack: Pack) -> _Passed:
-        borders = pack.borders
-        ids, positions, predicting = (
-            torch.tensor(numbers, device=self._device) for numbers in (pack.ids, pack.positions, pack.predicting)
-        )
-        on_gpu = self._device.type == "cuda" and self._model.dtype is not torch.float32  # flash attention's condition
-        hidden = self._body(
-            input_ids=ids[None],
-            position_ids=positions[None],
-            borders=borders,
-            cu_seqlens=torch.tensor(borders, dtype=torch.int32, device=self._device) if on_gpu else None,
-            use_cache=False,
-        ).last_hidden_state[0]
+        ids, predicting = (torch.tensor(numbers, device=self._device) for numbers in (pack.ids, pack.predicting))
+        hidden = hidden_states(self._model, ids, pack.positions, pack.borders)
         losses = self._losses(hidden[predicting], ids[predicting + 1])
         per_conversation = losses.double().split([len(piece.tokens.response) for piece in pack.pieces])
         return _Passed(
