@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headrace.adapters.rounds.signal_table import SignalFile, merge_keys, number_columns, read_batches, signal_rows
+from headrace.adapters.rounds.signal_table import HeldOut, SignalFile, merge_keys, number_columns, read_batches, signal_rows
 from headrace.adapters.shards import LocalShard, ShardLimits, write_shards
 from headrace.core.rounds.rules import Axis, Mode, SelectionRules
 from headrace.core.rounds.selection import is_beyond, owned
@@ -73,42 +73,55 @@ def select(
     folder: Path,
     retracted: Mapping[str, int],
     limits: ScanLimits = ScanLimits(),
+    held_out: HeldOut | None = None,
 ) -> Selection:
     """Compute the thresholds of a closed signal table and write the selection into the folder, in files named by their hash.
 
     `table` is its files in the order of their rows; `retracted` holds the highest retracted revision by sample id, and has to be
-    the same when a scan is to be repeated. Reads files and computes for seconds: call it in a thread.
+    the same when a scan is to be repeated. Rows that are `held_out` enter the moments and are never selected. Reads files and
+    computes for seconds: call it in a thread.
 
     Raises:
         DamagedVersion: a file cannot be read or is no part of the table, or its rows are not in order.
         TooManyRows: the rules ask for something that must hold more rows than `rows_held_max`.
     """
-    thresholds = _thresholds(table, rules, retracted, limits)
+    thresholds = _thresholds(table, rules, retracted, limits, held_out)
     tally = Tally(rules, thresholds, limits.rows_held_max)
-    selected = next(write_shards(_selected(table, tally, retracted, limits), folder, _ONE_FILE), None)
+    selected = next(write_shards(_selected(table, tally, retracted, limits, held_out), folder, _ONE_FILE), None)
     leaving = tally.leaving()
     collapsed = next(write_shards(_rows_of(table, leaving, limits), folder, _ONE_FILE), None) if leaving.any() else None
     return Selection(tally.summary(), selected, collapsed)
 
 
 def _thresholds(
-    table: Sequence[SignalFile], rules: SelectionRules, retracted: Mapping[str, int], limits: ScanLimits
+    table: Sequence[SignalFile],
+    rules: SelectionRules,
+    retracted: Mapping[str, int],
+    limits: ScanLimits,
+    held_out: HeldOut | None,
 ) -> tuple[Threshold, ...]:
     surveys = surveys_of(rules, limits.rows_held_max)
     columns = number_columns(rules.mode) + (("sample_id", "revision") if retracted else ())
-    for batch in read_batches(table, columns, limits.batch_rows):
-        rows = signal_rows(batch, rules.mode, retracted)
+    for batch in read_batches(table, (*columns, *_prompts(held_out)), limits.batch_rows):
+        rows = signal_rows(batch, rules.mode, retracted, held_out)
         for survey in surveys:
             survey.add(rows)
     return tuple(survey.threshold() for survey in surveys)
 
 
-def _selected(table: Sequence[SignalFile], tally: Tally, retracted: Mapping[str, int], limits: ScanLimits) -> Iterator[pa.Table]:
+def _prompts(held_out: HeldOut | None) -> tuple[str, ...]:
+    return () if held_out is None else ("prompt_hash",)
+
+
+def _selected(
+    table: Sequence[SignalFile], tally: Tally, retracted: Mapping[str, int], limits: ScanLimits, held_out: HeldOut | None
+) -> Iterator[pa.Table]:
     """The selection in the order of the table; every row passes the tally."""
     mode = tally.rules.mode
     keys = ("merge_key",) if mode is Mode.MIDDO_COMPAT else ()
-    for batch in read_batches(table, ("sample_id", "revision", *number_columns(mode), *keys), limits.batch_rows):
-        rows = signal_rows(batch, mode, retracted)
+    columns = ("sample_id", "revision", *number_columns(mode), *keys, *_prompts(held_out))
+    for batch in read_batches(table, columns, limits.batch_rows):
+        rows = signal_rows(batch, mode, retracted, held_out)
         bits = tally.add(rows, merge_keys(batch["merge_key"]) if keys else None)
         yield _selection_table(batch, rows, bits, tally.rules)
 

@@ -1,6 +1,6 @@
 """The signal table of a round: a row for each row of the dataset version, in rising order of sample ids, in Parquet files."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,9 @@ from headrace.core.rounds.rules import Mode
 from headrace.core.rounds.selection import Keys
 from headrace.core.rounds.signal_rows import Flags, SignalRows, paper_quality
 from headrace.core.versions import DamagedVersion
+
+HeldOut = Callable[[str], bool]
+"""Whether the prompt with this hash is held out of training."""
 
 _NEIGHBOUR = pa.struct([("sample_id", pa.string()), ("cosine", pa.float64())])
 _KEY_CHARS = 64
@@ -81,8 +84,11 @@ def number_columns(mode: Mode) -> tuple[str, ...]:
     return ("loss_post", "loss_pre", "density", "not_made", *(JUDGED if mode is Mode.MIDDO_COMPAT else ("quality",)))
 
 
-def signal_rows(batch: pa.RecordBatch, mode: Mode, retracted: Mapping[str, int]) -> SignalRows:
-    """The batch as numbers; `retracted` has the highest retracted revision by sample id, and asks for id and revision too."""
+def signal_rows(batch: pa.RecordBatch, mode: Mode, retracted: Mapping[str, int], held_out: HeldOut | None = None) -> SignalRows:
+    """The batch as numbers.
+
+    `retracted` has the highest retracted revision by sample id, and asks for id and revision too; `held_out` for prompt_hash.
+    """
     return SignalRows(
         loss_post=_floats(batch["loss_post"]),
         loss_pre=_floats(batch["loss_pre"]),
@@ -90,7 +96,13 @@ def signal_rows(batch: pa.RecordBatch, mode: Mode, retracted: Mapping[str, int])
         quality=_quality(batch, mode),
         not_made=_flags(pc.is_valid(batch["not_made"])),
         retracted=_retracted(batch, retracted),
+        held_out=None if held_out is None else held_out_flags(batch["prompt_hash"], held_out),
     )
+
+
+def held_out_flags(prompt_hashes: pa.Array, held_out: HeldOut) -> Flags:
+    """Which rows have a prompt that is held out."""
+    return np.fromiter(map(held_out, prompt_hashes.to_pylist()), dtype=np.bool_, count=len(prompt_hashes))
 
 
 def merge_keys(column: pa.Array) -> Keys:

@@ -22,8 +22,8 @@ class SignalRows:
     """Rows in the order of the table; a number that is absent is NaN.
 
     Losses are in nats per response token; `density` is a mean of cosines, -1 to 1; `quality` is 0 to 10, in mode MIDDO_COMPAT
-    that of `paper_quality`. `not_made` marks rows without signals, `retracted` those that were taken back since: neither is
-    ever selected.
+    that of `paper_quality`. `not_made` marks rows without signals, `retracted` those that were taken back since, `held_out` those
+    that are kept from training, to measure by (None: no row): none of them is ever selected.
     """
 
     loss_post: Floats
@@ -32,6 +32,7 @@ class SignalRows:
     quality: Floats
     not_made: Flags
     retracted: Flags
+    held_out: Flags | None = None
 
     def __len__(self) -> int:
         return len(self.not_made)
@@ -39,7 +40,8 @@ class SignalRows:
     @property
     def selectable(self) -> Flags:
         """Which rows may be selected at all."""
-        return ~(self.not_made | self.retracted)
+        kept_apart = self.not_made | self.retracted
+        return ~(kept_apart if self.held_out is None else kept_apart | self.held_out)
 
     def measurements(self, columns: Sequence[str]) -> Floats:
         """The named columns side by side; what is no measurement is NaN."""

@@ -31,9 +31,9 @@ class AxisOutcome:
 class SelectionSummary:
     """What a round selected, with every number that led to it.
 
-    `rows` are those of the table; `rows_not_made` have no signals, `rows_retracted` were taken back since. `overlaps` counts
-    rows by exactly which thresholds they lie beyond. `rows_after` is the size of the next version if every rewrite is accepted
-    and nothing is evicted, `rows_after_held` with the scale held.
+    `rows` are those of the table; `rows_not_made` have no signals, `rows_retracted` were taken back since, `rows_held_out` are
+    kept from training and never selected. `overlaps` counts rows by exactly which thresholds they lie beyond. `rows_after` is
+    the size of the next version if every rewrite is accepted and nothing is evicted, `rows_after_held` with the scale held.
     """
 
     rules: SelectionRules
@@ -45,6 +45,7 @@ class SelectionSummary:
     sizes: Sizes
     rows_after: int
     rows_after_held: int
+    rows_held_out: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The summary as JSON values."""
@@ -62,7 +63,7 @@ class Tally:
         self.rules = rules
         self._thresholds = thresholds
         self._rows_held_max = rows_held_max
-        self._rows = self._rows_not_made = self._rows_retracted = 0
+        self._rows = self._rows_not_made = self._rows_retracted = self._rows_held_out = 0
         self._by_bits = np.zeros(1 << len(Axis), dtype=np.int64)
         self._selected = dict.fromkeys(Axis, 0)
         self._keys: list[Keys] = []
@@ -75,6 +76,7 @@ class Tally:
         self._rows += len(rows)
         self._rows_not_made += int(np.count_nonzero(rows.not_made))
         self._rows_retracted += int(np.count_nonzero(rows.retracted))
+        self._rows_held_out += 0 if rows.held_out is None else int(np.count_nonzero(rows.held_out))
         self._by_bits += np.bincount(bits, minlength=len(self._by_bits))
         for axis, flags in owned(bits, self.rules).items():
             self._selected[axis] += int(np.count_nonzero(flags))
@@ -112,6 +114,7 @@ class Tally:
             sizes=size,
             rows_after=size.after(scale_held=False),
             rows_after_held=size.after(scale_held=True),
+            rows_held_out=self._rows_held_out,
         )
 
     def _outcome(self, threshold: Threshold) -> AxisOutcome:

@@ -154,3 +154,17 @@ def test_a_table_without_merge_keys_is_no_table_of_the_authors_mode(tmp_path, ke
     select(in_memory(table, [], 9), SelectionRules(), tmp_path, {})
     with pytest.raises(DamagedVersion, match="merge_key"):
         select(in_memory(table, [], 9), SelectionRules(mode=Mode.MIDDO_COMPAT), tmp_path, {})
+
+
+def test_held_out_rows_are_never_selected(tmp_path):
+    """They stay in the moments, so the thresholds are those of the whole table; they are counted, and not selected."""
+    table = a_table(2_000)
+    files = on_disk(arrow_of(table), tmp_path)
+    every = select(files, SelectionRules(), tmp_path, {})
+    hashes = {row["sample_id"]: row["prompt_hash"] for row in pq.read_table(files[0].source).to_pylist()}
+    chosen = {hashes[sample] for sample, _ in rows_of(every.selected)[::2]}
+    found = select(files, SelectionRules(), tmp_path, {}, held_out=lambda prompt: prompt in chosen)
+    assert found.summary.rows_held_out == sum(each in chosen for each in hashes.values())
+    assert not {hashes[sample] for sample, _ in rows_of(found.selected)} & chosen
+    bounds = [[each.threshold.bounds for each in one.summary.axes] for one in (every, found)]
+    assert bounds[0] == bounds[1]
