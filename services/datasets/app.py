@@ -2,26 +2,35 @@
 
 import asyncio
 import logging
+import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 from headrace.adapters.catch_up import caught_up
 from headrace.adapters.kafka import BrokerUnreachable, EventPublisher, KafkaError
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
+from headrace.adapters.rounds.evictions import Evictions
+from headrace.adapters.rounds.measured_rows import MeasuredRows
+from headrace.adapters.rounds.refining_pages import RefiningPages
+from headrace.adapters.rounds.shard_files import ShardFiles
+from headrace.adapters.rounds.survey_files import SurveyFiles
+from headrace.adapters.rounds.survey_pages import SurveyPages
 from headrace.adapters.version_cut import VersionCutter
 from headrace.core.events import Send, Stop
-from headrace.core.ports.object_store import UnsuitableStore
+from headrace.core.ports.object_store import ObjectStore, UnsuitableStore
 from headrace.core.topics import CUT_REQUESTED, DECIDED, RETRACTION_REQUESTED
 from headrace.core.versions import DamagedVersion
 from headrace.runtime.app import CannotStart, Runtime
 from headrace.runtime.policies import PolicyBook
 from headrace.runtime.service import Ping, Service
 from headrace.runtime.telemetry import Attribute, Metric, Telemetry
-from services.datasets.handlers import Datasets, due_by_age
+from services.datasets.handlers import Datasets, due_by_age, pace
 from services.datasets.settings import DatasetsSettings
 from services.datasets.subscribers import NAME, subscriptions
+from services.datasets.surveying import Surveying
 
 _log = logging.getLogger("headrace.datasets")
 
@@ -34,6 +43,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
     if settings.folder is not None:
         settings.folder.mkdir(parents=True, exist_ok=True)
     async with (
+        _folder(settings.folder) as folder,
         open_object_store(ObjectStoreSettings(), patient=True) as objects,
         EventPublisher(runtime.settings.kafka, f"headrace/{NAME}", start_s=runtime.settings.kafka_start_s) as publisher,
     ):
@@ -50,14 +60,46 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             settle=_Settle(runtime.settings.kafka, settings.settle_s_max),
             pace_s=settings.pace_s,
         )
+        surveying = _surveying(cutter, objects, datasets, settings, folder)
         ticking = asyncio.create_task(_tick(policies, datasets, publisher, settings.tick_s), name="datasets-tick")
         try:
             pings: dict[str, Ping] = {"object store": objects.ping, "policies": policies.ping, "tick": partial(_still, ticking)}
-            yield Service(NAME, subscriptions(datasets, settings.batch_records_max), pings)
+            yield Service(NAME, subscriptions(datasets, surveying, settings.batch_records_max), pings)
         finally:
             ticking.cancel()
             with suppress(asyncio.CancelledError):
                 await ticking
+
+
+@asynccontextmanager
+async def _folder(parent: Path | None) -> AsyncIterator[Path]:
+    """A folder of this process' own, gone with it."""
+    with tempfile.TemporaryDirectory(prefix="headrace-rounds-", dir=parent, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _surveying(
+    cutter: VersionCutter, objects: ObjectStore, datasets: Datasets, settings: DatasetsSettings, folder: Path
+) -> Surveying:
+    """What steps of rounds need. What they keep in the folder is lost with the process, and fetched anew by its successor."""
+
+    async def opened() -> ObjectStore:
+        return objects
+
+    shard_folder, survey_folder = folder / "shards", folder / "surveys"
+    shard_folder.mkdir()
+    survey_folder.mkdir()
+    shards = ShardFiles(cutter.versions, shard_folder, settings.survey_shards_bytes_max)
+    surveys = SurveyFiles(opened, survey_folder)
+    return Surveying(
+        pages=SurveyPages(cutter.versions, shards, settings.page_limits()),
+        refining=RefiningPages(cutter.versions, shards, surveys, settings.hint_chars_max),
+        evictions=Evictions(surveys, settings.eviction_rows_max, settings.evictions_max),
+        measured=MeasuredRows(objects),
+        policy_of=datasets.policy_of,
+        staged=partial(datasets.measures.staged, {}),
+        pace=partial(pace, datasets=datasets),
+    )
 
 
 async def _tick(policies: PolicyBook, datasets: Datasets, publisher: EventPublisher, tick_s: float) -> None:

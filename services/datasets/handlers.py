@@ -80,7 +80,7 @@ async def stage_decided(events: Sequence[Event[Dossier]], datasets: Datasets) ->
     Raises:
         Stop: the object store is gone, or refuses.
     """
-    await _pace(events, datasets)
+    await pace(events[0].topic, datasets)
     results: list[Result] = [_refused_decision(event.body) or Emit() for event in events]
     for (dataset_id, stream), indices in _groups(events, results, lambda dossier: dossier.sample.dataset_id).items():
         rows = [(events[i].body, _place(events[i], stream)) for i in indices]
@@ -98,7 +98,7 @@ async def stage_indexed(events: Sequence[Event[IndexedSample]], datasets: Datase
     Raises:
         Stop: the object store is gone, or refuses.
     """
-    await _pace(events, datasets)
+    await pace(events[0].topic, datasets)
     results: list[Result] = [_refused_embeddings(event.body) or Emit() for event in events]
     for (dataset_id, stream), indices in _groups(events, results, lambda indexed: indexed.dataset_id).items():
         rows = [(events[i].body, _place(events[i], stream)) for i in indices]
@@ -120,6 +120,14 @@ async def stage_retracted(events: Sequence[Event[RetractionRequested]], datasets
         rows = [(events[i].body, _place(events[i], stream)) for i in indices]
         datasets.measures.staged({}, await datasets.staging.stage_retracted(dataset_id, stream, rows))
     return results
+
+
+async def pace(topic: str, datasets: Datasets) -> None:
+    """Wait until a further batch of the topic is due: what arrives meanwhile makes one segment instead of many."""
+    wait_s = datasets.began.get(topic, -datasets.pace_s) + datasets.pace_s - datasets.clock()
+    if wait_s > 0:
+        await datasets.sleep(wait_s)
+    datasets.began[topic] = datasets.clock()
 
 
 async def cut_versions(events: Sequence[Event[DatasetCutRequested]], datasets: Datasets) -> list[Result]:
@@ -231,14 +239,6 @@ def _refused_embeddings(indexed: IndexedSample) -> Reject | None:
     if not sizes[0] or sizes[0] % _FLOAT32_BYTES or sizes[0] != sizes[1]:
         return Reject("BadEmbeddings", f"{indexed.sample_id[:200]}: {sizes[0]} and {sizes[1]} bytes are no float32 of one length")
     return None
-
-
-async def _pace(events: Sequence[Event[Body]], datasets: Datasets) -> None:
-    topic = events[0].topic
-    wait_s = datasets.began.get(topic, -datasets.pace_s) + datasets.pace_s - datasets.clock()
-    if wait_s > 0:
-        await datasets.sleep(wait_s)
-    datasets.began[topic] = datasets.clock()
 
 
 def _groups(

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from headrace.adapters.rounds.survey_pages import PageLimits
 from headrace.adapters.shards import ShardLimits
 from headrace.adapters.version_draft import CutSettings
 
@@ -22,7 +23,23 @@ class DatasetsSettings(BaseSettings):
     shard_rows_max: int = Field(100_000, ge=1, description="Most rows of one shard.")
     shard_bytes_max: int = Field(256 * 1024 * 1024, ge=1024, description="Most uncompressed bytes of one shard, about.")
     sort_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Rows sorted in memory at a time by a cut.")
-    folder: Path | None = Field(None, description="Where a cut sorts what memory does not hold; unset: the system's own place.")
+    folder: Path | None = Field(
+        None, description="Where cuts and rounds keep what memory does not hold; unset: the system's own place."
+    )
+    survey_page_rows_max: int = Field(500, ge=1, le=10_000, description="Most rows of a version that one page of a survey sends.")
+    survey_page_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="Most bytes of dossiers read for one page, about.")
+    survey_shards_bytes_max: int = Field(
+        4 * 1024**3, ge=1024, description="Disk for shards that surveys read: what is used least recently goes first."
+    )
+    hint_chars_max: int = Field(
+        2_000, ge=1, le=100_000, description="Longest prompt of a neighbour that a rewrite is given as a hint."
+    )
+    evictions_max: int = Field(20_000, ge=1, le=100_000, description="Most redundant rows that one round asks to leave.")
+    eviction_rows_max: int = Field(4_000_000, ge=1, description="Most rows of a survey among which evictions are chosen.")
+
+    def page_limits(self) -> PageLimits:
+        """What one page of a survey may hold."""
+        return PageLimits(self.survey_page_rows_max, self.survey_page_bytes_max)
 
     def cut_settings(self) -> CutSettings:
         """What one cut may use."""

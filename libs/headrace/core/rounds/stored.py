@@ -1,12 +1,13 @@
 """Where a round's objects lie: one folder for each survey, `rounds/<dataset>/<round>/<purpose>/`. Pure.
 
     measured/<stream>/<last>-<first>-<rows>.parquet    rows as they were measured, segment by segment
+    closed.json                                        which of them belong to the survey, once that is settled
     densities/<first row>-<rows>.parquet               neighbours and densities, block by block of the table
     signals.parquet                                    the signal table
     thresholds.json                                    the selection's summary: canonical JSON of `SelectionSummary`
     selection.parquet                                  what was selected
 
-Everything but the summary is Parquet; everything is written once.
+Everything is written once; what is written again after a kill is the same.
 """
 
 import re
@@ -67,6 +68,11 @@ def measured_from(survey: Survey, key: str) -> Segment | None:
     """The segment that a key under the survey's prefix names; None where it names none."""
     match = _MEASURED.fullmatch(key.removeprefix(measured_prefix(survey)))
     return segment_named(match["stream"], match["name"]) if match else None
+
+
+def closed_key(survey: Survey) -> str:
+    """Where it says which measured rows belong to the survey."""
+    return f"{survey_prefix(survey)}closed.json"
 
 
 def densities_prefix(survey: Survey) -> str:

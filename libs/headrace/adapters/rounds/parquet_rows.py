@@ -1,0 +1,68 @@
+"""Reading parts of local Parquet files: rows from a place on, and rows by sample id."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from headrace.adapters.shards import parquet
+from headrace.core.versions import DamagedVersion
+
+_BATCH_ROWS = 64
+
+
+def rows_from(path: Path, name: str, columns: Collection[str], first: int) -> Iterator[dict[str, Any]]:
+    """Rows from number `first` on, a few at a time; what lies in row groups before it is not read.
+
+    Raises:
+        DamagedVersion: the file, called `name`, cannot be read.
+    """
+    with path.open("rb") as handle, parquet(handle, name) as file:
+        groups, skipped = _groups_from(file, first)
+        try:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=groups, columns=list(columns)):
+                left = batch.slice(skipped)
+                skipped -= batch.num_rows - left.num_rows
+                yield from left.to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedVersion(f"{name}: cannot be read: {error}") from error
+
+
+def rows_of(path: Path, name: str, columns: Collection[str], sample_ids: Collection[str]) -> Iterator[dict[str, Any]]:
+    """The rows of these samples; row groups that cannot hold one are not read.
+
+    Raises:
+        DamagedVersion: the file, called `name`, cannot be read.
+    """
+    wanted = pa.array(sorted(sample_ids), pa.string())
+    with path.open("rb") as handle, parquet(handle, name) as file:
+        try:
+            for group in range(file.num_row_groups):
+                if not _may_hold(file, group, wanted):
+                    continue
+                found = pc.is_in(file.read_row_group(group, columns=["sample_id"])["sample_id"], value_set=wanted)
+                if pc.any(found).as_py():
+                    yield from file.read_row_group(group, columns=list(columns)).filter(found).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedVersion(f"{name}: cannot be read: {error}") from error
+
+
+def _groups_from(file: pq.ParquetFile, first: int) -> tuple[list[int], int]:
+    """The row groups from the one that holds the row on, and how many rows of that group lie before it."""
+    before = 0
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if before + rows > first:
+            return list(range(group, file.num_row_groups)), first - before
+        before += rows
+    return [], 0
+
+
+def _may_hold(file: pq.ParquetFile, group: int, wanted: pa.Array) -> bool:
+    statistics = file.metadata.row_group(group).column(file.schema_arrow.get_field_index("sample_id")).statistics
+    if statistics is None or not statistics.has_min_max:
+        return True
+    return bool(pc.any(pc.and_(pc.greater_equal(wanted, statistics.min), pc.less_equal(wanted, statistics.max))).as_py())

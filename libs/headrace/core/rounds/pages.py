@@ -1,0 +1,34 @@
+"""What steps of many rows lead to, page by page."""
+
+from dataclasses import dataclass
+
+from headrace.core.dossiers import CURRENT, Rewrite
+from headrace.core.rounds.progress import RewriteEnded
+from headrace.core.rounds.surveys import MeasuredSample, SurveyedSample, SurveyRequested
+
+
+class RowsMissing(Exception):
+    """Fewer rows are staged than a survey is to have; the message says how many, and names some where they are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyPage:
+    """Rows to be measured, and where the next page begins; None where this was the last one."""
+
+    rows: tuple[SurveyedSample, ...]
+    following: SurveyRequested | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefiningPage:
+    """Rewrites to ask for, and those that end before they began; `complete` where the selection has no further rows."""
+
+    rewrites: tuple[Rewrite, ...]
+    ended: tuple[RewriteEnded, ...]
+    complete: bool
+
+
+def why_not_made(measured: MeasuredSample) -> str | None:
+    """Why a row has no signals of the current model; None where it has them."""
+    current = measured.signals_of(CURRENT)
+    return "no signals" if current is None else current.error or None
