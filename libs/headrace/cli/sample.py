@@ -32,6 +32,8 @@ def show(
 ) -> None:
     """Tell a sample's story: what it says, its signals, neighbours, checks, and the decision with the numbers compared.
 
+    What a round rewrote stands beside its parent: both texts, both numbers, the attempts, and what they cost.
+
     Looks through the dataset's latest version, then what is staged for the next, then the dead letters. Ends with 1 where
     the sample is in none of them: it is still on its way, or never came.
     """
@@ -109,4 +111,7 @@ def _print(found: "list[Ending]") -> None:
 
 
 def _plain(ending: "Ending") -> dict[str, Any]:
-    return asdict(replace(ending, dossier=replace(ending.dossier, wire=None)))
+    plain = asdict(replace(ending, dossier=replace(ending.dossier, wire=None)))
+    if plain["dossier"]["rewrite"] is not None:
+        del plain["dossier"]["rewrite"]["parent_embedding"]  # bytes, and nothing to read
+    return plain

@@ -1,6 +1,7 @@
 """One sample's story for a person to read. What the sample says cannot drive the terminal."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
@@ -11,8 +12,22 @@ from rich.text import Text
 
 from headrace.adapters.sample_history import Ending
 from headrace.checks import readable
-from headrace.core.dossiers import CheckOutcome, Comparison, Cost, Decision, Dossier, DuplicateKind, Placement, Signals, Verdict
+from headrace.core.dossiers import (
+    CURRENT,
+    CheckOutcome,
+    Comparison,
+    Cost,
+    Decision,
+    Dossier,
+    DuplicateKind,
+    Placement,
+    Rewrite,
+    Signals,
+    Verdict,
+)
 from headrace.core.reasons import MEANING, Reason
+from headrace.core.rounds.rewrite_costs import spent_so_far, summed
+from headrace.core.samples import Sample, last_assistant_index, response_text
 
 TURNS_SHOWN = 8
 TURN_CHARS_MAX = 400
@@ -28,6 +43,8 @@ def story(ending: Ending) -> RenderableType:
     dossier = ending.dossier
     parts = [
         _section("conversation", _turns(dossier)),
+        _section("rewrite", _rewrite(dossier)),
+        _beside_its_parent(dossier),
         _section("reference", _reference(dossier)),
         _section("signals", (_signals(signals) for signals in dossier.signals)),
         _section("place", _place(dossier.placement)),
@@ -79,6 +96,64 @@ def _reference(dossier: Dossier) -> Iterator[str]:
         yield f"{_shown(reference.answer or reference.rubric, TURN_CHARS_MAX)}{verifier}"
 
 
+def _rewrite(dossier: Dossier) -> Iterator[str]:
+    """Why a round made it, which attempt it is, and what all attempts cost."""
+    rewrite = dossier.rewrite
+    if rewrite is None:
+        return
+    yield (
+        f"round {_shown(rewrite.round_id, 60)} (number {rewrite.round_ordinal}), axis {_shown(rewrite.axis, 20)}, "
+        f"attempt {rewrite.attempt} of {rewrite.attempts_max}"
+    )
+    if rewrite.previous_failure:
+        yield f"attempt {rewrite.attempt - 1} was turned away: {_shown(rewrite.previous_failure, EVIDENCE_CHARS_MAX)}"
+    origin = dossier.sample.origin
+    yield f"[dim]recipe {_shown(origin.recipe, 60)} {_shown(origin.recipe_version, 20)}[/dim]"
+    if rewrite.spent:
+        yield _cost(replace(summed(spent_so_far(dossier)), stage="all attempts"))
+
+
+def _beside_its_parent(dossier: Dossier) -> RenderableType | None:
+    """What parent and rewrite say, and the numbers of both; the one that it had to beat stands out."""
+    rewrite = dossier.rewrite
+    if rewrite is None:
+        return None
+    table = Table(padding=(0, 1))
+    for name in ("", f"parent, revision {rewrite.parent.revision}", f"rewrite, revision {dossier.sample.revision}"):
+        table.add_column(name, overflow="fold", ratio=None if not name else 1)
+    for row in _both(rewrite, dossier):
+        table.add_row(*(Text.from_markup(cell) for cell in row))
+    return table
+
+
+def _both(rewrite: Rewrite, dossier: Dossier) -> Iterator[tuple[str, str, str]]:
+    parent, sample, signals = rewrite.parent, dossier.sample, dossier.signals_of(CURRENT)
+    if parent.id != sample.id:
+        yield "id", _shown(parent.id, 80), _shown(sample.id, 80)
+    yield "prompt", _shown(_prompt(parent), TURN_CHARS_MAX), _shown(_prompt(sample), TURN_CHARS_MAX)
+    yield "response", _shown(response_text(parent), TURN_CHARS_MAX), _shown(response_text(sample), TURN_CHARS_MAX)
+    judged = signals.judgement.quality if signals is not None and signals.judgement is not None else None
+    cosine = dossier.placement.parent_cosine if dossier.placement is not None else None
+    numbers = (
+        ("loss", "hard", rewrite.parent_loss, signals.loss_mean if signals is not None else None),
+        ("quality", "low_quality", rewrite.parent_quality, judged),
+        ("density, cosine to the parent", "sparse", rewrite.parent_density, cosine),
+    )
+    for name, axis, before, after in numbers:
+        name_shown = f"[bold]{name}[/bold]" if axis == rewrite.axis else name
+        yield name_shown, _number(before), _number(after)
+
+
+def _prompt(sample: Sample) -> str:
+    """The last turn before the answer."""
+    index = last_assistant_index(sample) - 1
+    return sample.messages[index].content if index >= 0 else ""
+
+
+def _number(value: float | None) -> str:
+    return "[yellow]not made[/yellow]" if value is None else f"{value:.6g}"
+
+
 def _signals(signals: Signals) -> str:
     model = f"[dim]{_shown(f'{signals.model} {signals.model_version}', 80)}[/dim]"
     if signals.loss_mean is None:
@@ -96,6 +171,8 @@ def _place(placement: Placement | None) -> Iterator[str]:
         of = placement.duplicate_of
         name = f" of {_shown(of.sample_id, 80)} revision {of.revision}, cosine {of.cosine:.5f}" if of else ""
         yield f"[yellow]{placement.duplicate_kind.value.replace('_', ' ')}[/yellow]{name}"
+    if placement.parent_cosine is not None:
+        yield f"cosine {placement.parent_cosine:.4f} to its parent"
     density = "too few neighbours for a density" if placement.density is None else f"density {placement.density:.4f}"
     yield f"{density}, among {placement.compared_with} accepted; {placement.prompt_copies} with the same prompt"
     for neighbour in placement.neighbours[:NEIGHBOURS_SHOWN]:

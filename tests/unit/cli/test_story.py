@@ -1,14 +1,21 @@
 """A sample's story says everything that led to the decision, and nothing in it drives the terminal."""
 
+import json
 from dataclasses import replace
 
 from rich.console import Console
 
 from headrace.adapters.sample_history import Ending
+from headrace.cli.sample import _plain
 from headrace.cli.story import story
+from headrace.core.decide import decide
 from headrace.core.dossiers import Cost, Decision, Verdict
+from headrace.core.policies import Policy
 from headrace.core.samples import Message
 from tests.fakes.bodies import DOSSIER, SUBMITTED
+from tests.fakes.rewrites import NEW_QUESTION, NEW_RESPONSE, QUESTION, RESPONSE, evidence, parent, rewrite
+
+MADE = (Message("user", NEW_QUESTION), Message("assistant", NEW_RESPONSE))
 
 
 def told(ending: Ending) -> str:
@@ -52,3 +59,33 @@ def test_what_a_sample_says_stays_text():
     assert "[bold red]hi[/bold red]" in text
     assert "93 turns" in text
     assert len(text) < 20_000
+
+
+def test_a_rewrite_stands_beside_its_parent():
+    """Round, axis, attempts and cost; both texts and both numbers; what its predecessor failed by; all numbers compared."""
+    paid = Cost("refinement", 1.0, 100, 20, 0.5, "EUR")
+    asked = rewrite(attempt=2, previous_failure="not_better: [b]4.2[/b]", spent=(paid,), parent_quality=None)
+    made = replace(evidence(asked, costs=(paid,)), sample=replace(parent(34), messages=MADE))
+    dossier = replace(made, decisions=(decide(made, Policy()),))
+    text = told(Ending("version 4", dossier, None))
+    for expected in (
+        "round round-1 (number 1), axis hard, attempt 2 of 2", "attempt 1 was turned away: not_better: [b]4.2[/b]",
+        "parent, revision 0", "rewrite, revision 34", QUESTION[:60], NEW_QUESTION[:60], RESPONSE[:60], NEW_RESPONSE[:60],
+        "all attempts: 2 s, 200 prompt tokens, 40 completion tokens, 1 EUR", "rewrite_loss_mean 3 < 4 holds",
+        "rewrite_meaning_cosine 0.9 >= 0.8 holds", "cosine 0.9000 to its parent", "not made",
+    ):  # fmt: skip
+        assert expected in text, expected
+
+
+def test_a_sparse_rewrite_names_its_parent():
+    """Whose id is another one."""
+    made = evidence(rewrite("sparse"))
+    text = told(Ending("here", replace(made, sample=replace(made.sample, id="sparse-0123")), None))
+    assert "train" in text
+    assert "sparse-0123" in text
+
+
+def test_an_ending_is_json_whatever_its_dossier_holds():
+    """Bytes are left out."""
+    plain = json.loads(json.dumps(_plain(Ending("here", evidence(rewrite()), None))))
+    assert plain["dossier"]["rewrite"]["parent"]["id"] == "train"

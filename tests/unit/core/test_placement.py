@@ -1,14 +1,16 @@
 """The rules of placement on their own: what is said at once, and whom a sample waits for."""
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.dossiers import DuplicateKind, Neighbour, Placement
-from headrace.core.placement import Wait, place, question_of
+from headrace.core.dossiers import DuplicateKind, Neighbour, Placement, Rewrite
+from headrace.core.placement import Wait, parent_cosine, place, question_of
 from headrace.core.policies import CheckRequest, DiversityBounds, Policy
 from headrace.core.ports.vector_index import (
     Accepted,
@@ -21,6 +23,7 @@ from headrace.core.ports.vector_index import (
     Surroundings,
     Vectors,
 )
+from tests.fakes.rewrites import rewrite
 
 SPACE = Space("maths", "smol", "3")
 VECTOR = np.array([1, 0], np.float32)
@@ -142,3 +145,29 @@ def test_a_placement_says_what_it_was_compared_with() -> None:
         3,
         100,
     )
+
+
+def of_parent(vector: list[float], **changes: Any) -> Rewrite:
+    embedding = np.array(vector, "<f4").tobytes()
+    return rewrite(model=SPACE.model, model_version=SPACE.model_version, parent_embedding=embedding, **changes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cosine"),
+    [
+        (of_parent([1, 0]), 1.0),
+        (of_parent([0.6, 0.8]), pytest.approx(0.6)),
+        (of_parent([-3, 0]), -1.0),
+        (None, None),
+        (replace(of_parent([1, 0]), model_version="4"), None),
+        (replace(of_parent([1, 0]), model="another"), None),
+        (of_parent([1, 0, 0]), None),
+        (of_parent([0, 0]), None),
+        (of_parent([math.nan, 1]), None),
+        (of_parent([math.inf, 1]), None),
+        (replace(of_parent([1, 0]), parent_embedding=b"abc"), None),
+    ],
+)
+def test_a_rewrite_s_cosine_to_its_parent_is_taken_in_one_space(asked: Rewrite | None, cosine: float | None) -> None:
+    """None where it cannot be taken, whatever the bytes are; never a number between two models."""
+    assert parent_cosine(asked, question()) == cosine

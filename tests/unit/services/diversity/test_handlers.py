@@ -14,6 +14,7 @@ from headrace.core.policies import CheckRequest, DiversityBounds, Policy
 from headrace.core.topics import DECIDED, HELD, INDEXED, PLACED, SCORED, Topic, retry_topic_name
 from services.diversity.handlers import Diversity, Pace
 from tests.fakes.placement_world import DATASET, sample_of, scored_of
+from tests.fakes.rewrites import rewrite
 
 NOW = 5_000.0
 
@@ -365,3 +366,15 @@ async def test_an_index_that_is_gone_stops_the_handler() -> None:
     bench = Bench()
     with pytest.raises(Stop):
         await diversity.place([bench.event(SCORED, scored("a", unit(1)))])
+
+
+async def test_a_rewrite_is_placed_with_its_cosine_to_its_parent():
+    """Other samples have none."""
+    bench = Bench()
+    asked = rewrite(parent_embedding=unit(1, 1).astype("<f4").tobytes())
+    made, other = scored("made", unit(1, 0)), scored("other", unit(0, 1))
+    results = await bench.place(replace(made, dossier=replace(made.dossier, rewrite=asked)), other)
+    emitted = [result for result in results if isinstance(result, Emit)]
+    bodies = [send.body for result in emitted for send in result.sends if isinstance(send.body, Dossier)]
+    cosines = [body.placement.parent_cosine for body in bodies if body.placement is not None]
+    assert cosines == [pytest.approx(0.5**0.5), None]
