@@ -1,0 +1,211 @@
+"""From a selection to rewrites and evictions: the samples with their numbers, hints from neighbours, nobody who was retracted."""
+
+import itertools
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from headrace.adapters.rounds.closed_set import build_prompt_vectors
+from headrace.adapters.rounds.density_blocks import make_block
+from headrace.adapters.rounds.evictions import Evictions
+from headrace.adapters.rounds.measured_rows import MeasuredRows
+from headrace.adapters.rounds.refining_pages import RefiningPages
+from headrace.adapters.rounds.selection_scan import select
+from headrace.adapters.rounds.shard_files import ShardFiles
+from headrace.adapters.rounds.survey_files import SurveyFiles
+from headrace.adapters.rounds.survey_table import build_signal_table
+from headrace.adapters.shards import ShardLimits
+from headrace.adapters.staging import StagingArea
+from headrace.adapters.version_draft import CutSettings
+from headrace.adapters.version_store import VersionStore
+from headrace.core.fine_tuning import is_held_out
+from headrace.core.rounds.progress import Ending, RewriteEnded
+from headrace.core.rounds.rules import Axis, AxisRule, SelectionRules
+from headrace.core.rounds.stored import selection_key, signals_key, survey_prefix, thresholds_key
+from headrace.core.rounds.surveys import EvictionRequested, RefiningRequested, Survey
+from headrace.core.rounds.thresholds import TooManyRows
+from headrace.core.samples import prompt_hash_of
+from headrace.core.versions import DamagedVersion
+from tests.fakes.decisions import DATASET, RETRACTED, dossier, place, retraction
+from tests.fakes.object_store import FakeObjectStore
+from tests.fakes.surveys import accepted, cut_version, measured, placed, survey, vector_of
+
+IDS = [f"s{n:02}" for n in range(24)]
+LONELY = "s05"
+HARD = "s10"
+SMALL = CutSettings(shards=ShardLimits(shard_rows_max=8, group_rows_max=3), embeddings_wait_s=0)
+RULES = SelectionRules(hard=AxisRule(m=2.0), sparse=AxisRule(m=2.0), low_quality=None, has_base=False)
+
+
+def vector(sample_id: str) -> np.ndarray:
+    """Pairs of near copies around few middles; one row is far from everything."""
+    if sample_id == LONELY:
+        return -vector_of("middle")
+    number = IDS.index(sample_id)
+    moved = vector_of("middle") + 0.3 * vector_of(f"pair {number // 2}") + 0.01 * vector_of(sample_id)
+    unit: np.ndarray = moved / np.linalg.norm(moved)
+    return unit
+
+
+class World:
+    """A round that has got as far as its selection."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.objects = FakeObjectStore()
+        self.survey = survey()
+        self.processes = itertools.count()
+
+    async def begin(self):
+        version = await cut_version(self.objects, accepted(*IDS), SMALL)
+        self.survey = survey(version.id)
+        rows = [
+            measured(dossier(each).sample, self.survey, loss=9.0 if each == HARD else 1.0, vector=vector(each)) for each in IDS
+        ]
+        await MeasuredRows(self.objects).stage(self.survey, "measured/00001", placed(rows))
+        for name in ("v", "t", "shards", "surveys", "versions"):
+            (self.folder / name).mkdir()
+        closed = await build_prompt_vectors(self.objects, self.survey, 24, self.folder / "v")
+        await make_block(self.objects, self.survey, closed, 0, 2)
+        table = await build_signal_table(self.objects, self.survey, 24, self.folder / "t", densities=True)
+        rows = pq.read_table(table.path).to_pylist()
+        self.neighbours = {row["sample_id"]: [each["sample_id"] for each in row["neighbours"]] for row in rows}
+        selection = select(table.files, RULES, self.folder / "t", {})
+        assert selection.selected
+        await self.objects.put_file(selection_key(self.survey), selection.selected.path)
+        await self.objects.put(thresholds_key(self.survey), selection.summary.canonical_json().encode())
+
+    async def opened(self):
+        return self.objects
+
+    @property
+    def surveys(self) -> SurveyFiles:
+        folder = self.folder / "surveys" / f"{next(self.processes)}"
+        folder.mkdir()
+        return SurveyFiles(self.opened, folder)
+
+    @property
+    def pages(self) -> RefiningPages:
+        versions = VersionStore(self.objects, self.folder / "versions")
+        return RefiningPages(versions, ShardFiles(versions, self.folder / "shards", 1 << 20), self.surveys, 10)
+
+    async def evicted(self, rows: int, rows_max: int = 100) -> list[tuple[str, int]]:
+        return await Evictions(self.surveys, rows_max, 50).read(EvictionRequested(self.survey, rows))
+
+    async def retract(self, *ids: str) -> None:
+        rows = [(retraction(each), place(n, RETRACTED)) for n, each in enumerate(ids)]
+        await StagingArea(self.objects).stage_retracted(DATASET, RETRACTED, rows)
+
+
+@pytest.fixture
+async def world(tmp_path) -> World:
+    made = World(tmp_path)
+    await made.begin()
+    return made
+
+
+def refining(of: Survey, first: int = 0, rows: int = 10) -> RefiningRequested:
+    return RefiningRequested(of, first, rows, attempts_max=3, round_ordinal=7, tokens_allowed_each=500, money_allowed_each=0.5)
+
+
+async def test_a_rewrite_carries_all_it_has_to_beat(world):
+    """The sample itself, its numbers and embedding, the bound, and what it may spend; hints on the sparse axis alone."""
+    page = await world.pages.read(refining(world.survey))
+    sparse, hard = page.rewrites
+    assert (sparse.axis, sparse.parent, hard.axis, hard.parent) == (
+        "sparse",
+        dossier(LONELY).sample,
+        "hard",
+        dossier(HARD).sample,
+    )
+    assert (page.ended, page.complete) == ((), True)
+    assert (hard.attempt, hard.attempts_max, hard.round_id, hard.round_ordinal) == (1, 3, "r1", 7)
+    assert (hard.tokens_allowed, hard.money_allowed, hard.model, hard.model_version) == (500, 0.5, "smol", "4")
+    assert (hard.parent_loss, hard.parent_quality, hard.hints) == (9.0, 6.5, ())
+    assert 1.0 < hard.bound < 9.0
+    assert hard.parent_density is not None
+    np.testing.assert_allclose(np.frombuffer(hard.parent_embedding, "<f4"), vector(HARD), atol=1e-6)
+    assert sparse.parent_density is not None
+    assert sparse.parent_density < sparse.bound
+    assert len(sparse.hints) == 2
+    assert all(hint.startswith("What is s") and len(hint) == 10 for hint in sparse.hints)
+
+
+async def test_pages_are_consecutive_and_the_last_one_says_so(world):
+    """Each row of the selection is in one page."""
+    first, second = [await world.pages.read(refining(world.survey, first, 1)) for first in (0, 1)]
+    assert [(page.rewrites[0].axis, page.complete) for page in (first, second)] == [("sparse", False), ("hard", True)]
+    beyond = await world.pages.read(refining(world.survey, 2, 1))
+    assert (beyond.rewrites, beyond.ended, beyond.complete) == ((), (), True)
+
+
+async def test_who_was_retracted_is_neither_rewritten_nor_a_hint(world):
+    """Its rewrite ends as not made; its prompt is shown to nobody."""
+    shown = (await world.pages.read(refining(world.survey))).rewrites[0]
+    await world.retract(HARD, world.neighbours[LONELY][0])
+    page = await world.pages.read(refining(world.survey))
+    [sparse] = page.rewrites
+    assert page.ended == (RewriteEnded(Axis.HARD, HARD, Ending.NOT_MADE, "retracted", 0),)
+    assert len(sparse.hints) == len(shown.hints) - 1
+
+
+async def test_what_is_missing_or_damaged_is_named(world):
+    """The selection, the thresholds, the table: each by its key."""
+    kept = dict(world.objects.objects)
+    for key in (selection_key(world.survey), thresholds_key(world.survey), signals_key(world.survey)):
+        world.objects.objects = {name: body for name, body in kept.items() if name != key}
+        with pytest.raises(DamagedVersion, match=key):
+            await world.pages.read(refining(world.survey))
+    for body in (b"{}", b"x", json.dumps({"axes": []}).encode()):
+        world.objects.objects = kept | {thresholds_key(world.survey): body}
+        with pytest.raises(DamagedVersion, match=thresholds_key(world.survey)):
+            await world.pages.read(refining(world.survey))
+
+
+async def test_evictions_take_one_of_each_near_pair(world):
+    """Never both, never a selected row, never a held-out prompt; fewer where no more are redundant."""
+    everything = await world.evicted(100)
+    leaving = [sample_id for sample_id, _ in everything]
+    assert 0 < len(leaving) < 12
+    assert len({IDS.index(each) // 2 for each in leaving}) == len(leaving)
+    assert not {LONELY, HARD} & set(leaving)
+    assert not [each for each in leaving if is_held_out(prompt_hash_of(dossier(each).sample), 0.3, "seed")]
+    assert await world.evicted(2) == everything[:2]
+    assert await world.evicted(0) == []
+    await world.retract(leaving[0])
+    assert leaving[0] not in [sample_id for sample_id, _ in await world.evicted(100)]
+
+
+async def test_evictions_have_limits(world):
+    """A table that is too long is refused with the setting to raise; without a table there is nothing to evict."""
+    with pytest.raises(TooManyRows, match="HEADRACE_DATASETS_EVICTION_ROWS_MAX"):
+        await world.evicted(1, rows_max=5)
+    del world.objects.objects[signals_key(world.survey)]
+    assert await world.evicted(1) == []
+
+
+async def test_files_are_fetched_once_and_old_surveys_go(world):
+    """A survey's objects are read from the store once; of many surveys the latest stay on disk."""
+    fetched = []
+    real = world.objects.fetch
+
+    async def fetch(key, path, *, bytes_max):
+        fetched.append(key)
+        await real(key, path, bytes_max=bytes_max)
+
+    world.objects.fetch = fetch
+    pages = world.pages
+    for first in (0, 1):
+        await pages.read(refining(world.survey, first, 1))
+    assert (
+        len([key for key in fetched if key.startswith("rounds/")])
+        == len({key for key in fetched if key.startswith("rounds/")})
+        == 3
+    )
+    files = SurveyFiles(world.opened, world.folder / "v")
+    for number in range(4):
+        async with files.of(survey(f"{number}")) as local, files.of(world.survey):
+            assert local.folder.exists()
+            assert survey_prefix(local.survey)
