@@ -1,0 +1,161 @@
+"""A round's rewrites from the rows of the version that it committed, in bounded memory."""
+
+import hashlib
+import heapq
+import math
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from headrace.adapters import wire
+from headrace.adapters.cost_tally import cost_tally
+from headrace.adapters.rounds.report.limits import ReportLimits
+from headrace.adapters.version_rows import RowsAsked, rows_asked
+from headrace.adapters.version_store import VersionStore
+from headrace.adapters.wire_fields import Undecodable
+from headrace.core.dossiers import CURRENT, Dossier, Verdict
+from headrace.core.rounds.report.contents import Exchange, RewriteNumbers, RewriteSeen, RewriteShown, VersionNumbers
+from headrace.core.rounds.rewrite_costs import STAGE, summed, tokens_of
+from headrace.core.rounds.rules import Axis
+from headrace.core.samples import Sample, last_assistant_index, response_text
+from headrace.core.version_costs import StageCost, costs_added
+from headrace.core.versions import Manifest, RowKind
+
+_AXES = frozenset(Axis)
+
+
+async def rewrite_numbers(versions: VersionStore, manifest: Manifest, round_id: str, limits: ReportLimits) -> RewriteNumbers:
+    """Every attempt of the round that the version has a decision on.
+
+    Raises:
+        DamagedVersion: a shard is missing or altered.
+        Stop: the store is gone.
+    """
+    gathered = _Gathered(limits)
+    quoted = round_id.replace("'", "''")
+    for kind in (RowKind.ACCEPTED, RowKind.REJECTED):
+        asked = RowsAsked(kind, where=f"origin_round = '{quoted}'", columns="dossier, costs")
+        async for batch in rows_asked(versions, manifest, asked):
+            gathered.add(batch, round_id)
+    return gathered.numbers()
+
+
+async def version_numbers(versions: VersionStore, manifest: Manifest) -> VersionNumbers:
+    """The version's accepted rows by origin. Raises as `rewrite_numbers` does."""
+    counts: dict[str, int] = {}
+    async for batch in versions.rows(manifest, RowKind.ACCEPTED, ("origin_kind",)):
+        for entry in batch["origin_kind"].value_counts().to_pylist():
+            kind = entry["values"] or ""
+            counts[kind] = counts.get(kind, 0) + entry["counts"]
+    return VersionNumbers(counts)
+
+
+class _Gathered:
+    """Attempts as they pass: their numbers, what they cost, and for each axis and verdict a few whole dossiers."""
+
+    def __init__(self, limits: ReportLimits) -> None:
+        self._limits = limits
+        self._attempts = 0
+        self._seen: list[RewriteSeen] = []
+        self._costs: dict[str, StageCost] = {}
+        self._few: dict[tuple[Axis, bool], list[tuple[int, int, RewriteShown]]] = {}
+
+    def add(self, batch: pa.RecordBatch, round_id: str) -> None:
+        """Rows with `dossier` and `costs`; those that carry no rewrite of this round are passed over."""
+        ours = []
+        for place, (dossier, seen) in enumerate(_rewrites(batch, round_id)):
+            if seen is None or dossier is None:
+                continue
+            ours.append(place)
+            self._attempts += 1
+            if len(self._seen) < self._limits.rewrites_max:
+                self._seen.append(seen)
+            self._consider(dossier, seen)
+        table = pa.Table.from_batches([batch]).take(pa.array(ours, pa.int64()))
+        self._costs = costs_added(self._costs, cost_tally(table))
+
+    def numbers(self) -> RewriteNumbers:
+        """What passed, in an order that does not depend on how the rows lay."""
+        shown = [each for key in sorted(self._few) for _, _, each in sorted(self._few[key], key=lambda item: -item[0])]
+        seen = sorted(self._seen, key=lambda each: (each.axis, each.sample_id, each.revision))
+        return RewriteNumbers(self._attempts, tuple(seen), tuple(shown), self._costs)
+
+    def _consider(self, dossier: Dossier, seen: RewriteSeen) -> None:
+        """Keep those whose hashes are the least: a draw by chance that needs to know nothing of what is still to come."""
+        name = f"{seen.sample_id}/{seen.revision}".encode()
+        rank = -int.from_bytes(hashlib.sha256(name).digest()[:8])
+        few = self._few.setdefault((seen.axis, seen.accepted), [])
+        if len(few) < self._limits.shown_max or rank > few[0][0]:
+            push = heapq.heappush if len(few) < self._limits.shown_max else heapq.heapreplace
+            push(few, (rank, self._attempts, _shown(dossier, seen, self._limits.chars_max)))
+
+
+def _rewrites(batch: pa.RecordBatch, round_id: str) -> Iterator[tuple[Dossier | None, RewriteSeen | None]]:
+    for body in batch["dossier"].to_pylist():
+        try:
+            dossier = wire.decode(Dossier, body)
+        except Undecodable:
+            yield None, None
+        else:
+            yield dossier, _seen(dossier, round_id)
+
+
+def _seen(dossier: Dossier, round_id: str) -> RewriteSeen | None:
+    rewrite, sample = dossier.rewrite, dossier.sample
+    if rewrite is None or rewrite.round_id != round_id or rewrite.axis not in _AXES or not dossier.decisions:
+        return None
+    axis, decision = Axis(rewrite.axis), dossier.decisions[-1]
+    parent = {Axis.HARD: rewrite.parent_loss, Axis.SPARSE: rewrite.parent_density, Axis.LOW_QUALITY: rewrite.parent_quality}[axis]
+    return RewriteSeen(
+        sample_id=sample.id,
+        revision=sample.revision,
+        parent_id=f"{rewrite.parent.id} revision {rewrite.parent.revision}",
+        axis=axis,
+        attempt=rewrite.attempt,
+        accepted=decision.verdict is Verdict.ACCEPTED,
+        reason=decision.reason,
+        parent=_finite(parent),
+        own=_finite(_own_number(dossier, axis)),
+    )
+
+
+def _own_number(dossier: Dossier, axis: Axis) -> float | None:
+    """The number that is held against the parent's."""
+    signals = dossier.signals_of(CURRENT)
+    if axis is Axis.SPARSE:
+        return dossier.placement.parent_cosine if dossier.placement else None
+    if signals is None:
+        return None
+    if axis is Axis.HARD:
+        return signals.loss_mean
+    return signals.judgement.quality if signals.judgement else None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _shown(dossier: Dossier, seen: RewriteSeen, chars_max: int) -> RewriteShown:
+    cost = summed([each for each in dossier.costs if each.stage == STAGE])
+    told = any(each.stage == STAGE for each in dossier.costs)
+    decision = dossier.decisions[-1]
+    parent = dossier.rewrite.parent if dossier.rewrite else dossier.sample
+    return RewriteShown(
+        seen=seen,
+        parent=_exchange(parent, chars_max),
+        rewrite=_exchange(dossier.sample, chars_max),
+        detail=decision.detail[:chars_max],
+        comparisons=decision.comparisons,
+        tokens=tokens_of(cost) if told else None,
+        money=cost.money if told else None,
+        currency=cost.currency,
+    )
+
+
+def _exchange(sample: Sample, chars_max: int) -> Exchange:
+    """The turns before the last answer, and that answer."""
+    turns = sample.messages[: last_assistant_index(sample)]
+    alone = len(turns) == 1
+    prompt = "\n\n".join(turn.content if alone else f"{turn.role}: {turn.content}" for turn in turns)
+    response = response_text(sample)
+    return Exchange(prompt[:chars_max], response[:chars_max], cut=len(prompt) > chars_max or len(response) > chars_max)
