@@ -1,15 +1,11 @@
 """What may be spent on model calls, by account: reserved before a call at its worst, settled after it at what it was."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+Amounts = tuple[float | None, float | None, float | None]
+"""Tokens, money and seconds."""
 
-class Resource(StrEnum):
-    """What a budget may limit."""
-
-    TOKENS = "tokens"
-    MONEY = "money"
-    SECONDS = "seconds"
+_NAMES = ("tokens", "money", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +20,9 @@ class Limits:
     money: float | None = None
     seconds: float | None = None
 
-    def of(self, resource: Resource) -> float | None:
-        limit: float | None = getattr(self, resource.value)
-        return limit
+    @property
+    def amounts(self) -> Amounts:
+        return self.tokens, self.money, self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +33,9 @@ class Spend:
     money: float | None = 0.0
     seconds: float | None = 0.0
 
-    def of(self, resource: Resource) -> float | None:
-        amount: float | None = getattr(self, resource.value)
-        return amount
+    @property
+    def amounts(self) -> Amounts:
+        return self.tokens, self.money, self.seconds
 
 
 class OverBudget(Exception):
@@ -63,8 +59,8 @@ class Reservation:
 
 @dataclass(slots=True)
 class _Account:
-    spent: dict[Resource, float] = field(default_factory=lambda: dict.fromkeys(Resource, 0.0))
-    reserved: dict[Resource, float] = field(default_factory=lambda: dict.fromkeys(Resource, 0.0))
+    spent: list[float] = field(default_factory=lambda: [0.0] * len(_NAMES))
+    reserved: list[float] = field(default_factory=lambda: [0.0] * len(_NAMES))
 
 
 class BudgetLedger:
@@ -80,46 +76,48 @@ class BudgetLedger:
             OverBudget: with it an account might exceed a limit, or a limited amount cannot be foretold.
         """
         kept = self._account(account)
-        for resource in Resource:
-            limit = limits.of(resource)
+        for index, (limit, amount) in enumerate(zip(limits.amounts, worst.amounts, strict=True)):
             if limit is not None:
-                _require_room(account, resource, limit, worst.of(resource), kept)
-        for resource in Resource:
-            kept.reserved[resource] += worst.of(resource) or 0.0
+                _require_room(account, index, limit, amount, kept)
+        for index, amount in enumerate(worst.amounts):
+            kept.reserved[index] += amount or 0.0
         return Reservation(account, worst)
 
     def settle(self, reservation: Reservation, actual: Spend) -> None:
         """Take the reservation back and book what the call cost; what is unknown is booked at its worst."""
         kept = self._account(reservation.account)
-        for resource in Resource:
-            worst = reservation.worst.of(resource) or 0.0
-            amount = actual.of(resource)
-            kept.reserved[resource] = max(0.0, kept.reserved[resource] - worst)
-            kept.spent[resource] += worst if amount is None else amount
+        for index, (worst, amount) in enumerate(zip(reservation.worst.amounts, actual.amounts, strict=True)):
+            kept.reserved[index] = max(0.0, kept.reserved[index] - (worst or 0.0))
+            kept.spent[index] += (worst or 0.0) if amount is None else amount
 
     def book(self, account: str, actual: Spend) -> None:
         """What was spent without a reservation: by an earlier process. The unknown counts as nothing here."""
         kept = self._account(account)
-        for resource in Resource:
-            kept.spent[resource] += actual.of(resource) or 0.0
+        for index, amount in enumerate(actual.amounts):
+            kept.spent[index] += amount or 0.0
 
     def spent(self, account: str) -> Spend:
         """What the account has spent so far."""
-        kept = self._account(account).spent
-        return Spend(round(kept[Resource.TOKENS]), kept[Resource.MONEY], kept[Resource.SECONDS])
+        tokens, money, seconds = self._account(account).spent
+        return Spend(round(tokens), money, seconds)
 
     def _account(self, name: str) -> _Account:
-        return self._accounts.setdefault(name, _Account())
+        kept = self._accounts.get(name)
+        if kept is None:
+            kept = self._accounts[name] = _Account()
+        return kept
 
 
-def _require_room(account: str, resource: Resource, limit: float, worst: float | None, kept: _Account) -> None:
-    spent, reserved = kept.spent[resource], kept.reserved[resource]
+def _require_room(account: str, index: int, limit: float, worst: float | None, kept: _Account) -> None:
+    spent, reserved = kept.spent[index], kept.reserved[index]
+    if limit > 0 and worst is not None and spent + reserved + worst <= limit:
+        return
+    what = _NAMES[index]
     if worst is None:
-        raise OverBudget(f"{account}: {resource} are limited, and nobody knows what a call costs: set its price", may_pass=False)
+        raise OverBudget(f"{account}: {what} are limited, and nobody knows what a call costs: set its price", may_pass=False)
     if limit <= 0:
-        raise OverBudget(f"{account}: its budget of {resource} is {limit:g}", may_pass=False)
-    if spent + reserved + worst > limit:
-        raise OverBudget(
-            f"{account}: {spent:g} of {limit:g} {resource} are spent and {reserved:g} reserved; this call may take {worst:g}",
-            may_pass=spent + worst <= limit,
-        )
+        raise OverBudget(f"{account}: its budget of {what} is {limit:g}", may_pass=False)
+    raise OverBudget(
+        f"{account}: {spent:g} of {limit:g} {what} are spent and {reserved:g} reserved; this call may take {worst:g}",
+        may_pass=spent + worst <= limit,
+    )

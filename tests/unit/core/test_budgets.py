@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.budgets import BudgetLedger, Limits, OverBudget, Resource, Spend
+from headrace.core.budgets import BudgetLedger, Limits, OverBudget, Spend
 
 
 @pytest.mark.parametrize("limits", [Limits(tokens=0), Limits(money=0.0), Limits(seconds=0.0)])
@@ -72,6 +72,6 @@ def test_no_run_of_calls_spends_more_than_the_limit(calls, limit):
             ledger.settle(*open_.pop(0))
     for reservation, spend in open_:
         ledger.settle(reservation, spend)
-    spent = ledger.spent("r").of(Resource.TOKENS)
+    spent = ledger.spent("r").tokens
     assert spent is not None
     assert spent <= limit

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, replace
 
 import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
 
 from headrace.adapters.chat.back_off import back_off_s, retry_after_s
 from headrace.adapters.chat.completion import Prices, outcome_of
@@ -42,9 +44,9 @@ class ChatEndpoint:
     def __init__(self, settings: ChatSettings, session: aiohttp.ClientSession) -> None:
         self.settings = settings
         self._session = session
-        self._url = f"{settings.url}/chat/completions"
+        self._url = URL(f"{settings.url}/chat/completions")
         self._timeout = aiohttp.ClientTimeout(total=settings.deadline_s)
-        self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        self._headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
         if key := settings.api_key.get_secret_value():
             self._headers["Authorization"] = f"Bearer {key}"
         self._prices = Prices(settings.prompt_price, settings.completion_price, settings.currency)
@@ -101,13 +103,14 @@ class ChatEndpoint:
 
     async def _try(self, body: bytes, call: Call) -> Outcome | _Failed:
         async with self._in_flight:
-            await self._my_turn()
+            if self._quiet_until or self.settings.calls_per_min:
+                await self._my_turn()
             began = time.monotonic()
             try:
                 async with self._session.post(
                     self._url, data=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
                 ) as response:
-                    if not response.ok or response.status >= _MULTIPLE_CHOICES:
+                    if response.status >= _MULTIPLE_CHOICES:
                         return await self._refused(response)
                     content = await _read(response, self.settings.reply_bytes_max)
             except TimeoutError:

@@ -30,12 +30,14 @@ Booked = Callable[[KeptReply], None]
 """Is told of every reply that was read back: somebody else paid for it."""
 
 
+Waiter = asyncio.Future[None]
+
+
 @dataclass(slots=True)
 class _Batch:
-    """Replies that go to Kafka together; `written` is done once it has them."""
+    """Replies that go to Kafka together, each with who waits for it."""
 
-    replies: list[tuple[KeptReply, Record]] = field(default_factory=list)
-    written: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    replies: list[tuple[KeptReply, Record, Waiter]] = field(default_factory=list)
 
 
 class Replies:
@@ -138,14 +140,11 @@ class Replies:
         batch = self._batches.get(number)
         if batch is None:
             batch = self._batches[number] = _Batch()
-        batch.replies.append((kept, record))
+        written = asyncio.get_running_loop().create_future()
+        batch.replies.append((kept, record, written))
         if number not in self._writers:
             self._writers[number] = asyncio.create_task(self._write(number), name=f"keeps replies of partition {number}")
-        try:
-            async with asyncio.timeout(self._settings.wait_s_max):
-                await asyncio.shield(batch.written)
-        except (KafkaError, TimeoutError) as error:
-            raise Stop(f"Kafka does not take a reply: {error or type(error).__name__}") from error
+        await written
 
     def _beside(self, number: int) -> TopicPartition:
         return TopicPartition(CHAT_REPLIES.name, number)
@@ -205,12 +204,10 @@ class Replies:
                 try:
                     await self._send(number, batch)
                 except (KafkaError, TimeoutError) as error:
-                    _fail(batch, error)
+                    _fail(batch, f"Kafka does not take a reply: {error or type(error).__name__}")
                 except BaseException as error:
-                    _fail(batch, Stop(f"the writer of replies ended: {error!r}"))
+                    _fail(batch, f"the writer of replies ended: {error!r}")
                     raise
-                else:
-                    batch.written.set_result(None)
         finally:
             del self._writers[number]
 
@@ -219,18 +216,21 @@ class Replies:
         while left:
             builder = self._producer.create_batch()
             taken = 0
-            for _, record in left:
+            for _, record, _ in left:
                 if builder.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers)) is None:
                     break
                 taken += 1
             builder.close()
-            sent = await self._producer.send_batch(builder, CHAT_REPLIES.name, partition=number)
-            metadata = await sent
+            async with asyncio.timeout(self._settings.wait_s_max):
+                sent = await self._producer.send_batch(builder, CHAT_REPLIES.name, partition=number)
+                metadata = await sent
             if self._known_to.get(number) == metadata.offset:
                 self._known_to[number] = metadata.offset + taken
-            for kept, record in left[:taken]:
+            for kept, record, written in left[:taken]:
                 self._shelf.put(kept.identity, record.value or b"")
                 self._unwritten.pop(kept.identity, None)
+                if not written.done():
+                    written.set_result(None)
             left = left[taken:]
 
     async def _flushed(self) -> None:
@@ -238,6 +238,7 @@ class Replies:
         await asyncio.gather(*self._writers.values(), return_exceptions=True)
 
 
-def _fail(batch: _Batch, error: Exception) -> None:
-    batch.written.set_exception(error)
-    batch.written.exception()  # whoever waited for it may have gone
+def _fail(batch: _Batch, why: str) -> None:
+    for _, _, written in batch.replies:
+        if not written.done():
+            written.set_exception(Stop(why))
