@@ -2,14 +2,21 @@
 
 from functools import partial
 
-from headrace.core.topics import SUBMITTED
+from headrace.core.topics import SUBMITTED, SURVEYED
 from headrace.runtime.service import Subscription
 from services.scoring.handlers import Scoring, score
+from services.scoring.surveying import survey
 
 NAME = "scoring"
 
 
 def subscriptions(scoring: Scoring, *, batch_records_max: int, batch_wait_ms: int) -> tuple[Subscription, ...]:
-    """Scoring reads one topic."""
-    handler = partial(score, scoring=scoring)
-    return (Subscription(SUBMITTED, NAME, handler, batch_records_max=batch_records_max, batch_wait_ms=batch_wait_ms),)
+    """New samples, and the rows of surveys: batches of the two are measured side by side."""
+    return (
+        Subscription(
+            SUBMITTED, NAME, partial(score, scoring=scoring), batch_records_max=batch_records_max, batch_wait_ms=batch_wait_ms
+        ),
+        Subscription(
+            SURVEYED, NAME, partial(survey, scoring=scoring), batch_records_max=batch_records_max, batch_wait_ms=batch_wait_ms
+        ),
+    )

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 
 from headrace.adapters.triton_rows import conversation_json
-from headrace.core.dossiers import Embeddings, Signals
+from headrace.core.dossiers import JUDGED, Embeddings, Judgement, Signals
 from headrace.core.ports.signal_model import Measured, ModelMissing, SignalModel, Unmeasured
+from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Sample
 
 UNMEASURABLE = "[[unmeasurable]]"
 """A conversation with this text in it gets an error instead of signals."""
+
+UNJUDGEABLE = "[[unjudgeable]]"
+"""A conversation with this text in it is measured, and not judged."""
 
 REFUSED = "[[refused]]"
 """A request with this text in it is refused as a whole."""
@@ -66,22 +70,37 @@ def _bag(words: Sequence[str], size: int) -> np.ndarray:
     return unit
 
 
+def pseudo_scores(text: bytes) -> tuple[float, ...]:
+    """Six scores from 0 to 10 by which any text differs from most; NaN where the judge gives none."""
+    if UNJUDGEABLE.encode() in text:
+        return (float("nan"),) * len(JUDGED)
+    return tuple(float(np.float32(zlib.crc32(name.encode() + text) % 10_001 / 1000)) for name in JUDGED)
+
+
+PSEUDO_RULER = "5" * 64
+NO_SCORE = "asked not to be judged"
+JUDGE_TOKENS = 7
+"""What judging any text costs."""
+
+
 @dataclass
 class FakeSignalModel:
-    """One version of one model; `calls` holds the ids measured in each call."""
+    """One version of one model; `calls` holds the ids measured in each call, `judges` by which judge."""
 
     name: str
     version: str
     calls: list[list[str]] = field(default_factory=list)
+    judges: list[Judge] = field(default_factory=list)
     fails_with: Exception | None = None
 
-    async def measure(self, samples: Sequence[Sample], role: str) -> Sequence[Measured | Unmeasured]:
+    async def measure(self, samples: Sequence[Sample], role: str, judge: Judge = Judge.NONE) -> Sequence[Measured | Unmeasured]:
         self.calls.append([sample.id for sample in samples])
+        self.judges.append(judge)
         if self.fails_with is not None:
             raise self.fails_with
-        return [self._measured(conversation_json(sample), role) for sample in samples]
+        return [self._measured(conversation_json(sample), role, judge) for sample in samples]
 
-    def _measured(self, text: bytes, role: str) -> Measured | Unmeasured:
+    def _measured(self, text: bytes, role: str, judge: Judge) -> Measured | Unmeasured:
         if REFUSED.encode() in text:
             return Unmeasured("asked to be refused")
         said = pseudo_signals(text)
@@ -94,9 +113,18 @@ class FakeSignalModel:
             said.prompt_tokens,
             said.response_tokens,
             error=said.error,
+            judgement=_judgement(text, said.error, judge) if judge else None,
         )
         embeddings = Embeddings(self.name, self.version, said.prompt.tobytes(), said.conversation.tobytes())
-        return Measured(signals, None if said.error else embeddings)
+        return Measured(signals, None if said.error else embeddings, JUDGE_TOKENS if judge else 0)
+
+
+def _judgement(text: bytes, error: str, judge: Judge) -> Judgement:
+    error = error or (NO_SCORE if UNJUDGEABLE.encode() in text else "")
+    if error:
+        return Judgement(judge.value, PSEUDO_RULER, error=error)
+    scores = dict(zip(JUDGED, pseudo_scores(text), strict=True))
+    return Judgement(judge.value, PSEUDO_RULER, **scores)  # type: ignore[arg-type]  # names of scores alone
 
 
 @dataclass
@@ -116,6 +144,12 @@ class FakeSignalModels:
             if model.name == name:
                 return model
         raise ModelMissing(f"the server has no model {name}")
+
+    def at(self, name: str, version: str) -> SignalModel:
+        for model in self.models:
+            if (model.name, model.version) == (name, version):
+                return model
+        return FakeSignalModel(name, version, fails_with=ModelMissing(f"the server has no model {name} version {version}"))
 
     async def ping(self) -> None:
         if self.is_gone():

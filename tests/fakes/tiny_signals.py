@@ -16,6 +16,7 @@ site.addsitedir(os.environ["HEADRACE_LM_PACKAGES"])
 import numpy as np
 import triton_python_backend_utils as pb  # type: ignore[import-not-found]  # only Triton has it
 
+INPUTS = ("CONVERSATION", "JUDGE")
 Q = "model.layers.0.self_attn.q_proj.weight"
 
 
@@ -36,9 +37,10 @@ class TritonPythonModel:
         self._size = entry["shape"][0]
 
     def execute(self, requests):
-        return [self._answer(pb.get_input_tensor_by_name(request, "CONVERSATION").as_numpy().ravel()) for request in requests]
+        return [self._answer(*(pb.get_input_tensor_by_name(request, name) for name in INPUTS)) for request in requests]
 
-    def _answer(self, texts):
+    def _answer(self, conversations, judge):
+        texts = conversations.as_numpy().ravel()
         rows, directions = len(texts), np.stack([_direction(text, self._size) for text in texts])
         columns = {
             "LOSS_MEAN": np.full((rows, 1), self._loss, np.float32),
@@ -50,6 +52,15 @@ class TritonPythonModel:
             "CONVERSATION_EMBEDDING": directions,
             "ERROR": np.array([[b""]] * rows, np.object_),
         }
+        if judge is not None:
+            columns |= {
+                "JUDGEMENT": np.clip(5 + 5 * directions[:, np.arange(6) % self._size], 0, 10).astype(np.float32),
+                "JUDGE_MASS": np.full((rows, 1), 0.5, np.float32),
+                "JUDGE_TOKENS": np.full((rows, 1), 7, np.int32),
+                "JUDGE_TRUNCATED": np.zeros((rows, 1), np.bool_),
+                "JUDGE_RULER": np.array([[b"5" * 64]] * rows, np.object_),
+                "JUDGE_ERROR": np.array([[b""]] * rows, np.object_),
+            }
         return pb.InferenceResponse([pb.Tensor(name, values) for name, values in columns.items()])
 
 

@@ -15,7 +15,16 @@ import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
-from tests.fakes.signal_model import REFUSED, PseudoSignals, pseudo_signals
+from tests.fakes.signal_model import (
+    JUDGE_TOKENS,
+    NO_SCORE,
+    PSEUDO_RULER,
+    REFUSED,
+    UNJUDGEABLE,
+    PseudoSignals,
+    pseudo_scores,
+    pseudo_signals,
+)
 
 _MIB = 1024 * 1024
 DEADLY = "be the end of it"
@@ -24,13 +33,17 @@ DEADLY = "be the end of it"
 
 @dataclass
 class StubTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # the base class has no types
-    """`models` maps names to the versions that are ready; what it was asked is kept in `rows`, one number per request."""
+    """`models` maps names to the versions that are ready; what it was asked is kept in `rows`, one number per request.
+
+    `judged` counts the rows that were to be judged too.
+    """
 
     models: dict[str, list[str]] = field(default_factory=lambda: {"signals": ["1"], "base": ["1"]})
     embedding_size: int = 576
     delay_s: float = 0.0
     busy: int = 0
     rows: list[int] = field(default_factory=list)
+    judged: int = 0
     in_flight: int = 0
     in_flight_most: int = 0
     answers_as: str = ""
@@ -91,7 +104,11 @@ class StubTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         if any(REFUSED.encode() in text for text in texts):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "asked to be refused")
         version = self.answers_as or request.model_version or self.models[request.model_name][-1]
-        return _response(request.model_name, version, [pseudo_signals(text, self.embedding_size) for text in texts])
+        columns = _columns([pseudo_signals(text, self.embedding_size) for text in texts])
+        if [tensor.name for tensor in request.inputs] == ["CONVERSATION", "JUDGE"]:
+            self.judged += len(texts)
+            columns |= _judge_columns(texts)
+        return _response(request.model_name, version, columns)
 
     async def RepositoryModelUnload(self, _request: Any, _context: Any) -> Any:  # noqa: N802 - the interface's name
         return service_pb2.RepositoryModelUnloadResponse()
@@ -110,8 +127,8 @@ class StubTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             await context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{model}'{of_version} is not found")
 
 
-def _response(model: str, version: str, rows: Sequence[PseudoSignals]) -> Any:
-    columns: dict[str, np.ndarray] = {
+def _columns(rows: Sequence[PseudoSignals]) -> dict[str, np.ndarray]:
+    return {
         "LOSS_MEAN": np.array([[row.loss_mean] for row in rows], np.float32),
         "LOSS_STD": np.array([[row.loss_std] for row in rows], np.float32),
         "PROMPT_TOKENS": np.array([[row.prompt_tokens] for row in rows], np.int32),
@@ -121,6 +138,22 @@ def _response(model: str, version: str, rows: Sequence[PseudoSignals]) -> Any:
         "CONVERSATION_EMBEDDING": np.stack([row.conversation for row in rows]),
         "ERROR": np.array([[row.error.encode()] for row in rows], np.object_),
     }
+
+
+def _judge_columns(texts: Sequence[bytes]) -> dict[str, np.ndarray]:
+    rows = len(texts)
+    errors = [NO_SCORE if UNJUDGEABLE.encode() in text else pseudo_signals(text).error for text in texts]
+    return {
+        "JUDGEMENT": np.array([pseudo_scores(text) for text in texts], np.float32),
+        "JUDGE_MASS": np.full((rows, 1), 0.5, np.float32),
+        "JUDGE_TOKENS": np.full((rows, 1), JUDGE_TOKENS, np.int32),
+        "JUDGE_TRUNCATED": np.zeros((rows, 1), np.bool_),
+        "JUDGE_RULER": np.array([[PSEUDO_RULER.encode()]] * rows, np.object_),
+        "JUDGE_ERROR": np.array([[error.encode()] for error in errors], np.object_),
+    }
+
+
+def _response(model: str, version: str, columns: dict[str, np.ndarray]) -> Any:
     datatypes = {"f": "FP32", "i": "INT32", "b": "BOOL", "O": "BYTES"}
     response = service_pb2.ModelInferResponse(model_name=model, model_version=version)
     for name, values in columns.items():

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from headrace.adapters.triton import TritonLimits, TritonSignalModels
 from headrace.core.dossiers import CURRENT
 from headrace.core.events import Stop
 from headrace.core.ports.signal_model import Measured, ModelMissing, Unmeasured
+from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Message, Sample
 from headrace.local.ports import free_port
-from tests.fakes.signal_model import REFUSED, UNMEASURABLE
+from tests.fakes.signal_model import REFUSED, UNJUDGEABLE, UNMEASURABLE
 from tests.fakes.triton_server import DEADLY, StubTriton
 
 QUICK = TritonLimits(rows_max=4, in_flight_max=2, deadline_s=5, busy_s_max=1.5)
@@ -184,6 +186,64 @@ async def test_a_row_that_cannot_be_measured_carries_its_error() -> None:
         assert first.signals.error
         assert first.embeddings is None
         assert second.embeddings is not None
+
+
+async def test_only_who_asks_is_judged_and_generated_judgements_go_one_by_one() -> None:
+    """Writing takes seconds, so no request holds more than one; a row that is not judged has its signals."""
+    async with StubTriton.running() as stub, opened(stub.address) as models:
+        model = models.at("signals", "1")
+        samples = [sample(number, UNJUDGEABLE if number == 2 else "") for number in range(4)]
+        plain = await model.measure(samples, CURRENT)
+        assert stub.judged == 0
+        for judge, requests in ((Judge.LOGITS, [4]), (Judge.GENERATED, [1, 1, 1, 1])):
+            stub.rows.clear()
+            judged = await model.measure(samples, CURRENT, judge)
+            assert stub.rows == requests
+            for one, unjudged in zip(judged, plain, strict=True):
+                assert isinstance(one, Measured)
+                assert isinstance(unjudged, Measured)
+                assert one.signals.judgement is not None
+                assert replace(one.signals, judgement=None) == unjudged.signals
+            made = [one.signals.judgement.error for one in judged if isinstance(one, Measured) and one.signals.judgement]
+            assert [bool(error) for error in made] == [False, False, True, False]
+        assert stub.judged == 8
+
+
+async def test_a_version_is_measured_with_whichever_measures_now() -> None:
+    """A survey names its versions; one that the server lacks is missing, and is not replaced."""
+    async with StubTriton.running(models={"signals": ["1", "2"]}) as stub, opened(stub.address) as models:
+        (outcome,) = await models.at("signals", "1").measure([sample(1)], CURRENT)
+        assert isinstance(outcome, Measured)
+        assert outcome.signals.model_version == "1"
+        assert (await models.current()).version == "2"
+        with pytest.raises(ModelMissing, match="version 7"):
+            await models.at("signals", "7").measure([sample(1)], CURRENT)
+
+
+@pytest.mark.connected
+@pytest.mark.model
+async def test_a_real_model_judges_itself_when_asked(triton: str) -> None:
+    """Six scores from logits beside the signals, the same when asked again; bad rows say why; others need not ask."""
+    samples = [sample(1), sample(2, "`" * 80), Sample("d", "none", 0, "", (Message("user", "?"),)), sample(3)]
+    async with opened(triton, TritonLimits(rows_max=2)) as models:
+        model = models.at("signals", "1")
+        judged, plain = await asyncio.gather(model.measure(samples, CURRENT, Judge.LOGITS), model.measure(samples, CURRENT))
+        again = await model.measure(samples[:1], CURRENT, Judge.LOGITS)
+    found = [one.signals.judgement for one in judged if isinstance(one, Measured)]
+    assert [one is not None and not one.error for one in found] == [True, False, False, True]
+    assert [one.signals.judgement for one in plain if isinstance(one, Measured)] == [None] * 4
+    assert isinstance(judged[1], Measured)
+    assert judged[1].signals.loss_mean is not None
+    assert isinstance(again[0], Measured)
+    first, second = found[0], again[0].signals.judgement
+    assert first is not None
+    assert second is not None
+    assert len(first.ruler_hash) == 64
+    assert first.ruler_hash == second.ruler_hash
+    assert all(0 < (score or 0) < 10 for score in first.scores)
+    assert [score or 0 for score in first.scores] == pytest.approx([score or 0 for score in second.scores], abs=0.1)
+    assert isinstance(judged[0], Measured)
+    assert judged[0].judge_tokens > 300
 
 
 @pytest.mark.connected

@@ -16,6 +16,7 @@ from headrace.adapters.triton_revival import Revival, has_died
 from headrace.adapters.triton_rows import Unintelligible, conversation_json, measured_rows, parts
 from headrace.core.events import Stop
 from headrace.core.ports.signal_model import Measured, ModelMissing, SignalModel, Unmeasured
+from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Sample
 
 _MIB = 1024 * 1024
@@ -77,14 +78,15 @@ class TritonSignalModel:
     server: _Server
     forget: Callable[[], None]
 
-    async def measure(self, samples: Sequence[Sample], role: str) -> Sequence[Outcome]:
-        """As `SignalModel.measure`."""
+    async def measure(self, samples: Sequence[Sample], role: str, judge: Judge = Judge.NONE) -> Sequence[Outcome]:
+        """As `SignalModel.measure`. What is judged by generated text goes alone: writing takes seconds."""
         texts = [conversation_json(sample) for sample in samples]
         limits = self.server.limits
         try:
             async with asyncio.TaskGroup() as group:
-                split = parts(texts, rows_max=limits.rows_max, bytes_max=limits.bytes_max)
-                asked = [group.create_task(self._part(part, role)) for part in split]
+                rows_max = 1 if judge is Judge.GENERATED else limits.rows_max
+                split = parts(texts, rows_max=rows_max, bytes_max=limits.bytes_max)
+                asked = [group.create_task(self._part(part, role, judge)) for part in split]
         except ExceptionGroup as failures:
             failure = failures.exceptions[0]
             if isinstance(failure, ModelMissing):
@@ -95,7 +97,7 @@ class TritonSignalModel:
             raise Stop(f"{self._where} refuses every conversation: {outcomes[0]}")
         return outcomes
 
-    async def _part(self, texts: Sequence[bytes], role: str, *, alone: bool = False) -> list[Outcome]:
+    async def _part(self, texts: Sequence[bytes], role: str, judge: Judge, *, alone: bool = False) -> list[Outcome]:
         """Halves what the server refuses until the conversation at fault is alone.
 
         When the model's process dies, all requests on their way fail, the guilty one and the others: each is made again when
@@ -103,33 +105,34 @@ class TritonSignalModel:
         """
         life = self.server.revival.life_of(self.name)
         try:
-            result = await self._infer(texts, role)
+            result = await self._infer(texts, role, judge)
         except InferenceServerException as refusal:
             if has_died(refusal):
                 await self.server.revival.revive(self.name, life)
                 if not alone:
                     async with self.server.revival.turn:
-                        return await self._part(texts, role, alone=True)
+                        return await self._part(texts, role, judge, alone=True)
             if len(texts) == 1:
                 return [Unmeasured(f"{self._where}: {_told(refusal)}")]
             middle = len(texts) // 2
             return [
-                *await self._part(texts[:middle], role, alone=alone),
-                *await self._part(texts[middle:], role, alone=alone),
+                *await self._part(texts[:middle], role, judge, alone=alone),
+                *await self._part(texts[middle:], role, judge, alone=alone),
             ]
         try:
-            return [*measured_rows(result, len(texts), role=role, model=self.name, model_version=self.version)]
+            named = {"role": role, "model": self.name, "model_version": self.version}
+            return [*measured_rows(result, len(texts), **named, judge=judge)]
         except Unintelligible as error:
             raise Stop(f"{self._where} is no model of headrace: {error}") from error
 
-    async def _infer(self, texts: Sequence[bytes], role: str) -> InferResult:
+    async def _infer(self, texts: Sequence[bytes], role: str, judge: Judge) -> InferResult:
         """Asks until the server has room. Raises InferenceServerException where it refuses the conversations themselves."""
         clock = asyncio.get_running_loop().time
         limits = self.server.limits
         began, wait = clock(), limits.back_off_s_min
         while True:
             try:
-                return await self._infer_once(texts, role)
+                return await self._infer_once(texts, role, judge)
             except InferenceServerException as error:
                 self._raise_unless_refused(error)
                 if error.status() not in _GONE:
@@ -139,15 +142,16 @@ class TritonSignalModel:
             await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the callers, guards nothing
             wait = min(2 * wait, limits.back_off_s_max)
 
-    async def _infer_once(self, texts: Sequence[bytes], role: str) -> InferResult:
-        conversations = InferInput("CONVERSATION", [len(texts), 1], "BYTES")
-        conversations.set_data_from_numpy(np.array(texts, dtype=np.object_).reshape(-1, 1))
+    async def _infer_once(self, texts: Sequence[bytes], role: str, judge: Judge) -> InferResult:
+        inputs = [_column("CONVERSATION", texts)]
+        if judge:
+            inputs.append(_column("JUDGE", [judge.value.encode()] * len(texts)))
         async with self.server.in_flight:
             clock = asyncio.get_running_loop().time
             began, outcome = clock(), "failed"
             try:
                 result = await self.server.client.infer(
-                    self.name, [conversations], model_version=self.version, client_timeout=self.server.limits.deadline_s
+                    self.name, inputs, model_version=self.version, client_timeout=self.server.limits.deadline_s
                 )
                 outcome = "done"
             finally:
@@ -217,7 +221,7 @@ class TritonSignalModels:
         return pinned
 
     def at(self, name: str, version: str) -> SignalModel:
-        """One version of a model, whichever measures."""
+        """As `SignalModels.at`."""
         return TritonSignalModel(name, version, self.server, lambda: self._forget(name))
 
     def _wanted(self, name: str) -> str:
@@ -251,6 +255,12 @@ class TritonSignalModels:
         if _is_missing(error):
             raise ModelMissing(f"{self.server.address} has no model {name}: {_told(error)}") from error
         raise Stop(f"{self.server.address} (HEADRACE_SCORING_TRITON) does not answer: {_told(error)}") from error
+
+
+def _column(name: str, values: Sequence[bytes]) -> InferInput:
+    column = InferInput(name, [len(values), 1], "BYTES")
+    column.set_data_from_numpy(np.array(values, dtype=np.object_).reshape(-1, 1))
+    return column
 
 
 def _is_missing(error: InferenceServerException) -> bool:

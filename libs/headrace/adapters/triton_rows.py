@@ -3,14 +3,18 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from tritonclient.grpc import InferResult
 
 from headrace.adapters.wire_sample import chat_form
-from headrace.core.dossiers import Embeddings, Signals
+from headrace.core.dossiers import JUDGED, Embeddings, Judgement, Signals
 from headrace.core.ports.signal_model import Measured
+from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Sample
+
+_SCORE_MAX = 10
 
 
 class Unintelligible(ValueError):
@@ -38,8 +42,12 @@ def parts(texts: Sequence[bytes], *, rows_max: int, bytes_max: int) -> Iterator[
         yield part
 
 
-def measured_rows(result: InferResult, rows: int, *, role: str, model: str, model_version: str) -> Iterator[Measured]:
+def measured_rows(
+    result: InferResult, rows: int, *, role: str, model: str, model_version: str, judge: Judge = Judge.NONE
+) -> Iterator[Measured]:
     """One outcome per row; a row with an error, or with a number that is not finite, was not made.
+
+    With a judge each row's signals carry a judgement; what of a sample it could not read counts as cut off there too.
 
     Raises:
         Unintelligible: outputs are missing or misshapen, or another version answered.
@@ -53,7 +61,8 @@ def measured_rows(result: InferResult, rows: int, *, role: str, model: str, mode
     truncated = _column(result, "TRUNCATED", rows)
     prompts = _matrix(result, "PROMPT_EMBEDDING", rows)
     conversations = _matrix(result, "CONVERSATION_EMBEDDING", rows)
-    for row in range(rows):
+    verdicts = _verdicts(result, rows, judge) if judge else [_Verdict()] * rows
+    for row, verdict in enumerate(verdicts):
         error = _text(errors[row]) or _doubt(float(means[row]), float(stds[row]), prompts[row], conversations[row])
         signals = Signals(
             role=role,
@@ -63,13 +72,48 @@ def measured_rows(result: InferResult, rows: int, *, role: str, model: str, mode
             loss_std=None if error else float(stds[row]),
             prompt_tokens=int(prompt_tokens[row]),
             response_tokens=int(response_tokens[row]),
-            truncated=bool(truncated[row]),
+            truncated=bool(truncated[row]) or verdict.truncated,
             error=error,
+            judgement=verdict.judgement,
         )
         yield Measured(
             signals,
             None if error else Embeddings(model, model_version, prompts[row].tobytes(), conversations[row].tobytes()),
+            verdict.tokens,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What the judge said of one row."""
+
+    judgement: Judgement | None = None
+    truncated: bool = False
+    tokens: int = 0
+
+
+def _verdicts(result: InferResult, rows: int, judge: Judge) -> list[_Verdict]:
+    scores = _matrix(result, "JUDGEMENT", rows)
+    if scores.shape[1] != len(JUDGED):
+        raise Unintelligible(f"output JUDGEMENT has {scores.shape[1]} scores a row, not {len(JUDGED)}")
+    errors, rulers = _column(result, "JUDGE_ERROR", rows), _column(result, "JUDGE_RULER", rows)
+    truncated, tokens = _column(result, "JUDGE_TRUNCATED", rows), _column(result, "JUDGE_TOKENS", rows)
+    return [
+        _Verdict(
+            _judgement(judge.value, _text(rulers[row]), scores[row].tolist(), _text(errors[row])),
+            bool(truncated[row]),
+            max(0, int(tokens[row])),
+        )
+        for row in range(rows)
+    ]
+
+
+def _judgement(mode: str, ruler: str, scores: Sequence[float], error: str) -> Judgement:
+    if not error and not all(0 <= score <= _SCORE_MAX for score in scores):  # false for NaN too
+        error = f"the model server sent a score that is not within 0 and {_SCORE_MAX}"
+    if error:
+        return Judgement(mode, ruler, error=error)
+    return Judgement(mode, ruler, **dict(zip(JUDGED, scores, strict=True)))  # type: ignore[arg-type]  # names of scores alone
 
 
 def _doubt(mean: float, std: float, prompt: np.ndarray, conversation: np.ndarray) -> str:

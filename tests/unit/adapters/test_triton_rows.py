@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import InferResult, service_pb2
+from tritonclient.utils import serialize_byte_tensor
 
 from headrace.adapters.triton_rows import Unintelligible, conversation_json, measured_rows, parts
+from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Message, Sample, ToolCall
 
 
@@ -21,17 +23,18 @@ def answer(version: str = "2", **changed: np.ndarray) -> InferResult:
         "TRUNCATED": np.array([[False], [True]]), "PROMPT_EMBEDDING": unit, "CONVERSATION_EMBEDDING": unit,
     } | changed  # fmt: skip
     response = service_pb2.ModelInferResponse(model_name="signals", model_version=version)
-    kinds = {"f": "FP32", "i": "INT32", "b": "BOOL"}
+    kinds = {"f": "FP32", "i": "INT32", "b": "BOOL", "O": "BYTES"}
     for name, values in columns.items():
         response.outputs.add(name=name, datatype=kinds[values.dtype.kind], shape=values.shape)
-        response.raw_output_contents.append(values.tobytes())
+        is_text = values.dtype.kind == "O"
+        response.raw_output_contents.append(serialize_byte_tensor(values).item() if is_text else values.tobytes())
     response.outputs.add(name="ERROR", datatype="BYTES", shape=(2, 1))
     response.raw_output_contents.append(b"\0\0\0\0" * 2)
     return InferResult(response)
 
 
-def read(result: InferResult) -> list[Any]:
-    return list(measured_rows(result, 2, role="current", model="signals", model_version="2"))
+def read(result: InferResult, judge: Judge = Judge.NONE) -> list[Any]:
+    return list(measured_rows(result, 2, role="current", model="signals", model_version="2", judge=judge))
 
 
 def test_an_answer_becomes_signals_and_embeddings_with_their_model_version() -> None:
@@ -74,6 +77,46 @@ def test_an_answer_of_another_model_is_not_believed(wrong: dict[str, Any]) -> No
     """Misshapen outputs, or another version's, are no answer."""
     with pytest.raises(Unintelligible):
         read(answer(**wrong))
+
+
+def judged(**changed: np.ndarray) -> dict[str, Any]:
+    return {
+        "JUDGEMENT": np.array([[0, 1, 2, 3, 4, 10], [5] * 6], np.float32), "JUDGE_TOKENS": np.array([[30], [40]], np.int32),
+        "JUDGE_TRUNCATED": np.array([[True], [False]]), "JUDGE_RULER": np.array([["abc"]] * 2, object),
+        "JUDGE_ERROR": np.array([[""], ["too little"]], object),
+    } | changed  # fmt: skip
+
+
+def test_a_judgement_arrives_with_its_ruler_or_says_why_there_is_none() -> None:
+    """Six scores in their order; what the judge could not read of a sample counts as cut off."""
+    first, second = read(answer(**judged()), Judge.LOGITS)
+    assert first.signals.judgement.scores == (0, 1, 2, 3, 4, 10)
+    assert (first.signals.judgement.mode, first.signals.judgement.ruler_hash) == ("logits", "abc")
+    assert (first.signals.truncated, first.judge_tokens) == (True, 30)
+    assert (second.signals.judgement.error, second.signals.judgement.quality) == ("too little", None)
+    assert second.signals.loss_mean == 2.5
+    assert read(answer(**judged()))[0].signals.judgement is None
+
+
+@pytest.mark.parametrize("score", [np.nan, -0.1, 10.1, np.inf])
+def test_a_score_that_cannot_be_is_an_error_and_never_a_number(score: float) -> None:
+    """Scores are 0 to 10; the signals beside them stand."""
+    scores = np.full((2, 6), 5, np.float32)
+    scores[0, 3] = score
+    first, _ = read(answer(**judged(JUDGEMENT=scores)), Judge.LOGITS)
+    assert first.signals.judgement.error
+    assert set(first.signals.judgement.scores) == {None}
+    assert first.signals.loss_mean == 1.5
+
+
+@pytest.mark.parametrize("missing", ["JUDGEMENT", "JUDGE_TOKENS", "JUDGE_ERROR"])
+def test_a_server_that_does_not_judge_when_asked_is_not_believed(missing: str) -> None:
+    """An older model of ours, or another's."""
+    columns = {name: values for name, values in judged().items() if name != missing}
+    with pytest.raises(Unintelligible, match=missing):
+        read(answer(**columns), Judge.LOGITS)
+    with pytest.raises(Unintelligible, match="5 scores"):
+        read(answer(**judged(JUDGEMENT=np.zeros((2, 5), np.float32))), Judge.LOGITS)
 
 
 def test_a_conversation_is_sent_in_openai_form_with_its_tools() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from headrace.core.dossiers import Embeddings, Signals
+from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Sample
 
 
@@ -14,10 +15,14 @@ class ModelMissing(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the model says of one sample. Where the signals carry an error nothing was made and `embeddings` is None."""
+    """What the model says of one sample. Where the signals carry an error nothing was made and `embeddings` is None.
+
+    `judge_tokens` counts what the model read and wrote as its own judge.
+    """
 
     signals: Signals
     embeddings: Embeddings | None
+    judge_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,8 @@ class SignalModel(Protocol):
         """The pinned version, recorded with every signal: no call is ever answered by another."""
         ...
 
-    async def measure(self, samples: Sequence[Sample], role: str) -> Sequence[Measured | Unmeasured]:
-        """One outcome per sample, in order; `role` is recorded with the signals.
+    async def measure(self, samples: Sequence[Sample], role: str, judge: Judge = Judge.NONE) -> Sequence[Measured | Unmeasured]:
+        """One outcome per sample, in order; `role` is recorded with the signals, which carry a judgement where one is asked for.
 
         Raises:
             headrace.core.events.Stop: the server is gone, or stays too busy to answer. No sample is at fault.
@@ -64,6 +69,10 @@ class SignalModels(Protocol):
 
     async def named(self, name: str) -> SignalModel:
         """Another model of the server, at the version that is ready there. Raises as `current` does."""
+        ...
+
+    def at(self, name: str, version: str) -> SignalModel:
+        """One version of a model, whichever measures now. Whether the server has it is found when it is asked to measure."""
         ...
 
     async def ping(self) -> None:

@@ -6,8 +6,8 @@ from itertools import count
 
 import pytest
 
-from headrace.core.dossiers import BASE, CURRENT, Dossier, ScoredSample, Signals
-from headrace.core.events import Emit, Event, Position, Result, Retry, Stop
+from headrace.core.dossiers import BASE, CURRENT, Dossier, Rewrite, ScoredSample, Signals
+from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Stop
 from headrace.core.policies import Policy
 from headrace.core.ports.signal_model import ModelMissing
 from headrace.core.samples import Message, Sample
@@ -154,3 +154,35 @@ async def test_alike_texts_have_alike_pseudo_signals() -> None:
     first, second = (pseudo_signals(text) for text in texts)
     assert float(first.conversation @ second.conversation) == pytest.approx(1)
     assert first.loss_mean == second.loss_mean
+
+
+def rewrite(version: str, number: int) -> Event[Dossier]:
+    parent = Sample("plain", "parent", 0, "1" * 64, (Message("user", "?"), Message("assistant", "!")))
+    made = Rewrite("r1", 1, "hard", 1, 3, parent, 1.0, "signals", version, b"")
+    first = event(f"w{number}")
+    return replace(first, body=replace(first.body, rewrite=made))
+
+
+async def test_a_rewrite_is_measured_and_judged_by_the_version_that_measured_its_parent() -> None:
+    """Whatever measures now: numbers of two versions cannot be compared. Other samples are not judged."""
+    server = FakeSignalModels([FakeSignalModel("signals", "3"), FakeSignalModel("signals", "2")])
+    results = await score([event("a"), rewrite("2", 1)], scoring(server))
+    assert [model.calls for model in server.models] == [[["a"]], [["w1"]]]
+    plain, rewritten = (scored(result).dossier.signals_of(CURRENT) for result in results)
+    assert plain is not None
+    assert rewritten is not None
+    assert (plain.model_version, plain.judgement) == ("3", None)
+    assert rewritten.model_version == "2"
+    assert rewritten.judgement is not None
+    assert rewritten.judgement.mode == "logits"
+    assert rewritten.judgement.quality is not None
+
+
+async def test_a_rewrite_whose_model_is_gone_is_tried_again_and_holds_up_no_other() -> None:
+    """The error names the version; one that names none can never be compared."""
+    results = await score([rewrite("8", 1), event("a"), rewrite("", 2)], scoring(models()))
+    assert isinstance(results[0], Retry)
+    assert results[0].error_class == "model_missing"
+    assert "version 8" in results[0].error
+    assert scored(results[1])
+    assert isinstance(results[2], Reject)
