@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,18 +15,30 @@ from headrace.adapters.envelope import derived_id
 from headrace.adapters.kafka import BrokerUnreachable, EventPublisher, KafkaError, read_topic
 from headrace.adapters.model_repository import ModelRepository
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
+from headrace.adapters.rounds.dead_letters import dead_letters
+from headrace.adapters.rounds.round_selection import RoundSelections
+from headrace.adapters.rounds.round_states import RoundStates
+from headrace.adapters.rounds.selection_scan import ScanLimits
 from headrace.adapters.triton import TritonLimits, TritonSignalModels
 from headrace.adapters.triton_control import TritonControl
-from headrace.core.checkpoints import CheckpointRolledOut
+from headrace.adapters.version_store import VersionStore
+from headrace.core.checkpoints import CheckpointPublished, CheckpointRolledOut
 from headrace.core.events import Send, Stop
 from headrace.core.intake import IntakeLimits, Refused, parse_line
+from headrace.core.ports.object_store import ObjectStore
+from headrace.core.ports.signal_model import ModelMissing
 from headrace.core.roll_out import RollOuts
+from headrace.core.rounds.moves import Limits
+from headrace.core.rounds.planning import Measuring, bound_versions, planned, round_id_at
+from headrace.core.rounds.progress import RoundStarted
 from headrace.core.samples import Sample
-from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT
+from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, ROUND_STATE
 from headrace.runtime.app import CannotStart, Runtime
 from headrace.runtime.service import Ping, Service
 from headrace.runtime.settings import DeliverySettings
 from services.controller.handlers import Controller
+from services.controller.letters import tell_rounds
+from services.controller.rounds import Rounds
 from services.controller.settings import ControllerSettings
 from services.controller.steps import Steps
 from services.controller.subscribers import NAME, subscriptions
@@ -39,20 +53,31 @@ _VISIBLE_S = 5.0
 
 @asynccontextmanager
 async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
-    """Controller, ready to run; without a model repository it refuses what is asked of it."""
+    """Controller, ready to run; without a model repository it rolls nothing out, and says so."""
     settings = ControllerSettings()
     _require_time(settings, runtime.delivery)
     async with AsyncExitStack() as stack:
+        objects = await stack.enter_async_context(open_object_store(ObjectStoreSettings(), patient=True))
+        limits = TritonLimits(deadline_s=settings.golden_s_max)
+        models = await stack.enter_async_context(
+            TritonSignalModels.opened(
+                settings.triton, model="", version="", limits=limits, announced=runtime.roll_outs.version_of
+            )
+        )
         publisher = await stack.enter_async_context(
             EventPublisher(runtime.settings.kafka, f"headrace/{NAME}", start_s=runtime.settings.kafka_start_s)
         )
-        pings: dict[str, Ping] = {"kafka": publisher.ping}
+        states = await stack.enter_async_context(
+            RoundStates.opened(runtime.settings.kafka, start_s=runtime.settings.kafka_start_s)
+        )
+        pings: dict[str, Ping] = {"kafka": publisher.ping, "object store": objects.ping, "policies": runtime.policies.ping}
         steps: Steps | None = None
         turns: Turns | None = None
         visible_s = runtime.delivery.transaction_timeout_ms / 1000 + _VISIBLE_S
         if settings.model_repository is not None:
-            steps, more = await _open_steps(stack, settings, settings.model_repository)
-            pings |= more
+            server = TritonControl(models)
+            steps = _steps(settings, settings.model_repository, objects, server)
+            pings["triton"] = server.ping
             turns = Turns(
                 settings.model_repository,
                 settings.turn_s_max,
@@ -65,20 +90,85 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             event_id_of=lambda event_id: derived_id(event_id, CHECKPOINT_ROLLED_OUT.name, 0),
             steps=steps,
             turns=turns,
+            bound=partial(_bound, states),
         )
-        yield Service(NAME, subscriptions(controller), pings)
+        rounds = Rounds(
+            states=states,
+            selections=RoundSelections(objects, settings.folder, ScanLimits(settings.selection_rows_held_max)),
+            policy_of=runtime.policies.policy_of,
+            published=partial(_published, runtime),
+            begins=_Begins(runtime, VersionStore(objects), models),
+            event_id_of=lambda event_id, place: derived_id(event_id, ROUND_STATE.name, place),
+            visible_s=visible_s,
+            limits=Limits(settings.round_page_rows, settings.round_tick_s),
+        )
+        following = asyncio.create_task(_follow_letters(runtime, states, publisher), name="follows dead letters")
+        stack.push_async_callback(_ended, following)
+        pings["dead letters"] = partial(_still, following)
+        yield Service(NAME, subscriptions(controller, rounds), pings)
 
 
-async def _open_steps(stack: AsyncExitStack, settings: ControllerSettings, root: Path) -> tuple[Steps, dict[str, Ping]]:
+def _steps(settings: ControllerSettings, root: Path, objects: ObjectStore, server: TritonControl) -> Steps:
     _require_folder(root)
     samples = _golden_samples(settings.golden or _GOLDEN)
-    objects = await stack.enter_async_context(open_object_store(ObjectStoreSettings(), patient=True))
-    limits = TritonLimits(deadline_s=settings.golden_s_max)
-    models = await stack.enter_async_context(TritonSignalModels.opened(settings.triton, model="", version="", limits=limits))
-    server, checkpoints, repository = TritonControl(models), CheckpointLimits(), ModelRepository(root)
+    checkpoints, repository = CheckpointLimits(), ModelRepository(root)
     assembler = Assembler(repository, checkpoints)
-    steps = Steps(repository, server, CheckpointStore(objects, checkpoints), assembler, samples, settings)
-    return steps, {"triton": server.ping, "object store": objects.ping}
+    return Steps(repository, server, CheckpointStore(objects, checkpoints), assembler, samples, settings)
+
+
+async def _follow_letters(runtime: Runtime, states: RoundStates, publisher: EventPublisher) -> None:
+    async def publish(send: Send, event_id: str) -> None:
+        await publisher.publish(send, event_id=event_id)
+
+    await tell_rounds(partial(dead_letters, runtime.settings.kafka, runtime.large_bodies), states, publish)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _still(task: asyncio.Task[None]) -> None:
+    if task.done():
+        raise RuntimeError("rounds are no longer told of dead letters: restart")
+
+
+async def _bound(states: RoundStates, model: str) -> frozenset[int]:
+    """The versions that running rounds measure with."""
+    await states.refresh()
+    return bound_versions(states.running(), model)
+
+
+async def _published(runtime: Runtime, model: str, checkpoint_id: str) -> CheckpointPublished | None:
+    return (await _history(runtime, model)).published.get(checkpoint_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begins:
+    """Begins a round where a checkpoint measures that was trained on a dataset's latest version, and the policy says so."""
+
+    runtime: Runtime
+    versions: VersionStore
+    models: TritonSignalModels
+
+    async def __call__(self, published: CheckpointPublished, model_version: str, event_id: str) -> RoundStarted | None:
+        dataset_id, policy = published.data.dataset_id, self.runtime.policies.policy_of(published.data.dataset_id)
+        if policy is None or policy.rounds.start != "checkpoint":
+            return None
+        latest = await self.versions.latest(dataset_id)
+        if latest is None or latest.id != published.data.version:
+            return None
+        base = policy.signals.base_model or ""
+        try:
+            base_version = (await self.models.named(base)).version if base else ""
+            measuring = Measuring(published.model, model_version, published.checkpoint_id, base, base_version)
+            now = time.time()
+            version = (latest.id, latest.manifest.sequence, latest.manifest.counts.accepted)
+            by = f"checkpoint {published.checkpoint_id[:12]}"
+            return planned(policy, dataset_id, round_id_at(now, event_id), version, measuring, by, now)
+        except (ModelMissing, ValueError) as error:
+            _log.warning("no round of %s begins with checkpoint %s: %s", dataset_id, published.checkpoint_id[:12], error)
+            return None
 
 
 def _require_folder(root: Path) -> None:

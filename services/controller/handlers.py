@@ -22,12 +22,17 @@ from services.controller.turns import Turn, Turns
 _log = logging.getLogger("headrace.controller")
 
 
+async def _nothing_bound(_: str) -> frozenset[int]:
+    return frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Controller:
     """What the handlers need.
 
     `history` reads what became of a model's checkpoints up to now. `announce_first` publishes the version that the model server
     began with, and returns once it is visible. `event_id_of` is the id that the announcement emitted for an event will have.
+    `bound` tells the versions of a model that running rounds measure with: they stay loaded until then.
     """
 
     history: Callable[[str], Awaitable[RollOuts]]
@@ -36,6 +41,7 @@ class Controller:
     steps: Steps | None
     turns: Turns | None
     clock: Callable[[], float] = time.time
+    bound: Callable[[str], Awaitable[frozenset[int]]] = _nothing_bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +118,17 @@ async def _rolled_out(task: _Task, controller: Controller, steps: Steps, history
     if history.version_of(published.checkpoint_id) is not None:
         return None
     model = published.model
-    present, before = await _standing(model, controller, steps, history)
+    bound = await controller.bound(model)
+    present, before = await _standing(model, controller, steps, history, bound)
     first = int(next(iter(history.checkpoints)))
     version = history.number_for(task.event.first_position.offset)
     try:
         await steps.install(published, version, first=first, like=present)
-        load_seconds = await steps.load(model, present, version)
+        load_seconds = await steps.load(model, present, version, bound)
         golden = await steps.measure(model, version)
         steps.require_plausible(golden, before)
     except Refused:
-        await steps.take_back(model, present, version, remove=True)
+        await steps.take_back(model, present, version, remove=True, bound=bound)
         raise
     steps.tidy(model, first)
     return _told(task, controller, version, present, golden, before, load_seconds)
@@ -138,7 +145,8 @@ async def _rolled_back(task: _Task, controller: Controller, steps: Steps, histor
         version = int(history.way_back(request.checkpoint_id))
     except NoRollback as error:
         raise Refused(RefusedStep.ROLLBACK, error) from error
-    present, before = await _standing(model, controller, steps, history)
+    bound = await controller.bound(model)
+    present, before = await _standing(model, controller, steps, history, bound)
     checkpoint_id = history.checkpoints[str(version)]
     try:
         if version not in steps.repository.versions(model):
@@ -146,23 +154,25 @@ async def _rolled_back(task: _Task, controller: Controller, steps: Steps, histor
             if published is None:
                 raise Refused(RefusedStep.ROLLBACK, f"the weights of version {version} are gone")  # noqa: TRY301 - one way out
             await steps.install(published, version, first=int(next(iter(history.checkpoints))), like=present)
-        load_seconds = await steps.load(model, present, version)
+        load_seconds = await steps.load(model, present, version, bound)
         golden = await steps.measure(model, version)
         require_same_dimensions(golden, before)  # its loss was plausible once
     except Refused:
-        await steps.take_back(model, present, version, remove=False)
+        await steps.take_back(model, present, version, remove=False, bound=bound)
         raise
     return _told(task, controller, version, present, golden, before, load_seconds, checkpoint_id)
 
 
-async def _standing(model: str, controller: Controller, steps: Steps, history: RollOuts) -> tuple[int, Golden]:
+async def _standing(
+    model: str, controller: Controller, steps: Steps, history: RollOuts, bound: frozenset[int]
+) -> tuple[int, Golden]:
     """The version that measures, and what it says of the golden samples.
 
     Where nothing was ever announced, what the server has now is: before another version is loaded, which nobody may take for it.
     """
     if history.present is not None:
         present = int(history.present)
-        await steps.uphold(model, present, {int(version) for version in history.checkpoints})
+        await steps.uphold(model, present, {int(version) for version in history.checkpoints}, bound)
         return present, await _as_it_is(steps, model, present)
     present = await steps.newest(model)
     golden = await _as_it_is(steps, model, present)

@@ -39,6 +39,13 @@ class ControllerSettings(BaseSettings):
     golden_s_max: float = Field(40.0, gt=0, description="Longest time for the golden samples with one version.")
     loads_max: int = Field(3, ge=1, le=100, description="Attempts to load a version that end with the server gone.")
 
+    round_page_rows: int = Field(64, ge=1, le=10_000, description="Rewrites of a round that are asked for at a time.")
+    round_tick_s: float = Field(15.0, gt=0, le=3_600, description="How often a round looks whether its deadline has passed.")
+    selection_rows_held_max: int = Field(
+        4_000_000, ge=1, description="Rows of a survey that solving a target share, or a merge, may hold; about 60 bytes each."
+    )
+    folder: Path | None = Field(None, description="Where surveys' tables are put together; unset: the system's temporary folder.")
+
     @property
     def roll_out_s_max(self) -> float:
         """The longest time for one roll-out, the writing of weights apart."""

@@ -22,6 +22,7 @@ from services.controller.settings import ControllerSettings
 _log = logging.getLogger("headrace.controller")
 _FLOAT32_BYTES = 4
 _REASON_CHARS_MAX = 1_000
+_NONE: frozenset[int] = frozenset()
 
 
 class Refused(Exception):
@@ -65,18 +66,20 @@ class Steps:
             raise Stop(f"the model server has no version of {model} ready")
         return max(ready)
 
-    async def uphold(self, model: str, present: int, announced: Collection[int]) -> None:
+    async def uphold(self, model: str, present: int, announced: Collection[int], bound: frozenset[int] = _NONE) -> None:
         """Loads the version that measures where the server has lost it. Raises Stop where that cannot be done.
 
-        What was never announced is named to the server no more: it may be what takes the server down whenever it starts.
+        So it does with those that running rounds are `bound` to, as long as they are on disk. What was never announced is named
+        to the server no more: it may be what takes the server down whenever it starts.
         """
         served = self.repository.served(model)
         if served is not None:
             self.repository.serve(model, {present, *(version for version in served if version in announced)})
-        if present in await self.server.ready(model):
+        needed = {present} | self._at_hand(model, bound)
+        if needed <= set(await self.server.ready(model)):
             return
-        _log.warning("model %s: the server lacks version %d, which measures: it is loaded again", model, present)
-        self.repository.serve(model, {present})
+        _log.warning("model %s: the server lacks one of the versions %s: it is loaded again", model, sorted(needed))
+        self.repository.serve(model, needed)
         try:
             await self.server.load(model, within_s=self.settings.load_s_max)
         except NotLoaded as error:
@@ -101,14 +104,18 @@ class Steps:
         except OSError as error:
             raise Refused(RefusedStep.INSTALL, error) from error
 
-    async def load(self, model: str, present: int, version: int) -> float:
-        """Both versions are served, and no other one; returns the seconds that loading took."""
+    async def load(self, model: str, present: int, version: int, bound: frozenset[int] = _NONE) -> float:
+        """Both versions are served, with those that running rounds are `bound` to, and no other one.
+
+        Returns the seconds that loading took.
+        """
+        bound = self._at_hand(model, bound)
         try:
-            return await self._loaded(model, present, version)
+            return await self._loaded(model, present, version, bound)
         except (NotLoaded, OSError) as error:
             raise Refused(RefusedStep.LOAD, error) from error
         except Stop:
-            self.repository.serve(model, {present})  # so that a server which starts again has what measures, and no more
+            self.repository.serve(model, {present} | bound)  # so that a server which starts again has what measures, and no more
             raise
 
     async def measure(self, model: str, version: int) -> Golden:
@@ -139,13 +146,14 @@ class Steps:
             told = f"loss {golden.loss:.4f} on the golden samples, against {before.loss:.4f} of the present version"
             raise Refused(RefusedStep.GOLDEN, f"{told}, is above {limit}")
 
-    async def take_back(self, model: str, present: int, version: int, *, remove: bool) -> None:
-        """Serves the present version alone, as before; best done, but nothing depends on it."""
+    async def take_back(self, model: str, present: int, version: int, *, remove: bool, bound: frozenset[int] = _NONE) -> None:
+        """Serves the present version and the `bound` ones alone, as before; best done, but nothing depends on it."""
+        bound = self._at_hand(model, bound)
         try:
-            if version in (self.repository.served(model) or ()):
-                self.repository.serve(model, {present})
+            if version in (self.repository.served(model) or ()) and version not in bound:
+                self.repository.serve(model, {present} | bound)
                 await self.server.load(model, within_s=self.settings.load_s_max)
-            if remove:
+            if remove and version not in bound:
                 self.repository.remove(model, [version])
             self.repository.clear()
         except (NotLoaded, Stop, OSError) as error:
@@ -157,9 +165,13 @@ class Steps:
         self.repository.remove(model, [version for version in self.repository.versions(model) if version not in kept])
         self.repository.clear()
 
-    async def _loaded(self, model: str, present: int, version: int) -> float:
-        self._require_memory(model, {present, version})
-        keep = frozenset({present, version})
+    def _at_hand(self, model: str, bound: frozenset[int]) -> frozenset[int]:
+        """Those that can be served: what a round was begun with and is no longer on disk is lost to it."""
+        return bound & frozenset(self.repository.versions(model)) if bound else bound
+
+    async def _loaded(self, model: str, present: int, version: int, bound: frozenset[int]) -> float:
+        self._require_memory(model, {present, version}, bound)
+        keep = frozenset({present, version}) | bound
         settings, repository, server = self.settings, self.repository, self.server
         ready = await server.ready(model)
         if version not in ready and repository.count_load(model, version) > settings.loads_max:
@@ -169,7 +181,7 @@ class Steps:
                 f"the model server was gone after each of {settings.loads_max} attempts (HEADRACE_CONTROLLER_LOADS_MAX)",
             )
         began = self.clock()
-        if not keep >= set(ready):  # older ones leave first: there is memory for two
+        if not keep >= set(ready):  # older ones leave first: there is memory for those to be kept, and no more
             repository.serve(model, keep & set(ready))
             await server.load(model, within_s=settings.load_s_max)
             await server.unloaded(model, keep, within_s=settings.unload_s_max)
@@ -181,17 +193,21 @@ class Steps:
         repository.forget_loads(model, version)
         return self.clock() - began
 
-    def _require_memory(self, model: str, versions: set[int]) -> None:
+    def _require_memory(self, model: str, versions: set[int], bound: frozenset[int]) -> None:
         settings = self.settings
-        sizes = {version: self.repository.size_bytes(model, version) for version in sorted(versions)}
+        sizes = {version: self.repository.size_bytes(model, version) for version in sorted(versions | bound)}
         needed = round(sum(sizes.values()) * settings.memory_per_weight_byte)
         if needed > settings.memory_bytes_max:
             told = " and ".join(f"{size} of version {version}" for version, size in sizes.items())
             raise Refused(
                 RefusedStep.LOAD,
                 f"{needed} bytes of memory (weights: {told}) are above HEADRACE_CONTROLLER_MEMORY_BYTES_MAX "
-                f"({settings.memory_bytes_max})",
+                f"({settings.memory_bytes_max}){_held(bound - versions)}",
             )
+
+
+def _held(versions: frozenset[int]) -> str:
+    return f"; a running round holds version {', '.join(map(str, sorted(versions)))}" if versions else ""
 
 
 def require_same_dimensions(golden: Golden, before: Golden) -> None:

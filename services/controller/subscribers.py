@@ -2,18 +2,34 @@
 
 from functools import partial
 
-from headrace.core.topics import CHECKPOINT_PUBLISHED, ROLLBACK_REQUESTED
+from headrace.core.topics import (
+    CHECKPOINT_PUBLISHED,
+    CHECKPOINT_REFUSED,
+    CHECKPOINT_ROLLED_OUT,
+    COMMITTED,
+    ROLLBACK_REQUESTED,
+    ROUND_PROGRESSED,
+    ROUND_STEP_REQUESTED,
+    ROUND_TIMER,
+)
 from headrace.runtime.service import Subscription
 from services.controller.handlers import Controller, roll_back, roll_out
+from services.controller.rounds import Rounds, take_checkpoints, take_facts, take_step, take_versions, wake
 
 NAME = "controller"
 _ONE = 1
 """Each has the whole of HEADRACE_DELIVERY_HANDLER_S_MAX."""
 
 
-def subscriptions(controller: Controller) -> tuple[Subscription, ...]:
-    """Checkpoints, and requests to go back to earlier ones."""
+def subscriptions(controller: Controller, rounds: Rounds) -> tuple[Subscription, ...]:
+    """Checkpoints and requests to go back to earlier ones; rounds, and all that their states depend on."""
     return (
         Subscription(CHECKPOINT_PUBLISHED, NAME, partial(roll_out, controller=controller), batch_records_max=_ONE),
         Subscription(ROLLBACK_REQUESTED, NAME, partial(roll_back, controller=controller), batch_records_max=_ONE),
+        Subscription(ROUND_PROGRESSED, NAME, partial(take_facts, rounds=rounds)),
+        Subscription(ROUND_TIMER, NAME, partial(wake, rounds=rounds)),
+        Subscription(ROUND_STEP_REQUESTED, NAME, partial(take_step, rounds=rounds), batch_records_max=_ONE),
+        Subscription(COMMITTED, NAME, take_versions),
+        Subscription(CHECKPOINT_ROLLED_OUT, NAME, partial(take_checkpoints, rounds=rounds), batch_records_max=_ONE),
+        Subscription(CHECKPOINT_REFUSED, NAME, partial(take_checkpoints, rounds=rounds), batch_records_max=_ONE),
     )

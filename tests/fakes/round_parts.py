@@ -88,7 +88,7 @@ class Parts:
             case DensityRequested() as step:
                 return [DensitiesMade(step.rows, complete=True)]
             case SelectionRequested() as step:
-                return [self._selected(step.survey.purpose)]
+                return [self.selection(step.survey.purpose)]
             case RefiningRequested() as step:
                 return self._refined(step)
             case EvictionRequested() as step:
@@ -104,7 +104,7 @@ class Parts:
         named = [RowLost(purpose, f"problem-{at}", 0, "scoring", "gone") for at in range(lost)]
         return [*(pages or [RowsSent(purpose, 0, complete=True)]), *measured, *named]
 
-    def _selected(self, purpose: Purpose) -> RowsSelected:
+    def selection(self, purpose: Purpose) -> RowsSelected:
         if purpose is Purpose.EVALUATION:
             return RowsSelected(purpose, 0, 0, 0, "{}", "", self.held_out_after, self.held_out_rows, self.held_out_before)
         return RowsSelected(

@@ -1,0 +1,94 @@
+"""What a round is bound to when it begins. Pure."""
+
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from headrace.core.policies import Policy
+from headrace.core.rounds.progress import Phase, RoundStarted, RoundState
+from headrace.core.rounds.surveys import Judge, Purpose, Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """The models of a round: the version that judges, the checkpoint it came from (empty for none), and the base."""
+
+    model: str
+    model_version: str
+    checkpoint_id: str = ""
+    base_model: str = ""
+    base_model_version: str = ""
+
+
+def round_id_at(now: float, name: str) -> str:
+    """A new round's id: it sorts by time, and of two begun in one second the names of what asked for them tell them apart."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def planned(
+    policy: Policy,
+    dataset_id: str,
+    round_id: str,
+    version: tuple[str, int, int],
+    measuring: Measuring,
+    requested_by: str,
+    now: float,
+) -> RoundStarted:
+    """The command that begins a round on a version (id, number, accepted rows) under the dataset's standing policy.
+
+    Raises:
+        ValueError: the policy asks for what the models at hand cannot give.
+    """
+    rules = policy.rounds
+    rules.selection(has_base=bool(measuring.base_model))
+    survey = Survey(
+        dataset_id=dataset_id,
+        round_id=round_id,
+        purpose=Purpose.ROUND,
+        version=version[0],
+        model=measuring.model,
+        model_version=measuring.model_version,
+        base_model=measuring.base_model,
+        base_model_version=measuring.base_model_version,
+        judge=Judge(rules.judge) if rules.low_quality.enabled else Judge.NONE,
+        held_out_share=policy.training.held_out_share,
+        held_out_seed=policy.training.held_out_seed,
+    )
+    return RoundStarted(
+        survey, version[1], version[2], policy.version, rules.canonical_json(), requested_by, now, measuring.checkpoint_id
+    )
+
+
+def following(state: RoundState, policy: Policy, round_id: str, now: float) -> RoundStarted | None:
+    """The round after one that was kept, where the policy lets checkpoints begin rounds: on what that one made."""
+    before, made, checkpoint = state.begun.survey, state.committed, state.checkpoint
+    if state.phase is not Phase.KEPT or policy.rounds.start != "checkpoint" or made is None or checkpoint is None:
+        return None
+    base = policy.signals.base_model or ""
+    measuring = Measuring(
+        before.model, checkpoint.model_version, checkpoint.checkpoint_id, base,
+        before.base_model_version if base == before.base_model else "",
+    )  # fmt: skip
+    if base and not measuring.base_model_version:
+        return None  # the policy names another base model by now: the next checkpoint, or a person, begins the round
+    version = (made.version, made.version_sequence, made.rows_accepted)
+    return planned(policy, state.dataset_id, round_id, version, measuring, f"round {state.round_id}", now)
+
+
+_NEEDS_MODEL = frozenset({Phase.PLANNED, Phase.SURVEYING, Phase.THRESHOLDS, Phase.REFINING, Phase.VALIDATING})
+
+
+def bound_versions(states: Iterable[RoundState], model: str) -> frozenset[int]:
+    """The versions of a model that rounds measure with.
+
+    The one they judge by and the base's until the last rewrite has ended, the checkpoint's while it is evaluated.
+    """
+    found = set()
+    for state in states:
+        survey, phase = state.begun.survey, state.working_in
+        if phase in _NEEDS_MODEL:
+            found |= {(survey.model, survey.model_version), (survey.base_model, survey.base_model_version)}
+        elif phase is Phase.EVALUATING and state.checkpoint is not None:
+            found.add((survey.model, state.checkpoint.model_version))
+    return frozenset(int(version) for name, version in found if name == model and version.isdecimal())

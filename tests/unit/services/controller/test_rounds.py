@@ -1,0 +1,395 @@
+"""The controller's part in rounds: facts to states, timers, versions, checkpoints, and dead letters."""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from headrace.adapters.envelope import derived_id
+from headrace.adapters.rounds.dead_letters import SOURCES, Letter, letter_in, said_by
+from headrace.adapters.wire import encode
+from headrace.core.checkpoints import CheckpointRefused, RefusedStep
+from headrace.core.dossiers import DatasetCommitted, DatasetCutRequested
+from headrace.core.events import Emit, Event, Position, Reject, Retry, Stop
+from headrace.core.policies import Policy
+from headrace.core.rounds.moves import Limits
+from headrace.core.rounds.pages import RowsMissing
+from headrace.core.rounds.planning import Measuring, bound_versions, planned, round_id_at
+from headrace.core.rounds.policy import RoundPolicy
+from headrace.core.rounds.progress import (
+    Action,
+    CheckpointMeasures,
+    DeadlinePassed,
+    Phase,
+    RoundAsked,
+    RoundCommitted,
+    RoundProgressed,
+    RoundStarted,
+    RoundState,
+    RoundTimer,
+    RowLost,
+    RowsMeasured,
+    RowsSelected,
+    RowsSent,
+)
+from headrace.core.rounds.reasons import RoundReason
+from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.surveys import Judge, Purpose, RoundStepRequested, SelectionRequested
+from headrace.core.topics import (
+    CHECKPOINT_REFUSED,
+    CHECKPOINT_ROLLED_OUT,
+    COMMITTED,
+    MEASURED,
+    ROUND_PROGRESSED,
+    ROUND_STATE,
+    ROUND_STEP_REQUESTED,
+    ROUND_TIMER,
+    dlq_topic_name,
+)
+from headrace.core.versions import DamagedVersion
+from services.controller.letters import tell_rounds
+from services.controller.rounds import Rounds, take_checkpoints, take_facts, take_step, take_versions, wake
+from tests.fakes.bodies import BODIES, REWRITE
+from tests.fakes.round_parts import NEXT_VERSION, NOW, SURVEY, VERSION, Parts, started
+from tests.fakes.round_parts import Rounds as Machine
+
+SENT = RoundProgressed("arithmetic", "r1", RowsSent(Purpose.ROUND, 10, complete=True))
+MEASURED_ONE = RoundProgressed("arithmetic", "r1", RowsMeasured(Purpose.ROUND, 1, 0))
+PUBLISHED = replace(
+    BODIES["CheckpointPublished"],
+    data=replace(BODIES["CheckpointPublished"].data, version=NEXT_VERSION, held_out_share=0.1, held_out_seed="seed"),
+)
+ROLLED_OUT = replace(BODIES["CheckpointRolledOut"], rollback_request_id="", model_version="3")
+
+
+class FakeStates:
+    """A topic of states in memory; what is written becomes readable when the test says so."""
+
+    def __init__(self) -> None:
+        self.states: dict[tuple[str, str], RoundState] = {}
+        self.expected: list[list[str]] = []
+        self.gone = False
+
+    async def refresh(self, *, expecting: Iterable[str] = (), within_s: float = 0.0) -> None:
+        if self.gone:
+            raise Stop("the broker is gone")
+        self.expected.append(list(expecting))
+
+    def state_of(self, dataset_id: str, round_id: str) -> RoundState | None:
+        return self.states.get((dataset_id, round_id))
+
+    def of_dataset(self, dataset_id: str) -> list[RoundState]:
+        return [state for state in self.states.values() if state.dataset_id == dataset_id]
+
+
+class World:
+    """The handlers' surroundings; `begins` is what a checkpoint begins, `selects` what a selection step comes to."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.states = FakeStates()
+        self.now = NOW
+        self.offset = 0
+        self.begun: RoundStarted | None = None
+        self.selected: RowsSelected | Exception = Parts().selection(Purpose.ROUND)
+        self.rounds = Rounds(
+            states=self.states,
+            selections=self,
+            policy_of=lambda _: policy,
+            published=self._published,
+            begins=self._begins,
+            event_id_of=lambda event_id, place: derived_id(event_id, ROUND_STATE.name, place),
+            visible_s=1.0,
+            limits=Limits(tick_s=15.0),
+            clock=lambda: self.now,
+        )
+
+    async def select(self, _: SelectionRequested) -> RowsSelected:
+        if isinstance(self.selected, Exception):
+            raise self.selected
+        return self.selected
+
+    def events(self, topic, bodies, partition: int = 0) -> list[Event]:
+        made = []
+        for body in bodies:
+            self.offset += 1
+            position = Position(topic.name, partition, self.offset)
+            made.append(Event(f"e{self.offset}", topic.name, "arithmetic", body, self.now, position))
+        return made
+
+    async def facts(self, *bodies: RoundProgressed) -> list:
+        """Handles facts as one batch and makes the states visible."""
+        results = await take_facts(self.events(ROUND_PROGRESSED, bodies), self.rounds)
+        self.visible(results)
+        return [result.sends for result in results]
+
+    def visible(self, results) -> None:
+        for result in results:
+            for send in result.sends if isinstance(result, Emit) else ():
+                if send.topic == ROUND_STATE:
+                    self.states.states[(send.body.dataset_id, send.body.round_id)] = send.body
+
+    async def _published(self, model: str, checkpoint_id: str):
+        return PUBLISHED if (model, checkpoint_id) == (PUBLISHED.model, PUBLISHED.checkpoint_id) else None
+
+    async def _begins(self, *_: object) -> RoundStarted | None:
+        return self.begun
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def states_in(sends) -> list[RoundState]:
+    return [send.body for each in sends for send in each if send.topic == ROUND_STATE]
+
+
+async def test_a_batch_of_facts_is_one_state(world):
+    """Facts build on each other within the batch; the round's state goes once, with the last fact that changed it."""
+    sends = await world.facts(started(), SENT, MEASURED_ONE, MEASURED_ONE)
+    assert [len(states_in([each])) for each in sends] == [0, 0, 0, 1]
+    [state] = states_in(sends)
+    assert (state.phase, state.rows.sent, state.rows.measured) == (Phase.SURVEYING, 10, 2)
+    assert [send.topic for send in sends[0]] == [ROUND_STEP_REQUESTED, ROUND_TIMER]
+
+
+async def test_what_was_written_is_waited_for(world):
+    """The next batch reads the state of the one before it; where that one comes again, its states count for nothing."""
+    first = world.events(ROUND_PROGRESSED, [started(), SENT])
+    results = await take_facts(first, world.rounds)
+    assert world.states.expected == [[]]
+    again = await take_facts(first[:1], world.rounds)  # it was not committed
+    assert world.states.expected[-1] == []
+    assert again[0].sends[0] == results[0].sends[0]
+    world.visible(results)
+    await take_facts(world.events(ROUND_PROGRESSED, [MEASURED_ONE]), world.rounds)
+    assert world.states.expected[-1] == [derived_id("e1", ROUND_STATE.name, 2)]
+    await take_facts(world.events(ROUND_PROGRESSED, [MEASURED_ONE], partition=1), world.rounds)
+    assert len(world.states.expected[-1]) == 1
+
+
+async def test_a_broken_fact_harms_no_other(world):
+    """It is rejected with its error; what the batch holds besides is taken in."""
+    await world.facts(started())
+    [state] = world.states.states.values()
+    broken = replace(state, round_id="r2", begun=replace(state.begun, rules_json="{"))
+    world.states.states[("arithmetic", "r2")] = broken
+    events = world.events(ROUND_PROGRESSED, [replace(SENT, round_id="r2"), SENT])
+    rejected, taken = await take_facts(events, world.rounds)
+    assert isinstance(rejected, Reject)
+    assert isinstance(taken, Emit)
+
+
+async def test_facts_from_the_dead_letters_come_by_themselves(world):
+    """Partitions commit one by one: what comes back through a retry topic is not mixed with what comes anew."""
+    await world.facts(started())
+    fresh, back = world.events(ROUND_PROGRESSED, [SENT, MEASURED_ONE])
+    back = replace(back, position=Position(f"{ROUND_PROGRESSED.name}.controller.retry", 0, 1))
+    taken, waits = await take_facts([fresh, back], world.rounds)
+    assert isinstance(taken, Emit)
+    assert isinstance(waits, Retry)
+    [alone] = await take_facts([back], world.rounds)
+    assert isinstance(alone, Emit)
+
+
+async def test_two_starts_in_one_batch_are_one_round(world):
+    """The second of them sees the first, though nothing is visible yet."""
+    sends = await world.facts(started(), started(round_id="r2"))
+    first, second = states_in(sends)
+    assert (first.phase, second.reason) == (Phase.SURVEYING, RoundReason.ANOTHER_ROUND_RUNS)
+
+
+async def test_a_timer_looks_at_the_clock(world):
+    """Before the deadline it is set again, after it the round is told; a timer of a phase that is over says nothing."""
+    await world.facts(started())
+    [state] = world.states.states.values()
+    [timer] = world.events(ROUND_TIMER, [RoundTimer("arithmetic", "r1", state.transition)])
+    [result] = await wake([timer], world.rounds)
+    assert (result.sends[0].topic, result.sends[0].not_before) == (ROUND_TIMER, NOW + 15.0)
+    world.now = state.deadline
+    [result] = await wake([timer], world.rounds)
+    assert result.sends[0].body.fact == DeadlinePassed(state.transition)
+    [stale] = world.events(ROUND_TIMER, [RoundTimer("arithmetic", "r1", state.transition - 1)])
+    assert await wake([stale], world.rounds) == [Emit()]
+    [early] = world.events(ROUND_TIMER, [RoundTimer("arithmetic", "r1", state.transition + 1)])
+    [result] = await wake([early], world.rounds)
+    assert isinstance(result, Retry)
+
+
+async def test_a_broker_that_is_gone_stops_the_consumer(world):
+    """Nothing is wrong with any fact."""
+    world.states.gone = True
+    for asked in (
+        take_facts(world.events(ROUND_PROGRESSED, [SENT]), world.rounds),
+        wake(world.events(ROUND_TIMER, [RoundTimer("arithmetic", "r1", 1)]), world.rounds),
+    ):
+        with pytest.raises(Stop):
+            await asked
+
+
+async def test_selection_is_the_controller_s_step(world):
+    """Its outcome is a fact; steps of others are left alone; what can never be done freezes the round by its dead letter."""
+    asked = RoundStepRequested(SelectionRequested(SURVEY, 10, "{}"))
+    [event] = world.events(ROUND_STEP_REQUESTED, [asked])
+    [result] = await take_step([event], world.rounds)
+    assert result.sends[0].body == RoundProgressed("arithmetic", "r1", world.selected)
+    [other] = world.events(ROUND_STEP_REQUESTED, [BODIES["RoundStepRequested.EvictionRequested"]])
+    assert await take_step([other], world.rounds) == [Emit()]
+    for error, kind in ((RowsMissing("3 rows"), Retry), (DamagedVersion("gone"), Reject), (ValueError("rules"), Reject)):
+        world.selected = error
+        [result] = await take_step([event], world.rounds)
+        assert isinstance(result, kind)
+
+
+async def test_a_round_knows_its_version_by_its_request(world):
+    """Versions that others asked for say nothing to it."""
+    committed = DatasetCommitted("arithmetic", NEXT_VERSION, 6, "key", 104, 3, NOW, "round/r1")
+    events = world.events(COMMITTED, [committed, replace(committed, request_id="cut-1")])
+    ours, other = await take_versions(events)
+    assert ours.sends[0].body == RoundProgressed("arithmetic", "r1", RoundCommitted(NEXT_VERSION, 6, 104))
+    assert other == Emit()
+
+
+async def test_a_checkpoint_speaks_to_the_rounds_of_its_dataset(world):
+    """With the version that it was trained on; one that has seen the held-out prompts is refused as a judge."""
+    await world.facts(started())
+
+    async def told(topic, body):
+        [result] = await take_checkpoints(world.events(topic, [body]), world.rounds)
+        return [send.body.fact for send in result.sends]
+
+    assert await told(CHECKPOINT_ROLLED_OUT, ROLLED_OUT) == [CheckpointMeasures("ab" * 32, "3", "", NEXT_VERSION)]
+    [refused] = await told(CHECKPOINT_REFUSED, BODIES["CheckpointRefused"])
+    assert (refused.refused, refused.version) == ("verify: the hash does not match", NEXT_VERSION)
+    assert await told(CHECKPOINT_ROLLED_OUT, replace(ROLLED_OUT, rollback_request_id="r")) == []
+    assert await told(CHECKPOINT_ROLLED_OUT, replace(ROLLED_OUT, checkpoint_id="")) == []
+    went_back = CheckpointRefused("signals", "ab" * 32, RefusedStep.ROLLBACK, "it is the present one", NOW)
+    assert await told(CHECKPOINT_REFUSED, went_back) == []
+    [state] = world.states.states.values()
+    survey = replace(state.begun.survey, held_out_seed="other")
+    world.states.states[("arithmetic", "r1")] = replace(state, begun=replace(state.begun, survey=survey))
+    [unfit] = await told(CHECKPOINT_ROLLED_OUT, ROLLED_OUT)
+    assert "held out" in unfit.refused
+
+
+async def test_a_checkpoint_may_begin_a_round(world):
+    """Where its dataset's policy says so, and none runs."""
+    world.begun = started(round_id="r7").fact
+    [result] = await take_checkpoints(world.events(CHECKPOINT_ROLLED_OUT, [ROLLED_OUT]), world.rounds)
+    assert result.sends[0].body == RoundProgressed("arithmetic", "r7", world.begun)
+
+
+@pytest.mark.parametrize(("start", "next_rounds"), [("checkpoint", 1), ("manual", 0)])
+async def test_a_kept_round_s_checkpoint_begins_the_next_one(start, next_rounds):
+    """On the version that it was trained on, under the policy as it stands now."""
+    policy = Policy(rounds=RoundPolicy(start=start))
+    policy = policy.model_copy(update={"signals": policy.signals.model_copy(update={"base_model": "signals"})})
+    world, machine = World(policy), Machine()
+    facts = [started()]
+    waiting = list(machine.take(facts[0]))
+    while waiting:
+        for fact in Parts().answer(waiting.pop(0)):
+            facts.append(RoundProgressed("arithmetic", "r1", fact))
+            waiting += machine.tell(fact)
+    sends = await world.facts(*facts)
+    [state] = states_in(sends)
+    assert state.phase is Phase.KEPT
+    begun = [send.body for send in sends[-1] if send.topic == ROUND_PROGRESSED]
+    assert len(begun) == next_rounds
+    if begun:
+        survey = begun[0].fact.survey
+        assert (survey.version, survey.model_version, survey.base_model_version) == (NEXT_VERSION, "3", "1")
+        assert begun[0].fact.version_sequence == 6
+
+
+def test_a_round_binds_what_it_measures_with():
+    """Its models stay loaded until the last rewrite has ended, and the new one while it is evaluated."""
+    machine, seen = Machine(), {}
+    waiting = list(machine.take(started()))
+    while waiting:
+        for fact in Parts().answer(waiting.pop(0)):
+            [state] = machine.states.values()
+            seen[state.phase.value] = bound_versions(machine.states.values(), "signals")
+            waiting += machine.tell(fact)
+    assert seen["surveying"] == seen["refining"] == {1, 2}
+    assert seen["evaluating"] == {3}
+    assert bound_versions(machine.states.values(), "signals") == frozenset()
+
+
+def test_a_plan_follows_the_policy():
+    """Judge, held-out prompts and rules are the policy's; what the models cannot give is refused."""
+    policy = Policy()
+    begun = planned(policy, "arithmetic", "r1", (VERSION, 5, 10), Measuring("signals", "2"), "ada", NOW)
+    assert (begun.survey.judge, begun.survey.held_out_share, begun.rows) == (Judge.LOGITS, 0.1, 10)
+    assert RoundPolicy.model_validate_json(begun.rules_json) == policy.rounds
+    compat = Policy.model_validate({"rounds": {"mode": "middo_compat"}})
+    with pytest.raises(ValueError, match="base model"):
+        planned(compat, "arithmetic", "r1", (VERSION, 5, 10), Measuring("signals", "2"), "ada", NOW)
+    assert round_id_at(0.0, "a") == "19700101-000000-ca9781" < round_id_at(1.0, "b")
+
+
+def test_dead_letters_speak_to_rounds():
+    """Rows and rewrites are lost by name, steps and cuts freeze; what belongs to no round says nothing."""
+    lost = said_by(BODIES["SurveyedSample"], "scoring", "gone", "l1").fact
+    assert (lost.purpose, lost.sample_id, lost.axis) == (Purpose.ROUND, "problem-7", None)
+    assert said_by(BODIES["MeasuredSample"], "datasets", "gone", "l1").fact.sample_id == "problem-7"
+    for body in (BODIES["RefinementRequested"], BODIES["Dossier"], BODIES["ScoredSample"]):
+        rewrite = said_by(body, "refinement", "gone", "l1")
+        assert (rewrite.round_id, rewrite.fact.axis, rewrite.fact.sample_id) == ("round-1", Axis.HARD, REWRITE.parent.id)
+    frozen = said_by(BODIES["RoundStepRequested.SurveyRequested"], "datasets", "gone", "l1").fact
+    assert (frozen.action, frozen.dead_letter_id) == (Action.FREEZE, "l1")
+    assert said_by(DatasetCutRequested("arithmetic", "round/r1", ""), "datasets", "", "l1").round_id == "r1"
+    assert said_by(BODIES["DatasetCutRequested"], "datasets", "", "l1") is None
+    assert said_by(BODIES["Dossier.submitted"], "scoring", "", "l1") is None
+    assert said_by(replace(BODIES["Dossier"], rewrite=replace(REWRITE, axis="odd")), "scoring", "", "l1") is None
+
+
+def test_dead_letters_are_read_as_they_lie():
+    """A letter is named by where it lies; one that cannot be read says nothing."""
+    name = dlq_topic_name(MEASURED.name, "datasets")
+    assert dlq_topic_name(MEASURED.name, "diversity") not in SOURCES
+    body = encode(BODIES["MeasuredSample"])
+    record = SimpleNamespace(topic=name, partition=0, offset=7, key=b"k", value=body, timestamp=1, headers=())
+    letter = letter_in(record)
+    assert letter.id == f"{name}/0@7"
+    assert letter_in(SimpleNamespace(**{**vars(record), "value": b"\xff"})) is None
+
+
+async def test_letters_are_told_until_they_are_known():
+    """To rounds that run and do not know them; a broker that goes away is asked again from the beginning."""
+    states, told, times = FakeStates(), [], 0
+    machine = Machine()
+    machine.take(started())
+    machine.tell(RowLost(Purpose.ROUND, "problem-1", 0, "scoring", "gone"))
+    states.states = {("arithmetic", "r1"): machine.states["r1"]}
+    letters = [
+        Letter("l1", RoundProgressed("arithmetic", "r1", RowLost(Purpose.ROUND, "problem-1", 0, "scoring", "gone"))),
+        Letter("l2", RoundProgressed("arithmetic", "r1", RowLost(Purpose.ROUND, "problem-2", 0, "scoring", "gone"))),
+        Letter("l3", RoundProgressed("arithmetic", "r1", RowLost(None, "problem-2", 0, "scoring", "gone", Axis.HARD))),
+        Letter("l4", RoundProgressed("arithmetic", "r1", RoundAsked(Action.FREEZE, "gone", "dead letters", "l4"))),
+        Letter("l5", RoundProgressed("arithmetic", "r9", RowLost(Purpose.ROUND, "problem-2", 0, "scoring", "gone"))),
+    ]
+
+    async def read():
+        nonlocal times
+        times += 1
+        for letter in letters:
+            yield letter
+        if times > 1:
+            await asyncio.Event().wait()
+        raise Stop("the store is gone")
+
+    async def publish(_, event_id: str) -> None:
+        told.append(event_id)
+
+    task = asyncio.create_task(tell_rounds(read, states, publish, again_s=0.01))
+    async with asyncio.timeout(30):
+        while len(told) < 6:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert told == ["l2", "l3", "l4"] * 2
