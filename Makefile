@@ -11,7 +11,7 @@ export UV_SYSTEM_CERTS ?= 1
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install model-env protos protos-land minio lint types test test-unit test-connected test-cluster test-storm demo bench up down lock clean
+.PHONY: help install model-env protos protos-land minio lint types test test-unit test-connected test-cluster test-storm demo experiment bench up down lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ test-storm: install model-env ## thirteen storms of kills, over the spine and ov
 demo: install model-env ## real conversations through the whole stack, and what became of them
 	.venv/bin/headrace up
 	.venv/bin/headrace demo
+
+experiment: install model-env ## what the signals find and what a round changes: ten minutes; HEADRACE_EXPERIMENT_* or ARGS="--help"
+	.venv/bin/headrace experiment $(ARGS)
 
 bench: install model-env ## measure speed and memory
 	$(PY) -m tests.bench

@@ -10,6 +10,7 @@ from headrace.cli import (
     dataset,
     demo,
     dlq,
+    experiment,
     index,
     lag,
     policy,
@@ -38,6 +39,7 @@ app = typer.Typer(
 for area in (
     stack,
     demo,
+    experiment,
     dataset,
     train,
     checkpoint,

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from headrace.core.ledger import Account
+from headrace.core.separation import auroc
 from headrace.demo.champ import DemoSample
 
 
@@ -31,20 +31,6 @@ class Spent:
     stage: str
     seconds: float
     tokens: int
-
-
-def auroc(scores: Sequence[float], right: Sequence[bool]) -> float | None:
-    """The probability that a right answer scores above a wrong one, ties counting half; None without both kinds.
-
-    The area under the ROC curve by the Mann-Whitney rank sum.
-    """
-    positive = np.asarray([s for s, r in zip(scores, right, strict=True) if r])
-    negative = np.asarray([s for s, r in zip(scores, right, strict=True) if not r])
-    if not len(positive) or not len(negative):
-        return None
-    above = (positive[:, None] > negative[None, :]).sum()
-    equal = (positive[:, None] == negative[None, :]).sum()
-    return float((above + equal / 2) / (len(positive) * len(negative)))
 
 
 def render(samples: Sequence[DemoSample], ended: dict[str, Ended], account: Account, spent: Sequence[Spent]) -> RenderableType:

@@ -1,0 +1,48 @@
+"""What an experiment is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from headrace.core.fine_tuning import Hyperparameters
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Sizes, seeds and models of an experiment.
+
+    `rows` go into the data set, of which `damage_share` are damaged in each way; `held_out` rows of other problems measure what
+    was learnt. Runs take seeds from `seed` on, `seeds` of them, `side_by_side` at a time. `rewrites_max` bounds how many
+    selected rows are rewritten, each in `attempts` attempts at most. `model` is a folder of weights, None for the default's.
+    """
+
+    rows: int
+    held_out: int
+    chars_max: int
+    damage_share: float
+    seed: int
+    seeds: int
+    tokens_max: int
+    steps: int
+    batch_rows: int
+    accumulate: int
+    learning_rate: float
+    rewrites_max: int
+    attempts: int
+    reply_tokens_max: int
+    side_by_side: int
+    device: Device
+    model: Path | None
+
+    def hyperparameters(self, number: int) -> Hyperparameters:
+        """Those of the run of this number, counted from 0."""
+        return Hyperparameters(
+            steps=self.steps,
+            batch_rows=self.batch_rows,
+            accumulate=self.accumulate,
+            tokens_max=self.tokens_max,
+            learning_rate=self.learning_rate,
+            seed=self.seed + number,
+        )
