@@ -398,3 +398,43 @@ async def test_what_is_retracted_on_its_way_can_be_accepted_and_retracted_again(
     assert (await look(index, pending(space, "b", 2, unit(1)))).near is None
     [census] = [each for each in await index.census() if each.space == space]
     assert (census.accepted, census.pending) == (0, 0)
+
+
+async def test_what_does_not_stand_any_more_is_not_loaded(index: VectorIndex, space: Space) -> None:
+    """Into a new model's space too: neither a revision that a later one replaced, nor what is retracted; loading says which."""
+    new = Space(space.dataset_id, space.model, "4")
+    await index.enter([pending(space, "a", 1, unit(1)), pending(space, "b", 2, unit(2)), pending(space, "c", 3, unit(3))])
+    await index.accept([Submission(space, each, 0, order) for each, order in (("a", 1), ("b", 2), ("c", 3))])
+    later = pending(space, "a", 4, unit(4), revision=1)
+    await index.enter([later])
+    await index.accept([later.submission])
+    await index.retract(space.dataset_id, [("b", 0)])
+    rows = [AcceptedPoint(new, each, 0, Content(f"content-{each}-0", "p"), Vectors(unit(9), unit(9))) for each in "abc"]
+    for _ in range(2):
+        assert list(await index.load(rows)) == [False, False, True]
+    answer = await look(index, pending(new, "x", 5, unit(9)))
+    assert (answer.compared_with, [each.sample_id for each in answer.neighbours]) == (1, ["c"])
+    assert answer.near is not None
+    assert answer.near.sample_id == "c"
+
+
+async def test_a_sample_in_two_spaces_is_one_copy_of_its_prompt(index: VectorIndex, space: Space) -> None:
+    """Surveyed with a new model it lies in the old and the new space; a quota on prompts counts it once, and never itself."""
+    new = Space(space.dataset_id, space.model, "4")
+    for each, spaces in (("a", (space, new)), ("b", (space,)), ("c", (new,))):
+        for of in spaces:
+            await index.load([AcceptedPoint(of, each, 0, Content(f"content-{each}", "p"), Vectors(unit(1), unit(1)))])
+    assert (await look(index, pending(new, "x", 1, unit(5)))).prompt_copies == 3
+    assert (await look(index, pending(new, "a", 2, unit(5), revision=1))).prompt_copies == 2
+    assert (await look(index, pending(space, "x", 3, unit(5)))).prompt_copies == 3
+
+
+async def test_a_later_revision_takes_the_place_of_one_that_was_loaded(index: VectorIndex, space: Space) -> None:
+    """Also where the earlier revision was loaded into another space."""
+    new = Space(space.dataset_id, space.model, "4")
+    assert list(await index.load([AcceptedPoint(new, "a", 0, Content("c0", "p"), Vectors(unit(1), unit(1)))])) == [True]
+    later = pending(space, "a", 1, unit(2), revision=1)
+    await index.enter([later])
+    await index.accept([later.submission])
+    answer = await look(index, pending(new, "x", 2, unit(1)))
+    assert (answer.compared_with, answer.near) == (0, None)

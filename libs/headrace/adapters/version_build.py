@@ -116,10 +116,23 @@ class TableEditor:
         new = [part for local, gone in zip(table.new, overtaken_new, strict=True) for part in self._without(local, gone)]
         return Table(tuple(kept), (*rewritten, *new))
 
-    def drop_older(self, table: Table, accepted: Sequence[LocalShard]) -> Table:
-        """Take out rows of samples that were now accepted in a higher revision: embeddings of what is no longer there."""
-        rivals = [_Rival(local.shard, _local_keys(local)) for local in accepted]
-        return self._without_overtaken(table, rivals, rivals, or_equal=False)
+    def drop_older(self, table: Table, accepted: Sequence[LocalShard], standing: Sequence[Shard]) -> Table:
+        """Take out rows of samples that are accepted in a higher revision: embeddings of what is no longer there.
+
+        `accepted` are the newly accepted rows, `standing` the parent's: new embeddings of a sample that was accepted long ago,
+        as a survey with another model gives them, may come after its next revision. Where all new embeddings are those of newly
+        accepted rows, as they mostly are, the parent's need not be read.
+        """
+        fresh = [_Rival(local.shard, cache(_local_keys(local))) for local in accepted]
+        others = [] if self._are_all(table.new, fresh) else standing
+        late = [_Rival(shard, cache(partial(self._open_keys, shard))) for shard in others]
+        return self._without_overtaken(table, fresh, [*fresh, *late], or_equal=False)
+
+    @staticmethod
+    def _are_all(new: Sequence[LocalShard], accepted: Sequence["_Rival"]) -> bool:
+        """Whether each new row is one of the accepted, by sample id and revision."""
+        known = np.concatenate([np.empty(0, dtype=np.int64), *[key_hashes(rival.keys()) for rival in accepted]])
+        return all(bool(np.isin(key_hashes(local_keys(local)), known).all()) for local in new)
 
     def drop_retracted(self, table: Table, rules: Table) -> Table:
         """Take out rows that retractions cover. Rows that stay were held against retractions that stay by earlier versions."""

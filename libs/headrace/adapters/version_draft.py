@@ -102,7 +102,9 @@ class Draft:
         # Before anything waits for their embeddings: those of a sample that was retracted on its way never come.
         accepted = (await asyncio.to_thread(self._taking_back, Table((), decided_accepted), rules)).new
         embeddings = await self._embeddings(await self._indexed(staged, accepted, everything=everything))
-        drop_older, drop_retracted = partial(edit.drop_older, accepted=accepted), partial(edit.drop_retracted, rules=rules)
+        standing = self._parent.manifest.shards_of(RowKind.ACCEPTED) if self._parent else ()
+        drop_older = partial(edit.drop_older, accepted=accepted, standing=standing)
+        drop_retracted = partial(edit.drop_retracted, rules=rules)
         take_back = partial(self._taking_back, rules=rules)
         tables = {
             RowKind.ACCEPTED: await self._edited(RowKind.ACCEPTED, accepted, edit.replace_revisions, take_back, edit.merge_small),

@@ -95,15 +95,18 @@ class ExactVectorIndex:
             gone += len(stale)
         return gone
 
-    async def load(self, points: Sequence[AcceptedPoint]) -> None:
+    async def load(self, points: Sequence[AcceptedPoint]) -> Sequence[bool]:
+        stands = []
         for point in points:
             held = self._spaces.setdefault(point.space, _Space(len(point.vectors.prompt)))
             refusal = _misfit(held.dimensions, point.vectors)
             if refusal:
                 raise ValueError(refusal)
             key = (point.sample_id, point.revision)
-            if key not in held.replaced:
+            stands.append(self._stands(point))
+            if stands[-1] and key not in held.replaced:
                 held.accepted.setdefault(key, point)
+        return stands
 
     async def clear(self, space: Space) -> None:
         if space in self._spaces:
@@ -127,6 +130,12 @@ class ExactVectorIndex:
 
     async def close(self) -> None:
         """Nothing to let go of."""
+
+    def _stands(self, point: AcceptedPoint) -> bool:
+        """Whether neither a retraction nor an accepted later revision speaks against it."""
+        later = [key for held in self._of(point.space.dataset_id) for key in held.accepted if key[0] == point.sample_id]
+        reach = self._retracted.get(point.space.dataset_id, {})
+        return point.revision > reach.get(point.sample_id, -1) and all(point.revision >= revision for _, revision in later)
 
     def _of(self, dataset_id: str) -> list[_Space]:
         return [held for space, held in self._spaces.items() if space.dataset_id == dataset_id]
@@ -175,11 +184,13 @@ class ExactVectorIndex:
             akin=self._akin(question, everywhere),
             near=near[0] if is_near else None,
             neighbours=_nearest(others, question.vectors.prompt, "prompt", question.neighbours),
-            prompt_copies=sum(
-                point.content.prompt_hash == question.content.prompt_hash
-                for each in everywhere
-                for (sample_id, _), point in each.accepted.items()
-                if sample_id != submission.sample_id
+            prompt_copies=len(
+                {
+                    sample_id
+                    for each in everywhere
+                    for (sample_id, _), point in each.accepted.items()
+                    if sample_id != submission.sample_id and point.content.prompt_hash == question.content.prompt_hash
+                }
             ),
             compared_with=len(held.accepted),
             retracted=self._retracted.get(submission.space.dataset_id, {}).get(submission.sample_id),

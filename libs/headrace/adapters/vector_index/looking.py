@@ -1,6 +1,6 @@
 """Answers a batch of questions with a few requests, whatever its size."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -42,6 +42,7 @@ class _Landed:
     by_sample: dict[tuple[str, str], list[tuple[Space, Point]]] = field(default_factory=lambda: defaultdict(list))
     by_content: dict[tuple[str, str], list[tuple[Space, Point]]] = field(default_factory=lambda: defaultdict(list))
     copies: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    sharers: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     sizes: dict[Space, int] = field(default_factory=dict)
 
 
@@ -102,6 +103,7 @@ async def _landed(engine: Engine, spaces: Spaces, questions: Sequence[Question])
     for dataset_id, mine in _by_dataset(questions).items():
         wanted = _identities(mine, [])
         prompts = {question.content.prompt_hash for question in mine}
+        seen: Counter[str] = Counter()
         for space in spaces:
             if space.dataset_id != dataset_id:
                 continue
@@ -109,16 +111,28 @@ async def _landed(engine: Engine, spaces: Spaces, questions: Sequence[Question])
             for point in await engine.find(name, wanted):
                 landed.by_sample[dataset_id, str(point.payload["sample_id"])].append((space, point))
                 landed.by_content[dataset_id, str(point.payload["content_hash"])].append((space, point))
-            for prompt_hash, count in (await engine.tally(name, "prompt_hash", prompts)).items():
+            tally = await engine.tally(name, "prompt_hash", prompts)
+            for prompt_hash, count in tally.items():
                 landed.copies[dataset_id, prompt_hash] += count
+            seen.update(prompt_hash for prompt_hash, count in tally.items() if count)
+        in_several = {prompt_hash for prompt_hash, times in seen.items() if times > 1}
+        for prompt_hash, sample_id in await _sharing(engine, spaces, dataset_id, in_several):
+            landed.sharers[dataset_id, prompt_hash].add(sample_id)
     return landed
+
+
+async def _sharing(engine: Engine, spaces: Spaces, dataset_id: str, prompts: Collection[str]) -> list[tuple[str, str]]:
+    """Prompt hashes and sample ids of accepted samples with these prompts: one that lies in two spaces is one sample."""
+    found = []
+    for space in [each for each in spaces if each.dataset_id == dataset_id and prompts]:
+        points = await engine.find(spaces[space].accepted, {"prompt_hash": prompts})
+        found += [(str(point.payload["prompt_hash"]), str(point.payload["sample_id"])) for point in points]
+    return found
 
 
 def _surroundings(number: int, question: Question, flight: _Flight, landed: _Landed) -> Surroundings:
     mine = question.submission
     own = landed.by_sample.get((mine.space.dataset_id, mine.sample_id), [])
-    prompt_hash = question.content.prompt_hash
-    own_copies = sum(point.payload["prompt_hash"] == prompt_hash for _, point in own)
     near = _others(question, landed.near.get(number, ()))
     return Surroundings(
         standing=flight.standings.get(pending_id(mine), Standing.UNKNOWN),
@@ -126,9 +140,18 @@ def _surroundings(number: int, question: Question, flight: _Flight, landed: _Lan
         akin=_akin(question, own, landed.by_content.get((mine.space.dataset_id, question.content.content_hash), [])),
         near=near[0] if near else None,
         neighbours=_others(question, landed.neighbours.get(number, ()))[: question.neighbours],
-        prompt_copies=landed.copies.get((mine.space.dataset_id, prompt_hash), 0) - own_copies,
+        prompt_copies=_prompt_copies(question, own, landed),
         compared_with=landed.sizes.get(mine.space, 0),
     )
+
+
+def _prompt_copies(question: Question, own: Sequence[tuple[Space, Point]], landed: _Landed) -> int:
+    """Accepted samples with the same prompt, the sample itself apart: counted by name where they lie in several spaces."""
+    mine, prompt_hash = question.submission, question.content.prompt_hash
+    if sharers := landed.sharers.get((mine.space.dataset_id, prompt_hash)):
+        return len(sharers - {mine.sample_id})
+    own_copies = sum(point.payload["prompt_hash"] == prompt_hash for _, point in own)
+    return landed.copies.get((mine.space.dataset_id, prompt_hash), 0) - own_copies
 
 
 def _earlier(number: int, question: Question, flight: _Flight) -> tuple[Earlier, ...]:

@@ -121,7 +121,7 @@ class QdrantVectorIndex:
             await self._engine.remove_below(collections.accepted, "settled_at", milliseconds(settled_before))
         return gone
 
-    async def load(self, points: Sequence[AcceptedPoint]) -> None:
+    async def load(self, points: Sequence[AcceptedPoint]) -> Sequence[bool]:
         by_space: dict[Space, list[AcceptedPoint]] = defaultdict(list)
         for point in points:
             by_space[point.space].append(point)
@@ -131,6 +131,7 @@ class QdrantVectorIndex:
             if refusal:
                 raise ValueError(refusal)
             await self._engine.add(collections.accepted, [accepted_point(point) for point in mine])
+        return await self._taking_back(points)
 
     async def clear(self, space: Space) -> None:
         await self._refresh()
@@ -214,6 +215,33 @@ class QdrantVectorIndex:
         points = await self._engine.get(name, list(wanted), vectors=True) if wanted else {}
         return {wanted[each]: vectors_of(point) for each, point in points.items() if point.vectors}
 
+    async def _taking_back(self, points: Sequence[AcceptedPoint]) -> list[bool]:
+        """Takes out of points that were just loaded those that are retracted or have an accepted later revision.
+
+        Asked for after they were added: of two that change the index at a time one sees the other.
+        """
+        await self._refresh()
+        samples: dict[str, set[str]] = defaultdict(set)
+        for point in points:
+            samples[point.space.dataset_id].add(point.sample_id)
+        reach = await self._retracted.of(samples)
+        latest: dict[tuple[str, str], int] = {}
+        for space, collections in self._of(samples).items():
+            for found in await self._engine.find(collections.accepted, {"sample_id": samples[space.dataset_id]}):
+                key = (space.dataset_id, str(found.payload["sample_id"]))
+                latest[key] = max(int(found.payload["revision"]), latest.get(key, 0))
+        stands = [
+            not is_retracted(reach.get(point.space.dataset_id, {}), point.sample_id, point.revision)
+            and point.revision >= latest.get((point.space.dataset_id, point.sample_id), 0)
+            for point in points
+        ]
+        now = self._clock()
+        for point, standing in zip(points, stands, strict=True):
+            if not standing:
+                gone = mark(accepted_id(point.sample_id, point.revision), now)
+                await self._engine.put(self._spaces[point.space].accepted, [gone])
+        return stands
+
     async def _replace_lower(self, submissions: Iterable[Submission]) -> None:
         """Takes the accepted lower revisions of these samples out, marks their places and keeps their vectors for a while."""
         highest: dict[tuple[str, str], int] = {}
@@ -221,6 +249,8 @@ class QdrantVectorIndex:
             if each.revision > 0:
                 key = (each.space.dataset_id, each.sample_id)
                 highest[key] = max(each.revision, highest.get(key, 0))
+        if highest:
+            await self._refresh()  # a space may have been made, and a lower revision loaded into it, since this began
         now = self._clock()
         for space, collections in self._of({dataset_id for dataset_id, _ in highest}).items():
             samples = {sample_id for dataset_id, sample_id in highest if dataset_id == space.dataset_id}

@@ -39,8 +39,7 @@ async def rebuild(index: VectorIndex, objects: ObjectStore, dataset_id: str, *, 
     loaded = 0
     async for points in _standing(objects, dataset_id):
         standing = [point for point in points if not is_retracted(rules, point.sample_id, point.revision)]
-        await index.load(standing)
-        loaded += len(standing)
+        loaded += sum(await index.load(standing))
     return loaded
 
 

@@ -126,7 +126,8 @@ class Surroundings:
     twice. `akin` holds the accepted revisions of the same sample and the accepted samples with the same content (with
     certainty). `near` is the nearest accepted sample at or above the cosine asked for. `near` and `neighbours` (best
     first) never name the sample itself. `prompt_copies` counts accepted samples with the same prompt, the sample itself
-    apart, `compared_with` all accepted samples of the space. `retracted` is the highest retracted revision of the sample.
+    apart, in whatever spaces they lie, `compared_with` all accepted samples of the space. `retracted` is the highest retracted
+    revision of the sample.
     """
 
     standing: Standing
@@ -218,10 +219,11 @@ class VectorIndex(Protocol):
         """
         ...
 
-    async def load(self, points: Sequence[AcceptedPoint]) -> None:
-        """Add accepted points, as they are read from a dataset's shards; what is there already stays. Creates their spaces.
+    async def load(self, points: Sequence[AcceptedPoint]) -> Sequence[bool]:
+        """Add accepted points, as a dataset's shards or a survey give them; what is there already stays. Creates their spaces.
 
-        A revision that a later one replaced since (see `accept`) is not brought back.
+        Returns for each whether it stands. A revision does not, and is not brought back, where a later one of the sample is
+        accepted in any space of the dataset, or where it is retracted: whichever of load, `accept` and `retract` comes first.
 
         Raises:
             ValueError: a point's dimensions are not those of its space.
