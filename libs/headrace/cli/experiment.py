@@ -60,24 +60,11 @@ def experiment(
     from headrace.experiment.telling import Tell  # noqa: PLC0415
 
     setup = Setup(
-        rows=rows,
-        held_out=held_out,
-        chars_max=chars_max,
-        damage_share=damage_share,
-        seed=seed,
-        seeds=seeds,
-        tokens_max=tokens_max,
-        steps=steps,
-        batch_rows=batch_rows,
-        accumulate=accumulate,
-        learning_rate=learning_rate,
-        rewrites_max=rewrites_max,
-        attempts=attempts,
-        reply_tokens_max=reply_tokens_max,
-        side_by_side=side_by_side,
-        device=device,
-        model=model,
-    )
+        rows=rows, held_out=held_out, chars_max=chars_max, damage_share=damage_share, seed=seed, seeds=seeds,
+        tokens_max=tokens_max, steps=steps, batch_rows=batch_rows, accumulate=accumulate, learning_rate=learning_rate,
+        rewrites_max=rewrites_max, attempts=attempts, reply_tokens_max=reply_tokens_max, side_by_side=side_by_side,
+        device=device, model=model,
+    )  # fmt: skip
     console = Console()
     path = asyncio.run(play(setup, open_folder(folder), Tell(console), controls=controls))
     console.print(f"all numbers and settings: {path}", soft_wrap=True)

@@ -50,8 +50,8 @@ def planted_table(figures: dict[str, Any]) -> RenderableType:
         table.add_row(kind.replace("_", " "), *(_shown(areas[name]) for name in names), _counted(figures["selected"][kind]))
     table.add_row("none (clean)", *("" for _ in names), _counted(figures["selected"]["clean"]), style="dim")
     table.caption = (
-        "AUROC against the clean rows, with a 95% interval of a bootstrap: 0.5 is chance, and below it the damage lies on the other "
-        "side; furthest tail: the greatest of the three axes' distances from the mean"
+        "AUROC against the clean rows, with a 95% interval of a bootstrap: 0.5 is chance, and below it the damage lies on the "
+        "other side; furthest tail: the greatest of the three axes' distances from the mean"
     )
     return Group(Text("\nPlanted damage: what each axis tells", style="bold"), table)
 

@@ -18,7 +18,8 @@ from headrace.experiment.model_side import Measured
 class Surveyed:
     """Signals, thresholds and selection of some rows, all in their order.
 
-    `beyond` are the rows past an axis' threshold, `selected` those that the axis owns. `neighbours` are rows too, -1 where a row has none.
+    `beyond` are the rows past an axis' threshold, `selected` those that the axis owns. `neighbours` are rows too, -1 where a row
+    has none.
     """
 
     rows: SignalRows

@@ -31,6 +31,7 @@ def test_without_both_kinds_there_is_no_figure():
 def test_both_functions_agree_and_the_interval_is_the_same_every_time(positive, negative):
     """The area is that of `auroc`; its interval lies within 0 and 1 and follows from the seed."""
     found = separation(np.array(positive, dtype=float), np.array(negative, dtype=float), seed=1)
+    assert found is not None
     assert found.area == pytest.approx(auroc([*positive, *negative], [True] * len(positive) + [False] * len(negative)))
     assert 0 <= found.low <= found.high <= 1 + 1e-9
     assert found == separation(np.array(positive, dtype=float), np.array(negative, dtype=float), seed=1)
@@ -40,5 +41,7 @@ def test_more_samples_make_a_narrower_interval():
     """The interval says how sure the area is."""
     chance = np.random.default_rng(0)
     few, many = (separation(chance.normal(1, 1, size), chance.normal(0, 1, size), seed=0) for size in (10, 1000))
+    assert few is not None
+    assert many is not None
     assert many.high - many.low < (few.high - few.low) / 4
     assert many.low < 0.76 < many.high
