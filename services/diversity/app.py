@@ -2,15 +2,21 @@
 
 import asyncio
 import logging
+import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from headrace.adapters.kafka import BrokerUnreachable, KafkaError, RecordReader, decoded
+from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
+from headrace.adapters.rounds.density_blocks import DensityBlocks
+from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.vector_index import VectorIndexSettings, open_vector_index
 from headrace.core.events import Event, Stop
+from headrace.core.ports.object_store import ObjectStore
 from headrace.core.ports.vector_index import VectorIndex
 from headrace.runtime.app import CannotStart, Runtime
 from headrace.runtime.service import Ping, Service
@@ -18,6 +24,7 @@ from services.diversity.handlers import Diversity, Pace
 from services.diversity.retractions import Retracting
 from services.diversity.settings import DiversitySettings
 from services.diversity.subscribers import NAME, dead_letters, subscriptions
+from services.diversity.surveying import Surveying
 
 _log = logging.getLogger("headrace.diversity")
 _AGAIN_S = 1.0
@@ -27,6 +34,11 @@ _AGAIN_S = 1.0
 async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
     """Diversity, ready to run on its index."""
     settings = DiversitySettings()
+    if 2 * settings.density_slice_s > runtime.delivery.handler_s_max:
+        raise CannotStart(
+            f"HEADRACE_DIVERSITY_DENSITY_SLICE_S ({settings.density_slice_s:g}) must be at most half of "
+            f"HEADRACE_DELIVERY_HANDLER_S_MAX ({runtime.delivery.handler_s_max:g}): else a step of a round loses its partition"
+        )
     async with AsyncExitStack() as stack:
         try:
             index = await stack.enter_async_context(open_vector_index(VectorIndexSettings()))
@@ -42,7 +54,32 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             "sweep": partial(_running, sweeping),
         }
         retracting = Retracting(index, runtime.policies.policy_of)
-        yield Service(NAME, subscriptions(diversity, retracting, settings.batch_records_max), pings)
+        folder = Path(stack.enter_context(_folder(settings.folder)))
+        densities = DensityBlocks(SurveyFiles(_Objects(stack), folder), settings.density_slice_s)
+        surveying = Surveying(index, densities, runtime.policies.policy_of)
+        yield Service(NAME, subscriptions(diversity, retracting, surveying, settings.batch_records_max), pings)
+
+
+def _folder(parent: Path | None) -> "tempfile.TemporaryDirectory[str]":
+    """A folder of this process' own, gone with it."""
+    if parent is not None:
+        parent.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix="headrace-surveys-", dir=parent, ignore_cleanup_errors=True)
+
+
+class _Objects:
+    """The object store, opened for the first step of a round: placing samples needs none."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._opening = asyncio.Lock()
+        self._opened: ObjectStore | None = None
+
+    async def __call__(self) -> ObjectStore:
+        async with self._opening:
+            if self._opened is None:
+                self._opened = await self._stack.enter_async_context(open_object_store(ObjectStoreSettings()))
+            return self._opened
 
 
 async def _follow_dead_letters(diversity: Diversity, runtime: Runtime, settings: DiversitySettings) -> None:

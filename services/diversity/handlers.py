@@ -152,7 +152,7 @@ class Diversity:
         if order is None:
             return _to_the_end(scored)
         try:
-            vectors = Vectors(_vector(embeddings.prompt, "prompt"), _vector(embeddings.conversation, "conversation"))
+            vectors = Vectors(unit_vector(embeddings.prompt, "prompt"), unit_vector(embeddings.conversation, "conversation"))
         except UnusableEmbeddings as error:
             return Reject("UnusableEmbeddings", str(error))
         space = Space(sample.dataset_id, embeddings.model, embeddings.model_version)
@@ -278,8 +278,12 @@ def _indexed(dossier: Dossier, space: Space, vectors: Vectors | None) -> Result:
     return Emit((Send(INDEXED, indexed),))
 
 
-def _vector(value: bytes, name: str) -> Vector:
-    """The bytes as a unit vector; one that is off by more than rounding is scaled."""
+def unit_vector(value: bytes, name: str) -> Vector:
+    """The bytes as a unit vector; one that is off by more than rounding is scaled.
+
+    Raises:
+        UnusableEmbeddings: they are no float32 vector, or one that no cosine can be taken of.
+    """
     if not value or len(value) % 4:
         raise UnusableEmbeddings(f"the {name} embedding has {len(value)} bytes, which is no float32 vector")
     vector = np.frombuffer(value, "<f4").astype(np.float32)

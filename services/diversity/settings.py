@@ -1,5 +1,7 @@
 """Settings of diversity, from HEADRACE_DIVERSITY_* environment variables; `VectorIndexSettings` says where its index is."""
 
+from pathlib import Path
+
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -22,6 +24,11 @@ class DiversitySettings(BaseSettings):
     pending_s_max: float = Field(
         86_400, ge=60, description="A pending point older than this is taken for abandoned and leaves the index."
     )
+
+    density_slice_s: float = Field(
+        20, gt=0, description="How long one step of a round's densities computes, and a block more, before it asks for the next."
+    )
+    folder: Path | None = Field(None, description="Where surveys' embeddings lie meanwhile; unset: the system's own place.")
 
     @model_validator(mode="after")
     def _marks_go_first(self) -> "DiversitySettings":

@@ -9,7 +9,8 @@ from headrace.adapters.version_cut import VersionCutter
 from headrace.adapters.version_draft import CutSettings
 from headrace.core.dossiers import BASE, CURRENT, Cost, Dossier, Embeddings, Judgement, Signals
 from headrace.core.ports.object_store import ObjectStore
-from headrace.core.rounds.surveys import Judge, MeasuredSample, Purpose, Survey
+from headrace.core.rounds.progress import DensitiesMade
+from headrace.core.rounds.surveys import DensityRequested, Judge, MeasuredSample, Purpose, Survey
 from headrace.core.samples import Sample, prompt_hash_of
 from headrace.core.staged import Place
 from headrace.core.versions import Version
@@ -18,6 +19,13 @@ from tests.fakes.decisions import DATASET, DECIDED, dossier, place
 
 MEASURED = "measured/00001"
 DIMENSIONS = 8
+
+
+class NoDensities:
+    """For where no round asks for densities."""
+
+    async def make(self, _: DensityRequested) -> DensitiesMade:
+        raise AssertionError("nobody asked for densities")
 
 
 def survey(version: str = "v", *, purpose: Purpose = Purpose.ROUND, **more) -> Survey:

@@ -31,6 +31,8 @@ from headrace.runtime.settings import DeliverySettings
 from services.diversity.handlers import Diversity
 from services.diversity.retractions import Retracting
 from services.diversity.subscribers import subscriptions
+from services.diversity.surveying import Surveying
+from tests.fakes.surveys import NoDensities
 from tests.fakes.vector_engine import DictEngine
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]
@@ -223,8 +225,9 @@ def _replica(kafka: str, engine: DictEngine) -> list[Hop]:
     known: Callable[[str], Policy | None] = lambda _: POLICY  # noqa: E731 - a policy book of one line
     index = QdrantVectorIndex(engine)
     diversity, retracting = Diversity(index, known), Retracting(index, known)
+    surveying = Surveying(index, NoDensities(), known)
     settings = DeliverySettings(session_timeout_ms=3_000)
-    return [Hop(subscription, kafka, settings) for subscription in subscriptions(diversity, retracting, 64)]
+    return [Hop(subscription, kafka, settings) for subscription in subscriptions(diversity, retracting, surveying, 64)]
 
 
 async def _release_letters(kafka: str, engine: DictEngine) -> None:

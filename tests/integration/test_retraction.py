@@ -30,6 +30,8 @@ from services.admission.handlers import Admission
 from services.diversity import subscribers as diversity
 from services.diversity.handlers import Diversity
 from services.diversity.retractions import Retracting
+from services.diversity.surveying import Surveying
+from tests.fakes.surveys import NoDensities
 from tests.fakes.vector_engine import DictEngine
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(300)]
@@ -62,7 +64,12 @@ class World:
         policy = Policy()
         deciding = Admission(lambda _: policy, lambda _: {})
         subscriptions = (
-            *diversity.subscriptions(Diversity(index, lambda _: policy), Retracting(index, lambda _: policy), 64),
+            *diversity.subscriptions(
+                Diversity(index, lambda _: policy),
+                Retracting(index, lambda _: policy),
+                Surveying(index, NoDensities(), lambda _: policy),
+                64,
+            ),
             *admission.subscriptions(deciding, 64),
         )
         hops = [Hop(each, self.kafka, DeliverySettings()) for each in subscriptions]

@@ -4,18 +4,21 @@ A block that is there is not computed again, so a kill costs one block. Blocks l
 """
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
 
 from headrace.adapters.rounds.closed_set import PromptVectors
 from headrace.adapters.rounds.signal_table import SIGNAL_TABLE
+from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.shards import parquet, write_segment
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
 from headrace.core.rounds.densities import QUERY_ROWS, Neighbourhoods, nearest
+from headrace.core.rounds.progress import DensitiesMade
 from headrace.core.rounds.stored import densities_from, densities_key, densities_prefix
-from headrace.core.rounds.surveys import Survey
+from headrace.core.rounds.surveys import DensityRequested, Survey
 from headrace.core.versions import DamagedVersion
 
 DENSITIES = pa.schema([SIGNAL_TABLE.field(name) for name in ("sample_id", "revision", "density", "neighbours")])
@@ -32,6 +35,32 @@ async def make_block(objects: ObjectStore, survey: Survey, closed: PromptVectors
         body = await asyncio.to_thread(lambda: write_segment(density_table(closed, first_row, rows, k)))
         await objects.put_if_absent(key, body)
     return rows
+
+
+class DensityBlocks:
+    """Makes blocks for a slice of time; at least one, and never longer than that one beyond the slice."""
+
+    def __init__(self, surveys: SurveyFiles, slice_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._surveys = surveys
+        self._slice_s = slice_s
+        self._clock = clock
+
+    async def make(self, asked: DensityRequested) -> DensitiesMade:
+        """Store the densities of the rows from the first one asked for on.
+
+        Raises:
+            RowsMissing: the set is not closed and has fewer rows than it is to have.
+            DamagedVersion: an object is missing or damaged.
+            Stop: the store is gone.
+        """
+        began, row = self._clock(), asked.first_row
+        async with self._surveys.of(asked.survey) as local:
+            closed = await local.prompts(asked.rows)
+            while row < len(closed):
+                row += await make_block(local.objects, asked.survey, closed, row, asked.neighbours)
+                if self._clock() - began >= self._slice_s:
+                    break
+        return DensitiesMade(row - asked.first_row, complete=row >= len(closed))
 
 
 def density_table(closed: PromptVectors, first_row: int, rows: int, k: int) -> pa.Table:
