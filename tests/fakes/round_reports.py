@@ -93,7 +93,7 @@ async def a_round(rows: int, *, rewrites: int = 0, table: Any = None, rules: Sel
         ),
         rewrites=RewriteCounts(
             rewrites, True, accepted, rejected, {Axis.HARD: 2}, attempts=rewrites + 3, tokens=rewrites * 700,
-            money=rewrites * 0.0004, cost_unknown=1,
+            money=rewrites * 0.0004, tokens_charged=rewrites * 705, money_charged=rewrites * 0.0005, cost_unknown=1,
         ),
         evicted=accepted[Axis.SPARSE],
         committed=version and RoundCommitted(version.id, version.manifest.sequence, version.manifest.counts.accepted),

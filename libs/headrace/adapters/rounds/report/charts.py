@@ -1,6 +1,6 @@
 """The pictures of a report."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -20,8 +20,9 @@ from headrace.adapters.rounds.report.palette import (
 )
 from headrace.adapters.rounds.report.svg import Figure, Plot, Scale, plot, spread
 from headrace.adapters.rounds.report.wording import number, percent, signed
+from headrace.core.rounds.moments import Floats
 from headrace.core.rounds.report.contents import CODE, EmbeddingMap, HeldOutOfRound, Outcome, Points, RewriteSeen
-from headrace.core.rounds.report.distributions import Histogram
+from headrace.core.rounds.report.distributions import Histogram, frame_of
 from headrace.core.rounds.report.gains import AxisGains, Estimate
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.selection import COMBINATIONS
@@ -29,8 +30,8 @@ from headrace.core.rounds.thresholds import ColumnBound
 
 _HEADROOM = 1.06
 _SHADE = 0.10
-_MIDDLE = 0.99
 _SQUARE = (560, 480)
+_LARGE_MARK, _SMALL_MARK, _MANY = 3.6, 2.4, 600
 
 
 def histogram_chart(histogram: Histogram, bound: ColumnBound | None, axis: Axis) -> str:
@@ -41,8 +42,8 @@ def histogram_chart(histogram: Histogram, bound: ColumnBound | None, axis: Axis)
     drawn = plot(figure, frame, (0, _HEADROOM * max([*histogram.counts, 1])), words, "rows in each bar")
     colour = AXIS_COLOUR[axis]
     edges = np.linspace(drawn.x.start, drawn.x.end, len(histogram.counts) + 1)
-    if bound is not None and bound.bound is not None and frame[0] <= bound.bound <= frame[1]:
-        _shade_beyond(drawn, bound.bound, bound.operator, colour)
+    if bound is not None and (shown := _within(bound.bound, frame)) is not None:
+        _shade_beyond(drawn, shown, bound.operator, colour)
     for left, right, count, chosen in zip(edges[:-1], edges[1:], histogram.counts, histogram.chosen, strict=True):
         for height, paint in ((count, GREY), (chosen, colour)):
             top = drawn.y.at(height)
@@ -59,10 +60,10 @@ def _shade_beyond(drawn: Plot, bound: float, operator: str, colour: str) -> None
 
 
 def _lines(drawn: Plot, bound: ColumnBound, frame: tuple[float, float]) -> None:
-    if bound.mean is not None and frame[0] <= bound.mean <= frame[1]:
-        drawn.vertical(bound.mean, f"mean {number(bound.mean)}", FAINT, "2 3", row=1)
-    if bound.bound is not None and frame[0] <= bound.bound <= frame[1]:
-        drawn.vertical(bound.bound, f"threshold {number(bound.bound)}")
+    if (mean := _within(bound.mean, frame)) is not None:
+        drawn.vertical(mean, f"mean {number(mean)}", FAINT, "2 3", row=1)
+    if (threshold := _within(bound.bound, frame)) is not None:
+        drawn.vertical(threshold, f"threshold {number(threshold)}")
 
 
 def overlap_chart(overlaps: Mapping[str, int]) -> str:
@@ -89,7 +90,7 @@ def losses_chart(points: Points, bounds: Mapping[str, float | None]) -> tuple[st
     x, y = _framed(points.x, bounds.get("loss_pre")), _framed(points.y, bounds.get("loss_post"))
     figure = Figure("Response loss before against after training", *_SQUARE)
     drawn = plot(figure, x, y, COLUMN_WORDS["loss_pre"], COLUMN_WORDS["loss_post"])
-    pre, post = bounds.get("loss_pre"), bounds.get("loss_post")
+    pre, post = _within(bounds.get("loss_pre"), x), _within(bounds.get("loss_post"), y)
     if post is not None:
         left = drawn.x.at(pre) if pre is not None else drawn.x.start
         top, bottom = drawn.y.end, drawn.y.at(post)
@@ -97,11 +98,11 @@ def losses_chart(points: Points, bounds: Mapping[str, float | None]) -> tuple[st
     low, high = max(x[0], y[0]), min(x[1], y[1])
     if low < high:
         figure.line(drawn.x.at(low), drawn.y.at(low), drawn.x.at(high), drawn.y.at(high), FAINT, 1, "2 3")
-    outside = _scatter(drawn, points, 2.6)
     if pre is not None:
         drawn.vertical(pre, f"threshold {number(pre)}")
     if post is not None:
         drawn.horizontal(post, f"threshold {number(post)}")
+    outside = _scatter(drawn, points, quiet=frozenset({Outcome.SPARSE, Outcome.LOW_QUALITY}))
     return figure.svg(), outside
 
 
@@ -115,7 +116,7 @@ def map_chart(shown: EmbeddingMap) -> str:
     y = _widened(y, unit * (bare.y.start - bare.y.end))
     first, second = (percent(each) for each in shown.explained)
     drawn = plot(figure, x, y, f"first direction ({first} of the variance)", f"second direction ({second})", numbered=False)
-    _scatter(drawn, shown.points, 3.0)
+    _scatter(drawn, shown.points)
     return figure.svg()
 
 
@@ -193,15 +194,16 @@ def held_out_chart(rounds: Sequence[HeldOutOfRound]) -> str:
     return figure.svg()
 
 
-def _framed(values: Iterable[float], bound: float | None) -> tuple[float, float]:
-    """The middle of the values and the bound, so that single wild ones do not squeeze the rest."""
-    known = np.fromiter(values, dtype=np.float64)
+def _framed(values: Floats, bound: float | None) -> tuple[float, float]:
+    """Most of the values and the bound where it is near, with some room: single wild ones do not squeeze the rest."""
     marks = [] if bound is None else [bound]
-    if not len(known):
-        return spread(marks)
-    low, high = np.quantile(known, [(1 - _MIDDLE) / 2, (1 + _MIDDLE) / 2])
-    room = (high - low) / 2
-    return spread([max(float(known.min()), float(low - room)), min(float(known.max()), float(high + room)), *marks])
+    frame = frame_of(values, float(values.min()), float(values.max()), marks) if len(values) else None
+    return spread(marks if frame is None else [frame.low, frame.high])
+
+
+def _within(value: float | None, ends: tuple[float, float]) -> float | None:
+    """The value, if the frame shows it."""
+    return value if value is not None and ends[0] <= value <= ends[1] else None
 
 
 def _widened(ends: tuple[float, float], width: float) -> tuple[float, float]:
@@ -209,14 +211,21 @@ def _widened(ends: tuple[float, float], width: float) -> tuple[float, float]:
     return middle - width / 2, middle + width / 2
 
 
-def _scatter(drawn: Plot, points: Points, size: float) -> int:
-    """Draw what lies within the frame, kind by kind, the common ones first; tell how many points lie outside."""
+def _scatter(drawn: Plot, points: Points, quiet: Collection[Outcome] = ()) -> int:
+    """Draw what lies within the frame, kind by kind, the common ones first; tell how many points lie outside.
+
+    Kinds in `quiet` are not what the picture is about: they are drawn smaller and fainter.
+    """
     inside = (points.x >= drawn.x.low) & (points.x <= drawn.x.high) & (points.y >= drawn.y.low) & (points.y <= drawn.y.high)
+    size = _LARGE_MARK if np.count_nonzero(inside) < _MANY else _SMALL_MARK
     for outcome, mark in OUTCOMES.items():
         chosen = inside & (points.outcome == CODE[outcome])
         places = [
             (drawn.x.at(x), drawn.y.at(y)) for x, y in zip(points.x[chosen].tolist(), points.y[chosen].tolist(), strict=True)
         ]
-        faint = outcome is Outcome.UNTOUCHED
-        drawn.figure.marks(places, mark.shape, mark.colour, size if faint else 1.15 * size, 0.6 if faint else 0.85)
+        if outcome in quiet:
+            drawn.figure.marks(places, mark.shape, mark.colour, 0.75 * size, 0.4)
+        else:
+            untouched = outcome is Outcome.UNTOUCHED
+            drawn.figure.marks(places, mark.shape, mark.colour, size, 0.7 if untouched else 0.85)
     return int(np.count_nonzero(~inside))

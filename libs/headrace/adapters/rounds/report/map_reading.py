@@ -52,8 +52,8 @@ async def embedding_map(
     later, later_outcome = _usable(bodies, codes, dimensions)
     plane = plane_of(vectors)
     places = np.concatenate([plane.of(vectors), plane.of(later)])
-    points = Points(places[:, 0], places[:, 1], np.concatenate([outcome, later_outcome]), rows + len(accepted))
-    return EmbeddingMap(points, plane.explained, len(vectors), dimensions)
+    points = Points(places[:, 0], places[:, 1], np.concatenate([outcome, later_outcome]), rows)
+    return EmbeddingMap(points, plane.explained, len(vectors), dimensions, len(accepted))
 
 
 async def _measured(objects: ObjectStore, survey: Survey, wanted: pa.Array, limits: ReportLimits) -> dict[str, bytes]:

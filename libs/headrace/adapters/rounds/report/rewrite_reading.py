@@ -76,7 +76,8 @@ class _Gathered:
 
     def numbers(self) -> RewriteNumbers:
         """What passed, in an order that does not depend on how the rows lay."""
-        shown = [each for key in sorted(self._few) for _, _, each in sorted(self._few[key], key=lambda item: -item[0])]
+        kinds = [(axis, accepted) for axis in Axis for accepted in (True, False)]
+        shown = [each for kind in kinds for _, _, each in sorted(self._few.get(kind, []), key=lambda item: -item[0])]
         seen = sorted(self._seen, key=lambda each: (each.axis, each.sample_id, each.revision))
         return RewriteNumbers(self._attempts, tuple(seen), tuple(shown), self._costs)
 

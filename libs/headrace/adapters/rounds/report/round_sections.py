@@ -23,8 +23,8 @@ def versions(data: ReportData) -> Section:
     committed, checkpoint = state.committed, state.checkpoint
     none = "none"
     rows = [
-        ("surveyed version", f"{number(state.begun.version_sequence)}: {survey.version} ({plural(state.begun.rows, 'row')})"),
-        ("new version", f"{number(committed.version_sequence)}: {committed.version} ({plural(committed.rows_accepted, 'row')})"
+        ("surveyed version", f"{number(state.begun.version_sequence)} ({plural(state.begun.rows, 'row')}): {survey.version}"),
+        ("new version", f"{number(committed.version_sequence)} ({plural(committed.rows_accepted, 'row')}): {committed.version}"
          if committed else none),
         ("current model", f"{survey.model}, version {survey.model_version}"),
         ("base model", f"{survey.base_model}, version {survey.base_model_version}" if survey.base_model else none),
@@ -50,13 +50,16 @@ def phases(data: ReportData) -> Section:
         for span in data.phases
     ]
     since = last.phase_since - first
-    told = f"Started {moment(first)}. The round is {last.phase.replace('_', ' ')} since {moment(last.phase_since)}"
+    stands = last.phase.replace("_", " ") + (f" (it froze in {last.frozen_in})" if last.frozen_in else "")
+    told = f"Started {moment(first)}. The round is {stands} since {moment(last.phase_since)}"
     body = [
         paragraph(f"{told}, {duration(since)} after its start."),
         table(("phase", "began", "lasted", "may last"), rows, numbers=(2, 3)),
     ]
     if len(data.phases) <= data.state.transition:
         body.append(paragraph("Phases that are not listed were passed, but no record of when is kept."))
+    if last.waived:
+        body.append(paragraph(f"It froze and was told to go on all the same: {', '.join(last.waived)}."))
     return Section("phases", "When, and how long", tuple(body))
 
 

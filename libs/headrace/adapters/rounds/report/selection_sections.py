@@ -97,7 +97,7 @@ def losses(data: ReportData) -> Section:
         else {}
     )
     svg, outside = losses_chart(points, bounds)
-    thinned = paragraph(_thinned(points, "rows that have both losses") + _outside(outside))
+    thinned = paragraph(_thinned("Rows that have both losses", len(points.x), points.rows) + _outside(outside))
     return Section("losses", title, (guide(words), _legend_of(points), picture(svg, square=True), thinned))
 
 
@@ -119,11 +119,14 @@ def embedding_map(data: ReportData) -> Section:
         "Selected rows that fill one region of their own (a whole topic is being rewritten); additions far from every "
         "other point, or piled upon each other.",
     )
-    told = (
-        f"The plane is that of {plural(shown.fitted_on, 'row')} of the surveyed version; accepted rewrites are placed into it. "
-    )
-    fitted = paragraph(told + _thinned(shown.points, "rows and accepted rewrites"))
-    return Section("map", title, (guide(words), _legend_of(shown.points), picture(map_chart(shown), square=True), fitted))
+    fitted = plural(shown.fitted_on, "row")
+    later = len(shown.points.x) - shown.fitted_on
+    told = f"The plane is that of {fitted} of the surveyed version; accepted rewrites are placed into it. "
+    drawn = _thinned("Rows", shown.fitted_on, shown.points.rows) + _thinned("Accepted rewrites", later, shown.rewrites)
+    uneven = shown.fitted_on * shown.rewrites != later * shown.points.rows
+    warning = "Rows and rewrites are not thinned alike: compare where they lie, not how many they are." if uneven else ""
+    body = (guide(words), _legend_of(shown.points), picture(map_chart(shown), square=True), paragraph(told + drawn + warning))
+    return Section("map", title, body)
 
 
 def _axis(data: ReportData, outcome: AxisOutcome) -> Iterable[Html]:
@@ -139,6 +142,8 @@ def _axis(data: ReportData, outcome: AxisOutcome) -> Iterable[Html]:
         if outside:
             ends = f"from {number(histogram.least)} to {number(histogram.greatest)}"
             yield paragraph(f"{plural(outside, 'row lies', 'rows lie')} outside of the frame; all values go {ends}.")
+        if bound.bound is not None and not histogram.frame.low <= bound.bound <= histogram.frame.high:
+            yield paragraph(f"The threshold, {number(bound.bound)}, lies far outside of the frame.")
     yield _axis_table(outcome)
     if threshold.poisoned:
         yield paragraph(
@@ -177,7 +182,8 @@ def _bound_words(bound: ColumnBound) -> str:
 
 
 def _rows_told(data: ReportData, selection: SelectionSummary) -> Html:
-    absent = f"{selection.rows_not_made:,} without signals, {selection.rows_retracted:,} retracted since"
+    apart = f"{selection.rows_held_out:,} held out of training, which are never selected"
+    absent = f"{selection.rows_not_made:,} without signals, {selection.rows_retracted:,} retracted since, {apart}"
     text = f"{plural(selection.rows, 'row')} surveyed, {absent}."
     reasons = data.table.not_made if data.table else {}
     if reasons:
@@ -196,11 +202,10 @@ def _counted(points: Points) -> Iterable[tuple[Mark, str]]:
             yield mark, f"{mark.words} ({count:,})"
 
 
-def _thinned(points: Points, what: str) -> str:
-    shown = len(points.x)
-    if shown >= points.rows:
-        return f"All {points.rows:,} {what} are drawn. "
-    return f"Of {points.rows:,} {what} {shown:,} are drawn, chosen by chance with a fixed seed: every kind is thinned alike. "
+def _thinned(what: str, shown: int, rows: int) -> str:
+    if shown >= rows:
+        return f"{what}: {rows:,}, all of them drawn. "
+    return f"{what}: {rows:,}, of which {shown:,} are drawn, chosen by chance with a fixed seed. "
 
 
 def _outside(count: int) -> str:
@@ -214,6 +219,8 @@ def _no_selection(data: ReportData) -> str:
 
 
 def _no_table(data: ReportData) -> str:
+    if not data.state.begun.rows:
+        return "The surveyed version has no rows."
     phase = data.state.phase.replace("_", " ")
     return f"The table of signals is not in the object store: it was not built before the round was {phase}, or it is gone."
 

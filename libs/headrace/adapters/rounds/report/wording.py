@@ -42,7 +42,7 @@ def percent(share: float | None) -> str:
     """A share, 0 to 1, in per cent."""
     if share is None:
         return UNKNOWN
-    return "0%" if not share else f"{100 * share:.2g}%" if share < 0.1 else f"{100 * share:.1f}%"  # noqa: PLR2004 - two digits of small ones
+    return f"{number(100 * share, 3)}%"
 
 
 def moment(seconds: float | None) -> str:

@@ -132,11 +132,24 @@ def _guards(
 
 
 def _stop_rules(state: RoundState, policy: RoundPolicy) -> Sequence[RuleSeen]:
-    share = state.selected.total / state.begun.rows if state.selected and state.begun.rows else None
+    measured = state.rows.measured - state.rows.not_made
+    share = state.selected.total / max(1, measured) if state.selected else None
     rise = state.held_out.after - state.held_out.before if state.held_out else None
     return (
-        RuleSeen("selected_share_min", "share of the surveyed rows that was selected", share, ">=", policy.selected_share_min),
+        RuleSeen("selected_share_min", "share of the rows measured that was selected", share, ">=", policy.selected_share_min),
         RuleSeen("held_out_rise_max", "rise of the held-out loss, nats per token", rise, "<=", policy.held_out_rise_max),
-        RuleSeen("budget.tokens", "tokens of model calls, as far as known", state.rewrites.tokens, "<=", policy.budget.tokens),
-        RuleSeen("budget.money", "money for model calls, as far as known", state.rewrites.money, "<=", policy.budget.money),
+        RuleSeen(
+            "budget.tokens",
+            "tokens charged: unknown ones at what was allowed",
+            state.rewrites.tokens_charged,
+            "<=",
+            policy.budget.tokens,
+        ),
+        RuleSeen(
+            "budget.money",
+            "money charged: unknown sums at what was allowed",
+            state.rewrites.money_charged,
+            "<=",
+            policy.budget.money,
+        ),
     )

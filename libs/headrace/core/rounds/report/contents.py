@@ -37,7 +37,7 @@ CODE = {outcome: np.int8(place) for place, outcome in enumerate(Outcome)}
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Points on a picture, some of `rows` that there are."""
+    """Points on a picture; of rows of the surveyed version they are some of the `rows` that there are."""
 
     x: Floats
     y: Floats
@@ -62,13 +62,14 @@ class TableNumbers:
 class EmbeddingMap:
     """Prompt embeddings in the plane of the largest variance; `explained` is the share along x and y, 0 to 1.
 
-    The plane is that of `fitted_on` rows of the surveyed version; accepted rewrites are placed into it.
+    The plane is that of `fitted_on` rows of the surveyed version; some of the `rewrites` that were accepted are placed into it.
     """
 
     points: Points
     explained: tuple[float, float]
     fitted_on: int
     dimensions: int
+    rewrites: int = 0
 
 
 @dataclass(frozen=True, slots=True)

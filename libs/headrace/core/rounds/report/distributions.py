@@ -9,8 +9,8 @@ import numpy.typing as npt
 from headrace.core.rounds.moments import Floats
 from headrace.core.rounds.signal_rows import Flags
 
-BINS = 48
-"""Bars of a histogram: enough for the shape of a tail, and each wide enough to be seen."""
+BINS = 49
+"""Bars of a histogram: enough for the shape of a tail, and odd, so that a constant stands in the middle of one."""
 
 _TAIL = 0.005
 _ROOM = 0.5

@@ -72,7 +72,7 @@ def test_times_and_counts_read_well():
         "0 s", "2.5 s", "1 min 1 s", "1 h", "1 d 1 h", "unknown", "unknown",
     ]  # fmt: skip
     assert duration(59.99) == "60 s"
-    assert [percent(share) for share in (None, 0.0, 0.0123, 0.5)] == ["unknown", "0%", "1.2%", "50.0%"]
+    assert [percent(share) for share in (None, 0.0, 0.0123, 0.5)] == ["unknown", "0%", "1.23%", "50%"]
     assert moment(1_795_000_000.0) == "2026-11-18 11:06:40 UTC"
     assert moment(1e30) == moment(None) == "unknown"
     assert [plural(1, "row"), plural(2_000, "row"), plural(0, "entry", "entries")] == ["1 row", "2,000 rows", "0 entries"]

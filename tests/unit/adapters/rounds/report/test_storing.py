@@ -138,7 +138,7 @@ async def test_points_are_thinned_and_the_page_says_so():
     """The page stays small, whatever the number of rows and rewrites."""
     objects, state = await a_round(3_000, rewrites=40)
     body, page = await page_of(objects, state, points_max=200, rows_drawn_max=500, rewrites_max=10, shown_max=1, chars_max=50)
-    assert "200 are drawn, chosen by chance" in page.words
+    assert "of which 200 are drawn, chosen by chance" in page.words
     assert "Of 40 attempts the first 10 were read" in page.words
     assert len(body) < 200_000
 
