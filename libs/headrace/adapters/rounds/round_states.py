@@ -19,6 +19,7 @@ class RoundStates:
     def __init__(self, reader: RecordReader) -> None:
         self._reader = reader
         self._states: dict[tuple[str, str], RoundState] = {}
+        self._ids: dict[tuple[str, str], str] = {}
         self._refreshing = asyncio.Lock()
 
     @classmethod
@@ -31,8 +32,8 @@ class RoundStates:
     async def refresh(self, *, expecting: Iterable[str] = (), within_s: float = 0.0) -> None:
         """Read what was written since the last call, up to now.
 
-        With `expecting`, ids of events that were committed, until all of them were read or the time is over. A transaction is
-        committed a moment before its records can be read: who has written a state and asks at once would miss it.
+        With `expecting`, ids of events that are the latest of their rounds, until all were read or the time is over. A
+        transaction is committed a moment before its records can be read: who has written a state and asks at once would miss it.
 
         Raises:
             Stop: the broker does not answer.
@@ -41,8 +42,8 @@ class RoundStates:
         deadline = asyncio.get_running_loop().time() + within_s
         async with self._refreshing:
             while True:
-                await self._read(wanted)
-                if not wanted or asyncio.get_running_loop().time() > deadline:
+                await self._read()
+                if wanted <= set(self._ids.values()) or asyncio.get_running_loop().time() > deadline:
                     return
                 await asyncio.sleep(_AGAIN_S)
 
@@ -59,12 +60,12 @@ class RoundStates:
         """All rounds that have not ended."""
         return [state for state in self._states.values() if state.running]
 
-    async def _read(self, wanted: set[str]) -> None:
+    async def _read(self) -> None:
         try:
             async for record in self._reader.until_now():
                 event = decoded(ROUND_STATE, record)
                 if event is not None and isinstance(event.body, RoundState):
-                    self._states[(event.body.dataset_id, event.body.round_id)] = event.body
-                    wanted.discard(event.id)
+                    key = (event.body.dataset_id, event.body.round_id)
+                    self._states[key], self._ids[key] = event.body, event.id
         except Exception as error:  # whatever it is: a batch that is split here would be told half of what it needs
             raise Stop(f"the rounds' states cannot be read: {error!r}") from error
