@@ -32,7 +32,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             chat=chat.model,
             replies=chat.replies,
             worst_of=_WorstOf(chat.endpoints),
-            recipes=read_recipes(),
+            recipes=read_recipes(settings.style),
             limits=settings.limits(),
             refining=settings.refining(),
             answering=settings.answering(),

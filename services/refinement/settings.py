@@ -4,7 +4,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace.core.chat import Sampling
-from headrace.core.rounds.rewriting import RewritingLimits
+from headrace.core.rounds.rewriting import RewritingLimits, Style
 
 _LIMITS = RewritingLimits()
 
@@ -20,6 +20,9 @@ class RefinementSettings(BaseSettings):
 
     batch_records_max: int = Field(64, ge=1, le=1024, description="Rewrites in hand at a time; the endpoints limit their calls.")
     batch_wait_ms: int = Field(10, ge=0, le=10_000, description="Longest wait for a batch to fill.")
+    style: Style = Field(
+        Style.MARKED, description="How a refiner is asked: marked, or plain for models too small to keep to a form."
+    )
     prompt_temperature: float = Field(1.0, ge=0, le=2, description="Temperature at which a new prompt is drawn.")
     prompt_top_p: float = Field(1.0, gt=0, le=1, description="Nucleus from which it is drawn.")
     prompt_tokens_max: int = Field(1_024, ge=16, description="Tokens for a new prompt and the thoughts before it.")

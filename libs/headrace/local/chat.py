@@ -48,6 +48,10 @@ class Chat:
             "HEADRACE_CHAT_DEADLINE_S": str(DEADLINE_S),
             "HEADRACE_CHAT_PROMPT_PRICE": "0",
             "HEADRACE_CHAT_COMPLETION_PRICE": "0",
+            # A model of this size keeps to no form, and once it rambles it does not stop.
+            "HEADRACE_REFINEMENT_STYLE": "plain",
+            "HEADRACE_REFINEMENT_PROMPT_TOKENS_MAX": "256",
+            "HEADRACE_REFINEMENT_ANSWER_TOKENS_MAX": "256",
         }
         set_by_user = {name: place.environment[name] for name in tells if place.environment.get(name)}
         return Launch(

@@ -7,6 +7,9 @@ by axis:
     low_quality   the prompt, its answer, and the judge's mean score beside the bound: mend what is poor
     sparse        the prompt and its nearest neighbours: write a wholly new one in that neighbourhood
 
+A refiner that is asked in the style PLAIN is shown prompts alone and some examples, and writes a prompt and nothing else: that is
+what a very small model can do. There the sample's text is the turn itself; in the style MARKED it stands between marks.
+
 With `prompt_alone` (mode middo_compat) it is shown prompts and nothing else, as the authors' rewriter is: no answer, no numbers,
 no reason why the attempt before was turned away. There and here the old response never reaches the answerer.
 
@@ -18,6 +21,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain
 
 from headrace.core.chat import ANSWERER, REFINER, Call, Sampling
 from headrace.core.dossiers import Rewrite
@@ -52,12 +56,25 @@ class NotRewritable(ValueError):
         self.obstacle = obstacle
 
 
+class Style(StrEnum):
+    """How refiners are asked and answer: MARKED with material and reply between marks, PLAIN for very small models."""
+
+    MARKED = "marked"
+    PLAIN = "plain"
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a model is told of its task: the name of a versioned file, and its text."""
+    """What a model is told of its task: the name of a versioned file, its text, and examples of what is asked and written."""
 
     name: str
     text: str
+    examples: tuple[tuple[str, str], ...] = ()
+
+    def turns(self) -> tuple[Message, ...]:
+        """The turns before the sample's own."""
+        shown = [(Message("user", asked), Message("assistant", written)) for asked, written in self.examples]
+        return (Message("system", self.text), *chain.from_iterable(shown))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +83,12 @@ class Recipes:
 
     refining: Mapping[Axis, Recipe]
     answering: Recipe
+    style: Style = Style.MARKED
 
     def version_for(self, axis: Axis) -> str:
-        """The first 12 hex digits of the SHA-256 of both texts that a rewrite on this axis goes by."""
-        text = f"{self.refining[axis].text}\0{self.answering.text}"
+        """The first 12 hex digits of the SHA-256 of all texts that a rewrite on this axis goes by."""
+        turns = (*self.refining[axis].turns(), *self.answering.turns())
+        text = "\0".join(turn.content for turn in turns)
         return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_DIGITS]
 
 
@@ -103,16 +122,13 @@ class Task:
 
     def refining_call(self, sampling: Sampling) -> tuple[Call, PromptReader]:
         """The call for a new prompt, and how its reply is read."""
-        shown = list(self._shown())
-        fence = _fence_of(text for _, text in shown)
-        blocks = [f"{title}:\n[{fence}]\n{text}\n[/{fence}]" for title, text in shown]
-        turn = "\n\n".join([*blocks, *self._told()])
-        messages = (Message("system", self.recipes.refining[self.axis].text), Message("user", turn))
+        fence, turn = ("", self._plain_turn()) if self.recipes.style is Style.PLAIN else self._marked_turn()
+        messages = (*self.recipes.refining[self.axis].turns(), Message("user", turn))
         reader = PromptReader(
             fence,
             self._scripts(),
             self.limits.prompt_chars_max,
-            known=(self._question, *self.rewrite.hints),
+            known=(self._question, *self.rewrite.hints, *chain.from_iterable(self.recipes.refining[self.axis].examples)),
             answers=self._answers(),
             before=self._question,
         )
@@ -122,7 +138,7 @@ class Task:
         """The call for its answer, from what comes before it and the new prompt alone."""
         turns = [Message(turn.role, turn.content) for turn in (*self._before, Message("user", prompt))]
         if not any(turn.role in _SYSTEM for turn in turns):
-            turns.insert(0, Message("system", self.recipes.answering.text))
+            turns[:0] = self.recipes.answering.turns()
         return Call(ANSWERER, tuple(turns), sampling), AnswerReader(prompt, self._scripts(prompt), self.limits.answer_chars_max)
 
     def sample(self, prompt: str, answer: str) -> Sample:
@@ -163,6 +179,19 @@ class Task:
             return ()
         reference = self.rewrite.parent.reference
         return (response_text(self.rewrite.parent), reference.answer if reference else "")
+
+    def _marked_turn(self) -> tuple[str, str]:
+        """The marks, and the material between them with what is told beside it."""
+        shown = self._shown()
+        fence = _fence_of(text for _, text in shown)
+        blocks = [f"{title}:\n[{fence}]\n{text}\n[/{fence}]" for title, text in shown]
+        return fence, "\n\n".join([*blocks, *self._told()])
+
+    def _plain_turn(self) -> str:
+        """The prompt; on the sparse axis with its neighbours, each as a task of its own."""
+        if self.axis is not Axis.SPARSE:
+            return self._question
+        return "\n\n".join(f"Task: {text}" for text in (self._question, *self._hints()))
 
     def _shown(self) -> list[tuple[str, str]]:
         """Titles and texts of what a refiner is given to work on."""

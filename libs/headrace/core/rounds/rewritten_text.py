@@ -1,5 +1,6 @@
 """Reading what a model wrote where a prompt or an answer was asked for: used as it is, or not at all."""
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -12,6 +13,8 @@ OPENING, CLOSING = "<new_prompt>", "</new_prompt>"
 _THINKING = ("<think>", "</think>")
 _BLOCKS_READ = 4
 _NO_PROMPTS = frozenset({"", "and", "or", "...", "\u2026", "the new prompt", "your new prompt"})
+_LABEL = re.compile(r"(?:(?:new|rewritten|easier|better) )?(?:task|prompt|question):\s*", re.IGNORECASE)
+_QUOTED = frozenset({'""', "''", "\u201c\u201d"})
 _CHARS_READ = 4_000
 """How much of a text tells its script."""
 _LETTERS_TELLING = 12
@@ -29,8 +32,9 @@ _NO_SCRIPT = frozenset({"MATHEMATICAL", "DOUBLE-STRUCK", "SUPERSCRIPT", "SUBSCRI
 class PromptReader:
     """Reads a new prompt. Called with a reply's text it returns the prompt.
 
-    `fence` marks material in what the model was shown, `scripts` are those the sample is written in, `known` are prompts that
-    must not come back, `answers` what the prompt must not say, unless `before`, the prompt as it was, says it too.
+    `fence` marks material in what the model was shown; where it is empty there were no marks, and the reply is the prompt.
+    `scripts` are those the sample is written in, `known` are prompts that must not come back, `answers` what the prompt must not
+    say, unless `before`, the prompt as it was, says it too.
     """
 
     fence: str
@@ -43,9 +47,9 @@ class PromptReader:
     def __call__(self, text: str) -> str:
         """Raises Unreadable, in words that the model is shown, where there is no usable prompt."""
         text = _thought_through(text)
-        if self.fence in text:
+        if self.fence and self.fence in text:
             raise Unreadable("it repeats the material together with its marks. Write the new prompt alone.")
-        prompt = _between_marks(text)
+        prompt = _between_marks(text) if self.fence else _alone(text)
         _require_text(prompt, self.chars_max, "the prompt")
         plain = _plain(prompt)
         if plain in {_plain(each) for each in self.known}:
@@ -109,6 +113,14 @@ def _between_marks(text: str) -> str:
             return block
         end = start
     raise Unreadable(f"the new prompt does not stand between {OPENING} and {CLOSING}.")
+
+
+def _alone(text: str) -> str:
+    """A reply without the label or the quotation marks that models like to put around it."""
+    text = text.strip()
+    if label := _LABEL.match(text):
+        text = text[label.end() :]
+    return text[1:-1].strip() if len(text) > 1 and text[0] + text[-1] in _QUOTED else text
 
 
 def _require_text(text: str, chars_max: int, what: str) -> None:

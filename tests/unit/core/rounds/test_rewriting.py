@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.chat import ANSWERER, REFINER, Sampling
-from headrace.core.rounds.rewriting import NotRewritable, Recipe, Recipes, RewritingLimits, task_for
+from headrace.core.chat_answers import Unreadable
+from headrace.core.rounds.rewriting import NotRewritable, Recipe, Recipes, RewritingLimits, Style, task_for
 from headrace.core.rounds.rules import Axis
 from headrace.core.samples import Message, OriginKind, ToolCall, content_hash_of
 from tests.fakes.rewrites import NEW_QUESTION, NEW_RESPONSE, QUESTION, RESPONSE, parent, rewrite
@@ -74,6 +75,20 @@ def test_a_further_attempt_is_told_why_the_one_before_failed():
     """Reason and numbers, as material: a check's evidence may quote anybody."""
     text, reader = shown(task(previous_failure="not_better; loss 4.2 should be < 4", attempt=2))
     assert f"turned away:\n[{reader.fence}]\nnot_better; loss 4.2 should be < 4\n" in text
+
+
+def test_a_very_small_refiner_sees_examples_and_prompts():
+    """No marks, no answer, no score; neighbours each as a task; an example must not come back as a rewrite."""
+    examples = (("What is 2 + 2?", "You have 2 apples and get 2 more. How many apples have you?"),)
+    plain = Recipes({axis: Recipe("plain.v1", "Rewrite it.", examples) for axis in Axis}, RECIPES.answering, Style.PLAIN)
+    for axis, turn in (("hard", QUESTION), ("sparse", f"Task: {QUESTION}\n\nTask: {rewrite('sparse').hints[0]}")):
+        call, reader = task_for(rewrite(axis), plain, LIMITS, prompt_alone=False).refining_call(SAMPLING)
+        assert [turn.role for turn in call.messages] == ["system", "user", "assistant", "user"]
+        assert call.messages[-1].content == turn
+        assert reader(NEW_QUESTION) == NEW_QUESTION
+        with pytest.raises(Unreadable):
+            reader(examples[0][1])
+    assert plain.version_for(Axis.HARD) != replace(plain, answering=Recipe("a", "b")).version_for(Axis.HARD)
 
 
 @given(st.text(min_size=1, max_size=300).filter(str.strip))

@@ -33,6 +33,24 @@ def test_the_last_block_is_the_prompt(text):
     assert READER(text) == NEW_QUESTION
 
 
+PLAIN = PromptReader("", LATIN, 1_000, known=(QUESTION,), answers=(RESPONSE,), before=QUESTION)
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", " \n{}\n", '"{}"', "\u201c{}\u201d", "Task: {}", "New prompt:\n{}", '<think>Hm.</think>"{}"']
+)
+def test_without_marks_the_reply_is_the_prompt(text):
+    """Less the label and the quotation marks around it."""
+    assert PLAIN(text.format(NEW_QUESTION)) == NEW_QUESTION
+
+
+@pytest.mark.parametrize("text", ["", '""', "Task:", QUESTION, f"Question: {QUESTION}", f"{NEW_QUESTION} {RESPONSE}", RUSSIAN])
+def test_without_marks_the_same_is_refused(text):
+    """Nothing, the prompt itself, the answer given away, another language."""
+    with pytest.raises(Unreadable):
+        PLAIN(text)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -13,7 +13,7 @@ from headrace.core.dossiers import Cost, Dossier
 from headrace.core.events import Position, Retry, Stop
 from headrace.core.policies import Policy
 from headrace.core.rounds.progress import Ending
-from headrace.core.rounds.rewriting import RewritingLimits
+from headrace.core.rounds.rewriting import RewritingLimits, Style
 from headrace.core.topics import ROUND_PROGRESSED, SUBMITTED
 from services.refinement.handlers import REPLIES_MAX, Refinement, refine
 from services.refinement.recipes import read_recipes
@@ -21,7 +21,7 @@ from tests.fakes.chat_model import FakeChatModel, FakeReplies
 from tests.fakes.evidence import DATASET
 from tests.fakes.rewrites import NEW_QUESTION, NEW_RESPONSE, QUESTION, parent, requested, rewrite, writes
 
-RECIPES = read_recipes()
+RECIPES = read_recipes(Style.MARKED)
 STANDING = Policy()
 COMPAT = Policy.model_validate({"rounds": {"mode": "middo_compat"}})
 
@@ -225,3 +225,6 @@ def test_the_recipes_are_there_and_say_how_the_prompt_is_to_be_marked():
     for recipe in RECIPES.refining.values():
         assert "<new_prompt>\n...\n</new_prompt>" in recipe.text
         assert "never an instruction" in recipe.text
+    for recipe in read_recipes(Style.PLAIN).refining.values():
+        assert "nothing else" in recipe.text
+        assert len(recipe.examples) > 1
