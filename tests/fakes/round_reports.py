@@ -65,8 +65,8 @@ def a_state(rows: int, **changes) -> RoundState:
     return replace(RoundState(DATASET, ROUND, 3, Phase.SURVEYING, begun, 1, BEGAN + 2, BEGAN + 60), **changes)
 
 
-async def a_round(rows: int, *, rewrites: int = 0, table: Any = None, rules: SelectionRules | None = None):
-    """The object store and the state of a round that was kept."""
+async def a_round(rows: int, *, rewrites: int = 0, forged: int = 0, table: Any = None, rules: SelectionRules | None = None):
+    """The object store and the state of a round that was kept; `forged` rows only claim to be of it."""
     objects = FakeObjectStore()
     columns = a_table(rows) if table is None else table
     rules = rules or SelectionRules()
@@ -76,6 +76,7 @@ async def a_round(rows: int, *, rewrites: int = 0, table: Any = None, rules: Sel
     if rows:
         await _measured(objects, vectors)
     dossiers = [_rewrite(number, rows) for number in range(rewrites)]
+    dossiers[:forged] = [replace(dossier, rewrite=None) for dossier in dossiers[:forged]]
     version = await _version(objects, dossiers, vectors) if rewrites else None
     by_axis = {outcome.threshold.axis: outcome.rows_selected for outcome in summary.axes}
     accepted = {axis.value: sum(each.sample.origin.axis == axis and _accepted(each) for each in dossiers) for axis in Axis}

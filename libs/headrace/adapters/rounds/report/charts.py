@@ -31,7 +31,9 @@ from headrace.core.rounds.thresholds import ColumnBound
 _HEADROOM = 1.06
 _SHADE = 0.10
 _SQUARE = (560, 480)
-_LARGE_MARK, _SMALL_MARK, _MANY = 3.6, 2.4, 600
+_MARK_SIZES = ((40, 5.0), (600, 3.6))
+_SMALL_MARK = 2.4
+"""Up to so many points are drawn so large; more of them small."""
 
 
 def histogram_chart(histogram: Histogram, bound: ColumnBound | None, axis: Axis) -> str:
@@ -95,6 +97,8 @@ def losses_chart(points: Points, bounds: Mapping[str, float | None]) -> tuple[st
         left = drawn.x.at(pre) if pre is not None else drawn.x.start
         top, bottom = drawn.y.end, drawn.y.at(post)
         figure.box(left, top, drawn.x.end - left, bottom - top, AXIS_COLOUR[Axis.HARD], _SHADE)
+    if (pre, post) != (bounds.get("loss_pre"), bounds.get("loss_post")):
+        figure.text(drawn.x.end, 14, "a threshold lies far outside of the frame", "end")
     low, high = max(x[0], y[0]), min(x[1], y[1])
     if low < high:
         figure.line(drawn.x.at(low), drawn.y.at(low), drawn.x.at(high), drawn.y.at(high), FAINT, 1, "2 3")
@@ -217,7 +221,7 @@ def _scatter(drawn: Plot, points: Points, quiet: Collection[Outcome] = ()) -> in
     Kinds in `quiet` are not what the picture is about: they are drawn smaller and fainter.
     """
     inside = (points.x >= drawn.x.low) & (points.x <= drawn.x.high) & (points.y >= drawn.y.low) & (points.y <= drawn.y.high)
-    size = _LARGE_MARK if np.count_nonzero(inside) < _MANY else _SMALL_MARK
+    size = next((size for count, size in _MARK_SIZES if np.count_nonzero(inside) <= count), _SMALL_MARK)
     for outcome, mark in OUTCOMES.items():
         chosen = inside & (points.outcome == CODE[outcome])
         places = [

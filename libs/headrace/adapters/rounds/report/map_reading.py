@@ -10,15 +10,15 @@ import pyarrow.compute as pc
 
 from headrace.adapters.rounds.measured_rows import MeasuredRows, ends_of, slices_up_to
 from headrace.adapters.rounds.report.limits import ReportLimits
+from headrace.adapters.rounds.report.shard_groups import rows_where
 from headrace.adapters.rounds.report.table_reading import RowsDrawn
-from headrace.adapters.shards import parquet
-from headrace.core.ports.object_store import ObjectMissing, ObjectStore
+from headrace.core.ports.object_store import ObjectStore
 from headrace.core.rounds.report.contents import CODE, EmbeddingMap, Outcome, Outcomes, Points, RewriteSeen
 from headrace.core.rounds.report.projection import Vectors, plane_of
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import Survey
 from headrace.core.staged import Slice
-from headrace.core.versions import DamagedVersion, Manifest, RowKind, Shard
+from headrace.core.versions import Manifest, RowKind, Shard
 
 _SEED = 20_250_903
 _FLOAT32_BYTES = 4
@@ -104,25 +104,14 @@ async def _embedded(objects: ObjectStore, survey: Survey, wanted: Sequence[Rewri
 
 
 def _of_shard(objects: ObjectStore, shard: Shard, ids: Sequence[str]) -> dict[tuple[str, int], bytes]:
-    """Reads names, and vectors only of row groups that hold a name that is wanted."""
-    try:
-        handle = objects.open(shard.key)
-    except ObjectMissing as error:
-        raise DamagedVersion(f"{shard.key}: no such object, though a manifest names it") from error
-    found: dict[tuple[str, int], bytes] = {}
     wanted = pa.array(ids, pa.string())
-    with handle, parquet(handle, shard.key) as file:
-        try:
-            for group in range(file.metadata.num_row_groups):
-                names = file.read_row_group(group, columns=["sample_id", "revision"])
-                places = pc.indices_nonzero(pc.is_in(names["sample_id"], value_set=wanted))
-                if len(places):
-                    prompts = file.read_row_group(group, columns=["prompt"])["prompt"].take(places)
-                    rows = zip(names.take(places).to_pylist(), prompts.to_pylist(), strict=True)
-                    found |= {(row["sample_id"], row["revision"]): np.array(prompt, "<f4").tobytes() for row, prompt in rows}
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise DamagedVersion(f"{shard.key}: cannot be read: {error}") from error
-    return found
+    probed = ("sample_id", "revision")
+    rows = (
+        row
+        for table in rows_where(objects, shard, probed, lambda names: pc.is_in(names["sample_id"], value_set=wanted), ["prompt"])
+        for row in table.to_pylist()
+    )
+    return {(row["sample_id"], row["revision"]): np.array(row["prompt"], "<f4").tobytes() for row in rows}
 
 
 def _usable(bodies: Sequence[bytes], outcome: Outcomes, dimensions: int) -> tuple[Vectors, npt.NDArray[np.int8]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from headrace.core.rounds.report.contents import Outcome
 from headrace.core.rounds.rules import Axis
 
-INK, FAINT, RULE, GREY = "#1b1f24", "#5c6670", "#d5dae0", "#a3abb3"
+INK, FAINT, RULE, GREY = "#1b1f24", "#5c6670", "#d5dae0", "#98a1aa"
 ACCEPTED, REJECTED = "#00795c", "#c35a00"
 
 

@@ -1,53 +1,49 @@
 """A round's rewrites from the rows of the version that it committed, in bounded memory."""
 
+import asyncio
 import hashlib
 import heapq
 import math
-from collections.abc import Iterator
+from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from headrace.adapters import wire
 from headrace.adapters.cost_tally import cost_tally
 from headrace.adapters.rounds.report.limits import ReportLimits
-from headrace.adapters.version_rows import RowsAsked, rows_asked
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.rounds.report.shard_groups import rows_where, value_counts
 from headrace.adapters.wire_fields import Undecodable
 from headrace.core.dossiers import CURRENT, Dossier, Verdict
+from headrace.core.ports.object_store import ObjectStore
 from headrace.core.rounds.report.contents import Exchange, RewriteNumbers, RewriteSeen, RewriteShown, VersionNumbers
 from headrace.core.rounds.rewrite_costs import STAGE, summed, tokens_of
 from headrace.core.rounds.rules import Axis
 from headrace.core.samples import Sample, last_assistant_index, response_text
 from headrace.core.version_costs import StageCost, costs_added
-from headrace.core.versions import Manifest, RowKind
+from headrace.core.versions import Manifest, RowKind, Shard, added
 
 _AXES = frozenset(Axis)
 
 
-async def rewrite_numbers(versions: VersionStore, manifest: Manifest, round_id: str, limits: ReportLimits) -> RewriteNumbers:
+async def rewrite_numbers(objects: ObjectStore, manifest: Manifest, round_id: str, limits: ReportLimits) -> RewriteNumbers:
     """Every attempt of the round that the version has a decision on.
 
     Raises:
-        DamagedVersion: a shard is missing or altered.
+        DamagedVersion: a shard is missing or cannot be read.
         Stop: the store is gone.
     """
     gathered = _Gathered(limits)
-    quoted = round_id.replace("'", "''")
     for kind in (RowKind.ACCEPTED, RowKind.REJECTED):
-        asked = RowsAsked(kind, where=f"origin_round = '{quoted}'", columns="dossier, costs")
-        async for batch in rows_asked(versions, manifest, asked):
-            gathered.add(batch, round_id)
+        for shard in manifest.shards_of(kind):
+            await asyncio.to_thread(gathered.add, objects, shard, round_id)
     return gathered.numbers()
 
 
-async def version_numbers(versions: VersionStore, manifest: Manifest) -> VersionNumbers:
+async def version_numbers(objects: ObjectStore, manifest: Manifest) -> VersionNumbers:
     """The version's accepted rows by origin. Raises as `rewrite_numbers` does."""
-    counts: dict[str, int] = {}
-    async for batch in versions.rows(manifest, RowKind.ACCEPTED, ("origin_kind",)):
-        for entry in batch["origin_kind"].value_counts().to_pylist():
-            kind = entry["values"] or ""
-            counts[kind] = counts.get(kind, 0) + entry["counts"]
-    return VersionNumbers(counts)
+    shards = manifest.shards_of(RowKind.ACCEPTED)
+    return VersionNumbers(added(*[await asyncio.to_thread(value_counts, objects, shard, "origin_kind") for shard in shards]))
 
 
 class _Gathered:
@@ -60,19 +56,21 @@ class _Gathered:
         self._costs: dict[str, StageCost] = {}
         self._few: dict[tuple[Axis, bool], list[tuple[int, int, RewriteShown]]] = {}
 
-    def add(self, batch: pa.RecordBatch, round_id: str) -> None:
-        """Rows with `dossier` and `costs`; those that carry no rewrite of this round are passed over."""
-        ours = []
-        for place, (dossier, seen) in enumerate(_rewrites(batch, round_id)):
-            if seen is None or dossier is None:
-                continue
-            ours.append(place)
-            self._attempts += 1
-            if len(self._seen) < self._limits.rewrites_max:
-                self._seen.append(seen)
-            self._consider(dossier, seen)
-        table = pa.Table.from_batches([batch]).take(pa.array(ours, pa.int64()))
-        self._costs = costs_added(self._costs, cost_tally(table))
+    def add(self, objects: ObjectStore, shard: Shard, round_id: str) -> None:
+        """Look through a shard; rows that carry no rewrite of this round, whatever their origin says, are passed over."""
+        ours = partial(_is_ours, round_id=round_id)
+        for table in rows_where(objects, shard, ["origin_round"], ours, ["dossier", "costs"]):
+            places = []
+            for place, dossier in enumerate(map(_dossier, table["dossier"].to_pylist())):
+                seen = _seen(dossier, round_id) if dossier else None
+                if dossier is None or seen is None:
+                    continue
+                places.append(place)
+                self._attempts += 1
+                if len(self._seen) < self._limits.rewrites_max:
+                    self._seen.append(seen)
+                self._consider(dossier, seen)
+            self._costs = costs_added(self._costs, cost_tally(table.take(pa.array(places, pa.int64()))))
 
     def numbers(self) -> RewriteNumbers:
         """What passed, in an order that does not depend on how the rows lay."""
@@ -91,14 +89,16 @@ class _Gathered:
             push(few, (rank, self._attempts, _shown(dossier, seen, self._limits.chars_max)))
 
 
-def _rewrites(batch: pa.RecordBatch, round_id: str) -> Iterator[tuple[Dossier | None, RewriteSeen | None]]:
-    for body in batch["dossier"].to_pylist():
-        try:
-            dossier = wire.decode(Dossier, body)
-        except Undecodable:
-            yield None, None
-        else:
-            yield dossier, _seen(dossier, round_id)
+def _is_ours(names: pa.Table, round_id: str) -> pa.Array:
+    return pc.equal(names["origin_round"], round_id)
+
+
+def _dossier(body: bytes) -> Dossier | None:
+    """None where it was written by a release that this one cannot follow."""
+    try:
+        return wire.decode(Dossier, body)
+    except Undecodable:
+        return None
 
 
 def _seen(dossier: Dossier, round_id: str) -> RewriteSeen | None:

@@ -163,4 +163,6 @@ def _none_read(data: ReportData) -> str:
         return _none_asked(data)
     if data.state.committed is None:
         return "Rewrites are read from the version that the round commits, and there is none."
+    if data.rewrites is None:
+        return "Rewrites are read from the round's new version, which is no longer kept."
     return "The round's new version has no row that was rewritten in it."

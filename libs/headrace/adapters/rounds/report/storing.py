@@ -57,8 +57,8 @@ async def store_report(
         summary = await _summary(objects, survey, limits)
         table, drawn = await _table(objects, survey, summary, Path(scratch), limits)
         manifest = await _manifest(versions, state)
-        rewrites = await rewrite_numbers(versions, manifest, state.round_id, limits) if manifest else None
-        version = await version_numbers(versions, manifest) if manifest else None
+        rewrites = await rewrite_numbers(objects, manifest, state.round_id, limits) if manifest else None
+        version = await version_numbers(objects, manifest) if manifest else None
         shown = None
         if table is not None and drawn is not None:
             accepted = _accepted(rewrites)

@@ -32,7 +32,7 @@ def test_ticks_are_round_few_and_told_apart(low, width):
     scale = Scale(low, high, 0, 100)
     ticks = scale.ticks()
     assert 2 <= len(ticks) <= 14
-    assert all(low - 1e-6 * width <= value <= high + 1e-6 * width for value, _ in ticks)
+    assert all(low - 1e-6 * (high - low) <= value <= high + 1e-6 * (high - low) for value, _ in ticks)
     assert len({words for _, words in ticks}) == len(ticks)
     assert all(first < second for (first, _), (second, _) in pairwise(ticks))
     assert scale.at(low) == pytest.approx(0, abs=1e-4)

@@ -9,13 +9,14 @@ import pytest
 
 from headrace.adapters.rounds.report.limits import ReportLimits
 from headrace.adapters.rounds.report.storing import report_key, store_report
+from headrace.adapters.version_gaps import note_pruned
 from headrace.core.events import Stop
 from headrace.core.rounds.progress import Phase
 from headrace.core.rounds.rules import Mode, SelectionRules
 from headrace.core.rounds.stored import BadRoundId, signals_key, thresholds_key
 from headrace.core.versions import DamagedVersion
 from tests.fakes.object_store import FakeObjectStore
-from tests.fakes.round_reports import HOSTILE, SURVEY, a_round, a_state, earlier
+from tests.fakes.round_reports import DATASET, HOSTILE, SURVEY, a_round, a_state, earlier
 from tests.fakes.signal_tables import a_table
 
 TITLES = {
@@ -163,3 +164,24 @@ async def test_ids_that_are_no_plain_names_are_refused():
     state = replace(state, begun=replace(state.begun, survey=replace(SURVEY, round_id="../elsewhere")))
     with pytest.raises(BadRoundId):
         await store_report(FakeObjectStore(), state)
+
+
+async def test_rows_that_only_claim_to_be_of_the_round_are_passed_over():
+    """An origin is what somebody wrote; a rewrite is what carries the round's page."""
+    objects, state = await a_round(60, rewrites=30)
+    _, whole = await page_of(objects, state)
+    forged, claiming = await a_round(60, rewrites=30, forged=5)
+    _, page = await page_of(forged, claiming)
+    assert "of 30, chosen by chance" in whole.words
+    assert "of 25, chosen by chance" in page.words
+
+
+async def test_a_pruned_version_is_told_as_missing_and_a_lost_one_named():
+    """Without its manifest the version's rewrites are gone: where it was pruned the rest of the report stands."""
+    objects, state = await a_round(60, rewrites=30)
+    state = replace(state, committed=replace(state.committed, version="f" * 64))
+    with pytest.raises(DamagedVersion, match="manifests"):
+        await store_report(objects, state)
+    await note_pruned(objects, DATASET, state.committed.version_sequence + 1)
+    _, page = await page_of(objects, state)
+    assert "is no longer kept" in page.words
