@@ -52,6 +52,7 @@ class Chat:
             "HEADRACE_REFINEMENT_STYLE": "plain",
             "HEADRACE_REFINEMENT_PROMPT_TOKENS_MAX": "256",
             "HEADRACE_REFINEMENT_ANSWER_TOKENS_MAX": "256",
+            "HEADRACE_REFINEMENT_BATCH_RECORDS_MAX": "8",
         }
         set_by_user = {name: place.environment[name] for name in tells if place.environment.get(name)}
         return Launch(
