@@ -206,6 +206,7 @@ def _rewrite(number: int, rows: int) -> Dossier:
     origin = Origin(OriginKind.REFINED, (parent.id,), round=ROUND, axis=axis.value)
     judgement = Judgement("logits", "r" * 64, *_six(after)) if axis is Axis.LOW_QUALITY else None
     known = number % 11 > 0
+    operator, held = ("<", bool(after < before[axis])) if axis is Axis.HARD else (">", bool(after > before[axis]))
     return Dossier(
         a_sample(name, 32 + number % 5, f"{text} How many miles an hour is that, on average?", "60 miles an hour.", origin),
         submitted_at=BEGAN + number,
@@ -216,7 +217,7 @@ def _rewrite(number: int, rows: int) -> Dossier:
         decisions=(
             Decision(
                 Verdict.ACCEPTED if accepted else Verdict.REJECTED, reason, "p" * 12,
-                (Comparison(f"rewrite_{axis}", float(after), "<", float(before[axis]), bool(after < before[axis])),),
+                (Comparison(f"rewrite_{axis}", float(after), operator, float(before[axis]), held),),
             ),
         ),
         costs=(

@@ -14,7 +14,7 @@ from headrace.adapters.cost_tally import cost_tally
 from headrace.adapters.rounds.report.limits import ReportLimits
 from headrace.adapters.rounds.report.shard_groups import rows_where, value_counts
 from headrace.adapters.wire_fields import Undecodable
-from headrace.core.dossiers import CURRENT, Dossier, Verdict
+from headrace.core.dossiers import CURRENT, Dossier, Rewrite, Verdict
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.rounds.report.contents import Exchange, RewriteNumbers, RewriteSeen, RewriteShown, VersionNumbers
 from headrace.core.rounds.rewrite_costs import STAGE, summed, tokens_of
@@ -63,13 +63,13 @@ class _Gathered:
             places = []
             for place, dossier in enumerate(map(_dossier, table["dossier"].to_pylist())):
                 seen = _seen(dossier, round_id) if dossier else None
-                if dossier is None or seen is None:
+                if dossier is None or dossier.rewrite is None or seen is None:
                     continue
                 places.append(place)
                 self._attempts += 1
                 if len(self._seen) < self._limits.rewrites_max:
                     self._seen.append(seen)
-                self._consider(dossier, seen)
+                self._consider(dossier, dossier.rewrite, seen)
             self._costs = costs_added(self._costs, cost_tally(table.take(pa.array(places, pa.int64()))))
 
     def numbers(self) -> RewriteNumbers:
@@ -79,14 +79,14 @@ class _Gathered:
         seen = sorted(self._seen, key=lambda each: (each.axis, each.sample_id, each.revision))
         return RewriteNumbers(self._attempts, tuple(seen), tuple(shown), self._costs)
 
-    def _consider(self, dossier: Dossier, seen: RewriteSeen) -> None:
+    def _consider(self, dossier: Dossier, rewrite: Rewrite, seen: RewriteSeen) -> None:
         """Keep those whose hashes are the least: a draw by chance that needs to know nothing of what is still to come."""
         name = f"{seen.sample_id}/{seen.revision}".encode()
         rank = -int.from_bytes(hashlib.sha256(name).digest()[:8])
         few = self._few.setdefault((seen.axis, seen.accepted), [])
         if len(few) < self._limits.shown_max or rank > few[0][0]:
             push = heapq.heappush if len(few) < self._limits.shown_max else heapq.heapreplace
-            push(few, (rank, self._attempts, _shown(dossier, seen, self._limits.chars_max)))
+            push(few, (rank, self._attempts, _shown(dossier, rewrite, seen, self._limits.chars_max)))
 
 
 def _is_ours(names: pa.Table, round_id: str) -> pa.Array:
@@ -136,14 +136,14 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _shown(dossier: Dossier, seen: RewriteSeen, chars_max: int) -> RewriteShown:
+def _shown(dossier: Dossier, rewrite: Rewrite, seen: RewriteSeen, chars_max: int) -> RewriteShown:
     cost = summed([each for each in dossier.costs if each.stage == STAGE])
     told = any(each.stage == STAGE for each in dossier.costs)
     decision = dossier.decisions[-1]
-    parent = dossier.rewrite.parent if dossier.rewrite else dossier.sample
     return RewriteShown(
         seen=seen,
-        parent=_exchange(parent, chars_max),
+        attempts_max=rewrite.attempts_max,
+        parent=_exchange(rewrite.parent, chars_max),
         rewrite=_exchange(dossier.sample, chars_max),
         detail=decision.detail[:chars_max],
         comparisons=decision.comparisons,

@@ -103,7 +103,7 @@ def side_by_side(data: ReportData) -> Section:
 def _article(shown: RewriteShown) -> Html:
     seen = shown.seen
     verdict = "accepted" if seen.accepted else f"rejected: {_meaning(seen.reason) or seen.reason}"
-    head = f"{AXIS_WORDS[seen.axis]}, attempt {seen.attempt}, {verdict}"
+    head = f"{AXIS_WORDS[seen.axis]}, attempt {seen.attempt} of at most {shown.attempts_max}, {verdict}"
     numbers = f"Parent {number(seen.parent)}, rewrite {number(seen.own)}"
     gain = gain_of(seen.axis, seen.parent, seen.own)
     numbers += f", gain {signed(gain)} ({GAIN_WORDS[seen.axis]}). " if gain is not None else ". "

@@ -178,7 +178,8 @@ def _bound_words(bound: ColumnBound) -> str:
     spread = f"mean {number(bound.mean)}, std {number(bound.std)} ({'population' if bound.ddof == 0 else 'sample'})"
     if bound.bound is None:
         return f"{spread}; no threshold: too few rows for a deviation, or nothing to compare"
-    return f"{spread}; selected where {bound.operator.replace('<', 'below').replace('>', 'above')} {number(bound.bound, 6)}"
+    side = "above" if bound.operator == ">" else "below"
+    return f"{spread}; beyond the threshold is {side} {number(bound.bound, 6)}"
 
 
 def _rows_told(data: ReportData, selection: SelectionSummary) -> Html:

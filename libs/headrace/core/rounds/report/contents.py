@@ -101,6 +101,7 @@ class RewriteShown:
     """A rewrite beside its parent. Tokens and money are what the calls for this attempt cost, None where unknown."""
 
     seen: RewriteSeen
+    attempts_max: int
     parent: Exchange
     rewrite: Exchange
     detail: str
