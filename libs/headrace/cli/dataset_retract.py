@@ -15,7 +15,14 @@ import typer
 from headrace.cli.failures import CannotDo
 from headrace.cli.options import AsJson
 from headrace.cli.version_reading import DatasetName, open_versions
-from headrace.core.retractions import NOTE_CHARS_MAX, RETRACTION_MEANING, RetractionReason, RetractionRequested, is_retracted
+from headrace.core.retractions import (
+    BY_ROUNDS,
+    NOTE_CHARS_MAX,
+    RETRACTION_MEANING,
+    RetractionReason,
+    RetractionRequested,
+    is_retracted,
+)
 
 if TYPE_CHECKING:  # the Kafka client costs most of a second that `headrace --help` need not pay
     from headrace.core.events import Send
@@ -26,7 +33,7 @@ SAMPLES_MAX = 100_000
 """Most samples of one command: they are held in memory."""
 
 _SHOWN = 10
-_REASONS = ", ".join(f"{reason.value} ({meaning})" for reason, meaning in RETRACTION_MEANING.items())
+_REASONS = ", ".join(f"{reason.value} ({meaning})" for reason, meaning in RETRACTION_MEANING.items() if reason not in BY_ROUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +45,19 @@ class Known:
     unknown: tuple[str, ...]
 
 
+def _by_a_person(reason: RetractionReason) -> RetractionReason:
+    """The reason, where a person may give it."""
+    if reason in BY_ROUNDS:
+        raise typer.BadParameter(f"only a round may say that a sample is {reason.value}: choose among {_REASONS}")
+    return reason
+
+
 @app.command()
 def retract(
     name: DatasetName,
     samples: Annotated[list[str] | None, typer.Argument(metavar="SAMPLE...", help="Ids of samples.")] = None,
     *,
-    reason: Annotated[RetractionReason, typer.Option(help=f"Why: {_REASONS}.")],
+    reason: Annotated[RetractionReason, typer.Option(metavar="REASON", callback=_by_a_person, help=f"Why: {_REASONS}.")],
     file: Annotated[Path | None, typer.Option("--file", "-f", help="More ids, one a line; - reads standard input.")] = None,
     note: Annotated[str, typer.Option(help="A sentence for whoever asks later; it is kept with every version.")] = "",
     revision: Annotated[

@@ -27,6 +27,9 @@ RETRACTION_MEANING: dict[RetractionReason, str] = {
     RetractionReason.OTHER: "the note says why",
 }
 
+BY_ROUNDS = frozenset({RetractionReason.REDUNDANT, RetractionReason.UNMENDED})
+"""Reasons that rounds alone give: nobody else can know that they hold."""
+
 NOTE_CHARS_MAX = 1_000
 
 
