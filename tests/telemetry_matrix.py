@@ -59,4 +59,6 @@ EDGES: tuple[tuple[str, str, str], ...] = tuple(
 )
 """Every way from a service over a topic to a service. A sample's trace must be one on both sides of each."""
 
-SAMPLE_EDGES = tuple(edge for edge in EDGES if edge[1] != topics.COMMITTED.name)
+_OF_NO_SAMPLE = {topics.COMMITTED.name, topics.CHECKPOINT_ROLLED_OUT.name, topics.CHECKPOINT_REFUSED.name}
+
+SAMPLE_EDGES = tuple(edge for edge in EDGES if edge[1] not in _OF_NO_SAMPLE)
