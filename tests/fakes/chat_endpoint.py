@@ -7,10 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
-from headrace.adapters.chat.endpoint import ChatEndpoint
+from headrace.adapters.chat.endpoint import ChatEndpoint, chat_session
 from headrace.adapters.chat.settings import ChatSettings
 
 Behave = Callable[[dict[str, Any]], Awaitable[web.StreamResponse]]
@@ -111,7 +110,7 @@ async def asked(url: str, **settings: Any) -> AsyncIterator[ChatEndpoint]:
         "gone_s_max": 30.0,
         "deadline_s": 30.0,
     }
-    async with aiohttp.ClientSession(auto_decompress=False) as session:
+    async with chat_session() as session:
         yield ChatEndpoint(ChatSettings(url=url, **(quick | settings)), session)
 
 

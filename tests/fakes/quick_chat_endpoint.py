@@ -1,7 +1,8 @@
 """A chat endpoint that costs next to nothing, in a process of its own: `python quick_chat_endpoint.py DELAY_S FAILING_SHARE`.
 
-It prints its port. GET anything: `{"asked": ..., "answered": ..., "in_flight_most": ..., "busy_s": ...}` since the last GET;
-`busy_s` adds up the seconds of all calls, so divided by the time that passed it is the calls on their way on average.
+It prints its port. GET /v1/seen: `{"asked": ..., "answered": ..., "in_flight_most": ..., "busy_s": ...}`, and GET /v1/counted the
+same, which begins counting anew. `busy_s` adds up the seconds of all calls: divided by the time that passed it is the calls on
+their way on average.
 """
 
 import asyncio
@@ -36,10 +37,11 @@ class Counts:
         self.asked = self.answered = self.in_flight = self.in_flight_most = 0
         self.busy_s = 0.0
 
-    def told(self) -> bytes:
+    def told(self, *, anew: bool) -> bytes:
         told = {name: getattr(self, name) for name in ("asked", "answered", "in_flight_most", "busy_s")}
-        self.asked = self.answered = self.in_flight_most = 0
-        self.busy_s = 0.0
+        if anew:
+            self.asked = self.answered = self.in_flight_most = 0
+            self.busy_s = 0.0
         return http("200 OK", json.dumps(told).encode())
 
 
@@ -66,7 +68,7 @@ class Connection(asyncio.Protocol):
                 return
             self.got = self.got[end + 4 + length :]
             if head.startswith(b"get"):
-                self.transport.write(self.counts.told())
+                self.transport.write(self.counts.told(anew=b"/counted" in head.split(b"\r\n", 1)[0]))
             else:
                 self.asked()
 

@@ -12,6 +12,7 @@ from headrace.core.samples import Message
 REFINER = "refiner"
 ANSWERER = "answerer"
 JUDGE = "judge"
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _TURN_TOKENS = 16
 """More than any chat template in use spends on a turn beside its content."""
 
@@ -121,8 +122,7 @@ def identity_of(call: Call, model: str) -> str:
         call.schema_json,
         call.attempt,
     ]
-    canonical = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(content).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def prompt_tokens_max(call: Call) -> int:

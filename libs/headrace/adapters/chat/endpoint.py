@@ -17,10 +17,12 @@ from headrace.core.chat import Call, Hindrance, NotMade, Outcome, prompt_tokens_
 from headrace.core.dossiers import Cost
 from headrace.core.events import Stop
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _TOO_MANY = 429
 _MAY_PASS = frozenset({408, 425})
 _OURS_TO_MEND = {401: "refuses our key", 402: "wants to be paid first"}
 _SHOWN_BYTES = 500
+_KEEP_ALIVE_S = 30.0
 _PING_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 _MULTIPLE_CHOICES, _SERVER_ERROR = 300, 500
 
@@ -38,8 +40,22 @@ class _Failed:
     silent: bool = False
 
 
+def chat_session() -> aiohttp.ClientSession:
+    """A session for any number of endpoints; to be closed.
+
+    Calls on their way are limited by endpoint. Nothing compressed is asked for and nothing is decompressed, since a bomb
+    would not be seen; no endpoint's cookies are kept.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent", "Accept"),
+    )
+
+
 class ChatEndpoint:
-    """Asks one endpoint. `session` must not decompress: nothing compressed is asked for, and a bomb would not be seen."""
+    """Asks one endpoint, over a `chat_session`."""
 
     def __init__(self, settings: ChatSettings, session: aiohttp.ClientSession) -> None:
         self.settings = settings
@@ -76,7 +92,7 @@ class ChatEndpoint:
         """
         request = request_of(call, self.settings.model)
         request[self.settings.tokens_field] = request.pop("max_tokens")
-        body = json.dumps(request, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+        body = _JSON.encode(request).encode("utf-8", "replace")
         answered_before, failures, failing_since = self._answered, 0, 0.0
         while True:
             tried = await self._try(body, call)

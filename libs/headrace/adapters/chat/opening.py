@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import aiohttp
-
+from headrace.adapters.chat.endpoint import chat_session
 from headrace.adapters.chat.kept import ChatEndpoints, KeptChat, LimitsOf, Told, spend_of
 from headrace.adapters.chat.replies import Replies
 from headrace.adapters.chat.settings import RepliesSettings
@@ -58,10 +57,8 @@ async def opened_chat(
         if kept.outcome.cost is not None:
             ledger.book(kept.account, spend_of(kept.outcome.cost))
 
-    # Calls on their way are limited by endpoint; compressed answers are not asked for, and would not be seen to be bombs.
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
     async with (
-        aiohttp.ClientSession(connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
+        chat_session() as session,
         Replies.opened(bootstrap, source, RepliesSettings(), booked, start_s=start_s) as replies,
     ):
         endpoints = ChatEndpoints(session)
