@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from headrace.adapters.envelope import Record, record_of
 from headrace.adapters.kafka import EventPublisher, RecordReader, decoded, read_topic
 from headrace.adapters.kafka_admin import KafkaAdmin
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.rounds.measured_rows import MeasuredRows
-from headrace.core.dossiers import DatasetCommitted, DatasetCutRequested
+from headrace.cli.main import app
+from headrace.core.dossiers import DatasetCommitted, DatasetCutRequested, PolicyPublished
 from headrace.core.events import Send
 from headrace.core.fine_tuning import is_held_out
+from headrace.core.policies import Policy
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.rounds.policy import AxisBounds, Deadlines, RoundPolicy
 from headrace.core.rounds.progress import (
@@ -53,6 +57,7 @@ from headrace.core.topics import (
     CHECKPOINT_ROLLED_OUT,
     COMMITTED,
     CUT_REQUESTED,
+    POLICY_PUBLISHED,
     ROUND_PROGRESSED,
     ROUND_STATE,
     ROUND_STEP_REQUESTED,
@@ -62,7 +67,8 @@ from headrace.core.topics import (
 )
 from tests.fakes.bodies import BODIES
 from tests.fakes.decisions import DATASET, dossier
-from tests.fakes.surveys import measured, placed
+from tests.fakes.surveys import accepted, cut_version, measured, placed
+from tests.fakes.triton_server import StubTriton
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(300)]
 
@@ -262,18 +268,50 @@ async def test_a_round_comes_to_the_same_end_whoever_is_killed(world):
 ENDS = ("kept", "rolled_back", "stopped", "frozen")
 
 
-async def test_a_phase_that_lasts_too_long_ends_by_itself(world):
-    """Nobody answers: the round stops at its deadline, by a timer that outlives the controller; a second start is refused."""
+async def test_the_commands_and_a_phase_that_lasts_too_long(world, monkeypatch):
+    """Started, halted and resumed by command; then nobody answers, and a timer that outlives the controller ends it."""
+    for name, value in world.environment.items():
+        if name.startswith("HEADRACE_"):
+            monkeypatch.setenv(name, value)
+    await cut_version(world.objects, accepted("a", "b", "c"))
+    rules = RULES.model_copy(update={"deadlines": Deadlines(surveying_s=10.0)})
+    policy = Policy(rounds=rules)
+    published = PolicyPublished(DATASET, policy.version, policy.canonical_json(), time.time())
+
+    async def headrace(*arguments: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, app, ["round", *arguments])
+
     controller = await world.started()
-    await world.begin("alone", RULES.model_copy(update={"deadlines": Deadlines(surveying_s=4.0)}))
-    await world.until("alone", "surveying")
+    async with StubTriton.running() as stub:
+        monkeypatch.setenv("HEADRACE_SCORING_TRITON", stub.address)
+        assert "there is no dataset maths" in (await headrace("start", DATASET)).output
+        await world.publish(("policy", Send(POLICY_PUBLISHED, published)))
+        assert "no model other" in (await headrace("start", DATASET, "--model", "other")).output
+        assert "has no version 7" in (await headrace("start", DATASET, "--version", "7")).output
+        assert "has had no round" in (await headrace("freeze", DATASET)).output
+        begun = await headrace("start", DATASET, "--json")
+        again = await headrace("start", DATASET)
+    started = json.loads(begun.output)
+    round_id = started["round_id"]
+    assert (started["phase"], started["begun"]["survey"]["model_version"], started["begun"]["rows"]) == ("surveying", "1", 3)
+    assert f"round {round_id} of maths is surveying" in again.output
+    frozen = json.loads((await headrace("freeze", DATASET, "--reason", "let me look", "--json")).output)
+    assert (frozen["phase"], frozen["frozen_in"], frozen["detail"]) == ("frozen", "surveying", "let me look (headrace round)")
+    assert "frozen: someone asked for it" in (await headrace("status", DATASET)).output
+    assert "it cannot freeze" in (await headrace("freeze", DATASET)).output
+    assert json.loads((await headrace("resume", DATASET, "--json")).output)["phase"] == "surveying"
     await world.begin("second")
     assert (await world.until("second", *ENDS)).reason == "another_round_runs"
     controller.kill()
     await controller.wait()
     controller = await world.started()
-    ended = await world.until("alone", *ENDS)
+    ended = await world.until(round_id, "stopped")
     controller.kill()
     await controller.wait()
-    assert (ended.phase, ended.reason) == (Phase.STOPPED, "deadline_surveying")
-    assert ended.updated_at - ended.begun.started_at >= 4.0
+    assert (ended.reason, ended.updated_at - ended.phase_since) == ("deadline_surveying", 0.0)
+    watched = await headrace("watch", DATASET, "--round", round_id, "--json")
+    assert [json.loads(line)["reason"] for line in watched.output.splitlines()] == ["deadline_surveying"]
+    listed = (await headrace("ls", DATASET)).output
+    assert "not begun" in listed
+    assert f"{round_id}  round " in listed
+    assert "no round of maths runs" in (await headrace("abort", DATASET)).output

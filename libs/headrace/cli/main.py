@@ -24,6 +24,7 @@ from headrace.cli import (
     train,
     watch,
 )
+from headrace.cli import round as rounds  # the module has the command's name, which is a builtin's
 from headrace.cli.failures import Headrace
 from headrace.local.state import environment, home_folder
 
@@ -43,6 +44,7 @@ for area in (
     dataset,
     train,
     checkpoint,
+    rounds,
     policy,
     submit,
     subscribe,

@@ -53,8 +53,11 @@ class RoundStates:
 
     def of_dataset(self, dataset_id: str) -> list[RoundState]:
         """A dataset's rounds in the order of their beginnings, those that never began among them."""
-        found = [state for state in self._states.values() if state.dataset_id == dataset_id]
-        return sorted(found, key=lambda state: (state.begun.started_at, state.round_id))
+        return [state for state in self.known() if state.dataset_id == dataset_id]
+
+    def known(self) -> list[RoundState]:
+        """The rounds of all datasets, in the order of their beginnings."""
+        return sorted(self._states.values(), key=lambda state: (state.begun.started_at, state.round_id))
 
     def running(self) -> list[RoundState]:
         """All rounds that have not ended."""

@@ -1,0 +1,147 @@
+"""`headrace round start`: what a round is bound to, found and checked before it is asked for."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from headrace.cli.failures import CannotDo
+
+if TYPE_CHECKING:  # clients cost most of a second that `headrace --help` need not pay
+    from headrace.adapters.kafka import RecordReader
+    from headrace.core.policies import Policy
+    from headrace.core.rounds.planning import Measuring
+    from headrace.core.rounds.progress import RoundStarted, RoundState
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person asks for; an empty version is the latest. `triton` is the model server's address, host:port."""
+
+    dataset: str
+    version: str
+    model: str
+    triton: str
+
+
+async def begin(asked: Asked, wait_s: float) -> "RoundState":
+    """Ask for the round, and wait for the state that answers.
+
+    Raises:
+        CannotDo: there is no such dataset, version or model, a round runs already, or nobody answers in time.
+        Stop: the model server or the object store is gone.
+    """
+    from headrace.adapters.kafka import EventPublisher, RecordReader  # noqa: PLC0415
+    from headrace.core.events import Send  # noqa: PLC0415
+    from headrace.core.rounds.progress import RoundProgressed  # noqa: PLC0415
+    from headrace.core.rounds.reasons import RoundReason  # noqa: PLC0415
+    from headrace.core.topics import ROUND_PROGRESSED, ROUND_STATE  # noqa: PLC0415
+    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
+
+    kafka = RuntimeSettings().kafka
+    started = await _bound(asked)
+    round_id = started.survey.round_id
+    async with (
+        EventPublisher(kafka, "headrace/cli") as publisher,
+        RecordReader.opened(kafka, [ROUND_STATE.name], start="end") as reader,
+    ):
+        progressed = RoundProgressed(asked.dataset, round_id, started)
+        await publisher.publish(Send(ROUND_PROGRESSED, progressed), event_id=f"start/{round_id}")
+        try:
+            async with asyncio.timeout(wait_s):
+                state = await _state_of(reader, round_id)
+        except TimeoutError:
+            told = f"round {round_id} is asked for, and nobody answers within {wait_s:g} s"
+            raise CannotDo(f"{told}: `headrace status` says whether the controller runs") from None
+    if state.reason in {RoundReason.ANOTHER_ROUND_RUNS, RoundReason.BAD_RULES}:
+        raise CannotDo(f"the round was not begun: {state.reason}: {state.detail}")
+    return state
+
+
+async def _bound(asked: Asked) -> "RoundStarted":
+    from headrace.adapters.version_store import NoSuchVersion  # noqa: PLC0415
+    from headrace.cli.round_reading import read_states  # noqa: PLC0415
+    from headrace.cli.version_reading import open_versions  # noqa: PLC0415
+    from headrace.core.rounds.planning import planned, round_id_at  # noqa: PLC0415
+
+    policy = await _policy(asked.dataset)
+    running = next((state for state in (await read_states()).of_dataset(asked.dataset) if state.running), None)
+    if running is not None:
+        raise CannotDo(
+            f"round {running.round_id} of {asked.dataset} is {running.phase}: one at a time; "
+            f"`headrace round abort {asked.dataset}` ends it"
+        )
+    async with open_versions() as versions:
+        try:
+            version = await versions.version(asked.dataset, asked.version)
+        except NoSuchVersion as error:
+            raise CannotDo(f"{error}: `headrace dataset cut {asked.dataset}` makes one") from None
+    measuring = await _measuring(asked, policy)
+    now = time.time()
+    bound_to = (version.id, version.manifest.sequence, version.manifest.counts.accepted)
+    return planned(policy, asked.dataset, round_id_at(now, uuid4().hex), bound_to, measuring, "headrace round start", now)
+
+
+async def _policy(dataset: str) -> "Policy":
+    from headrace.adapters.policies import PolicyTopics, policy_in, standing_policies  # noqa: PLC0415
+    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
+
+    settings = RuntimeSettings()
+    topics = PolicyTopics(settings.kafka, settings.partitions, settings.replication_factor, settings.kafka_start_s)
+    standing = (await standing_policies(topics)).get(dataset)
+    if standing is None:
+        raise CannotDo(f"there is no dataset {dataset}: `headrace dataset create {dataset}` makes it")
+    policy = policy_in(standing)
+    if policy is None:
+        raise CannotDo(f"the policy of {dataset} is of another release: publish it anew with `headrace policy publish`")
+    return policy
+
+
+async def _measuring(asked: Asked, policy: "Policy") -> "Measuring":
+    """The announced version of the model, or the newest where none was ever announced; and so for the base model."""
+    from headrace.adapters.triton import TritonLimits, TritonSignalModels  # noqa: PLC0415
+    from headrace.core.ports.signal_model import ModelMissing  # noqa: PLC0415
+    from headrace.core.rounds.planning import Measuring  # noqa: PLC0415
+
+    announced = await _announced()
+    base = policy.signals.base_model or ""
+    opened = TritonSignalModels.opened(
+        asked.triton,
+        model=asked.model,
+        version="",
+        limits=TritonLimits(),
+        announced=lambda name: announced.get(name, ("", ""))[0] or None,
+    )
+    async with opened as models:
+        try:
+            await models.ping()
+            version = (await models.current()).version
+            base_version = (await models.named(base)).version if base else ""
+        except ModelMissing as missing:
+            raise CannotDo(f"{missing}: load it, or name another with --model or the policy's signals.base_model") from None
+    return Measuring(asked.model, version, announced.get(asked.model, ("", ""))[1], base, base_version)
+
+
+async def _announced() -> dict[str, tuple[str, str]]:
+    """Which version of each model measures, and the checkpoint it came from."""
+    from headrace.adapters.kafka import read_topic  # noqa: PLC0415
+    from headrace.core.topics import CHECKPOINT_ROLLED_OUT  # noqa: PLC0415
+    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
+
+    found: dict[str, tuple[str, str]] = {}
+    async for event in read_topic(CHECKPOINT_ROLLED_OUT, RuntimeSettings().kafka, until_now=True):
+        found[event.body.model] = (event.body.model_version, event.body.checkpoint_id)
+    return found
+
+
+async def _state_of(reader: "RecordReader", round_id: str) -> "RoundState":
+    from headrace.adapters.kafka import decoded  # noqa: PLC0415
+    from headrace.core.rounds.progress import RoundState  # noqa: PLC0415
+    from headrace.core.topics import ROUND_STATE  # noqa: PLC0415
+
+    async for record in reader:
+        event = decoded(ROUND_STATE, record)
+        if event is not None and isinstance(event.body, RoundState) and event.body.round_id == round_id:
+            return event.body
+    raise AssertionError("a topic that is followed does not end")

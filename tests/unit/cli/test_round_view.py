@@ -1,0 +1,96 @@
+"""How rounds are shown, and which one a command means."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from headrace.cli.failures import CannotDo
+from headrace.cli.round_reading import bounds_of, chosen, record_of_state
+from headrace.cli.round_view import RoundView, drawn, line_of, meaning_of
+from headrace.core.rounds.progress import Action, RoundAsked, RoundState
+from headrace.core.rounds.reasons import RoundReason
+from headrace.core.rounds.report.distributions import Frame, HistogramCount
+from tests.fakes.bodies import STATE
+from tests.fakes.round_parts import Parts, Rounds, started
+
+
+class Known:
+    """States of one dataset."""
+
+    def __init__(self, *states: RoundState) -> None:
+        self.states = list(states)
+
+    def of_dataset(self, _: str) -> list[RoundState]:
+        return self.states
+
+
+@pytest.fixture
+def rounds() -> Rounds:
+    """One round that was kept, one that runs, one that could not begin."""
+    rounds = Rounds()
+    rounds.run(started(round_id="20260101-1"), Parts())
+    rounds.take(started(round_id="20260102-1"))
+    rounds.take(started(round_id="20260102-2"))
+    return rounds
+
+
+def shown(renderable) -> str:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(renderable)
+    return console.export_text()
+
+
+def test_a_command_means_the_running_round_or_the_latest(rounds):
+    """A beginning of an id names one; what never began is not meant by default."""
+    known = Known(*rounds.states.values())
+    assert chosen(known, "arithmetic").round_id == "20260102-1"
+    assert chosen(known, "arithmetic", "20260101").round_id == "20260101-1"
+    rounds.tell(RoundAsked(Action.ABORT, "", "ada"), "20260102-1")
+    assert chosen(Known(*rounds.states.values()), "arithmetic").round_id == "20260102-1"
+    for name, states, words in (("20260102", known, "several"), ("x", known, "no round"), ("", Known(), "round start")):
+        with pytest.raises(CannotDo, match=words):
+            chosen(states, "arithmetic", name)
+
+
+def test_a_round_in_one_line(rounds):
+    """What it measured, what it made, and how it ended, with the meaning of the code."""
+    kept, running, refused = rounds.states.values()
+    assert line_of(kept).endswith("version 5 by signals 2 -> version 6  kept  held_out_held")
+    assert line_of(running).endswith("surveying")
+    assert "not begun" in line_of(refused)
+    assert meaning_of(kept).startswith("kept: ")
+    assert meaning_of(running) == ""
+
+
+def test_a_round_s_view_tells_phase_counts_and_reason(rounds):
+    """A running one says what it waits for, a frozen one why it froze."""
+    kept, running, _ = rounds.states.values()
+    for state, words in ((running, "waits for rows"), (kept, "held-out loss 1.5000 to 1.4000"), (STATE, "0.6 of 100 rows")):
+        view = RoundView()
+        view.take(state)
+        text = shown(view.render({}, {}))
+        assert words in text
+        assert "measured" in text
+    assert "accepted" in text
+    assert meaning_of(STATE).startswith("frozen: ")
+    assert RoundReason(STATE.reason)
+
+
+def test_a_histogram_marks_its_threshold():
+    """The mark stands below the bar in which the threshold lies; one out of the frame is told in words."""
+    count = HistogramCount(Frame(0.0, 10.0), bins=10)
+    count.add(np.array([1.5, 1.5, 1.5, 7.2]), np.zeros(4, dtype=bool))
+    lines = drawn("quality", count.histogram(), 7.5).plain.splitlines()
+    assert lines[1:] == ["quality, 0 to 10, 4 rows", " █     ▃  ", "       ^ 7.5", "0           10"]
+    assert "threshold 12" in drawn("quality", count.histogram(), 12.0).plain
+
+
+def test_a_state_is_json_all_the_way():
+    """Rules and thresholds are objects; bounds are told by column."""
+    record = json.loads(json.dumps(record_of_state(STATE)))
+    assert record["begun"]["rules"] == {}
+    assert record["selected"]["thresholds"] == {"hard": {}}
+    assert bounds_of(STATE) == {}
