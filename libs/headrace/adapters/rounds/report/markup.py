@@ -6,9 +6,13 @@ from typing import NewType
 
 from headrace.adapters.rounds.report.palette import Mark
 from headrace.adapters.rounds.report.svg import swatch
-from headrace.adapters.rounds.report.wording import escaped
+from headrace.adapters.rounds.report.wording import escaped, shortened
 
 Html = NewType("Html", str)
+
+CELL_CHARS_MAX = 400
+PARAGRAPH_CHARS_MAX = 4_000
+"""Longest texts in a cell of a table and in a paragraph: names and errors come from outside, and may be of any length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ def guide(words: Guide) -> Html:
 
 def paragraph(text: str) -> Html:
     """Plain text."""
-    return Html(f"<p>{escaped(text)}</p>")
+    return Html(f"<p>{escaped(shortened(text, PARAGRAPH_CHARS_MAX))}</p>")
 
 
 def heading(text: str) -> Html:
@@ -47,7 +51,7 @@ def heading(text: str) -> Html:
 
 def empty(why: str) -> Html:
     """What stands where a picture would, had there been anything to draw."""
-    return Html(f'<p class="empty">{escaped(why)}</p>')
+    return Html(f'<p class="empty">{escaped(shortened(why, PARAGRAPH_CHARS_MAX))}</p>')
 
 
 def picture(svg: str, *, square: bool = False) -> Html:
@@ -75,4 +79,5 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[
 
 
 def _cell(tag: str, text: str, *, at_right: bool) -> str:
-    return f"<{tag}{' class=n' if at_right else ''}>{escaped(text)}</{tag}>"
+    kind = " class=n" if at_right else ""
+    return f"<{tag}{kind}>{escaped(shortened(text, CELL_CHARS_MAX))}</{tag}>"

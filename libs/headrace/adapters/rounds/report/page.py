@@ -3,8 +3,8 @@
 from importlib import resources
 
 from headrace.adapters.rounds.report import rewrite_sections, round_sections, selection_sections
-from headrace.adapters.rounds.report.markup import Section
-from headrace.adapters.rounds.report.wording import escaped, moment, number, plural, signed
+from headrace.adapters.rounds.report.markup import CELL_CHARS_MAX, Section, paragraph
+from headrace.adapters.rounds.report.wording import escaped, moment, number, plural, shortened, signed
 from headrace.core.rounds.progress import ENDED
 from headrace.core.rounds.reasons import ROUND_MEANING, RoundReason
 from headrace.core.rounds.report.contents import ReportData
@@ -41,7 +41,7 @@ def render(data: ReportData) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escaped(title)}</title>\n<style>\n{style}</style></head>\n<body>\n<header>"
         f"<h1>Round {state.ordinal} of {escaped(state.dataset_id)}</h1>"
-        f"{_verdict(data)}<p>{escaped(_summary(data))}</p><nav>{links}</nav></header>\n"
+        f"{_verdict(data)}{paragraph(_summary(data))}<nav>{links}</nav></header>\n"
         f"<main>\n{''.join(_section(each) for each in sections)}</main>\n"
         f"<footer>Round {escaped(state.round_id)}, as it stood {moment(state.updated_at)}. Times are UTC; losses are mean "
         "cross-entropies of answers in nats per token.</footer>\n</body></html>\n"
@@ -58,8 +58,8 @@ def _verdict(data: ReportData) -> str:
     if state.reason in set(RoundReason):
         words = ROUND_MEANING[RoundReason(state.reason)]
     else:
-        words = f"{phase}: {state.reason}" if state.reason else phase
-    detail = f"<p>{escaped(state.detail)}</p>" if state.detail else ""
+        words = f"{phase}: {shortened(state.reason, CELL_CHARS_MAX)}" if state.reason else phase
+    detail = paragraph(state.detail) if state.detail else ""
     return f'<div class="verdict {state.phase.value}">{escaped(words)}</div>{detail}'
 
 

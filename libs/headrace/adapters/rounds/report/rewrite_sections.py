@@ -5,9 +5,21 @@ from collections import Counter
 from collections.abc import Iterable
 
 from headrace.adapters.rounds.report.charts import gains_chart, rewrites_chart
-from headrace.adapters.rounds.report.markup import Guide, Html, Section, empty, guide, heading, legend, paragraph, picture, table
+from headrace.adapters.rounds.report.markup import (
+    CELL_CHARS_MAX,
+    Guide,
+    Html,
+    Section,
+    empty,
+    guide,
+    heading,
+    legend,
+    paragraph,
+    picture,
+    table,
+)
 from headrace.adapters.rounds.report.palette import AXIS_WORDS, GAIN_WORDS, VERDICTS
-from headrace.adapters.rounds.report.wording import escaped, number, plural, signed
+from headrace.adapters.rounds.report.wording import escaped, number, plural, shortened, signed
 from headrace.core.reasons import MEANING, Reason
 from headrace.core.rounds.report.contents import Exchange, ReportData, RewriteShown
 from headrace.core.rounds.report.gains import CONFIDENCE, RESAMPLES, gain_of
@@ -115,7 +127,8 @@ def _article(shown: RewriteShown) -> Html:
     )
     details = [numbers + spent, *([f"Compared: {compared}."] if compared else []), *([shown.detail] if shown.detail else [])]
     kind = ' class="accepted"' if seen.accepted else ""
-    name = f"{seen.sample_id} revision {seen.revision}, from {seen.parent_id}"
+    head = shortened(head, CELL_CHARS_MAX)
+    name = shortened(f"{seen.sample_id} revision {seen.revision}, from {seen.parent_id}", CELL_CHARS_MAX)
     return Html(
         f"<article{kind}><h4>{escaped(head)}</h4><div class=hash>{escaped(name)}</div>"
         f"{''.join(paragraph(each) for each in details)}"

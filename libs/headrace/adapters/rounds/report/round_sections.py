@@ -11,6 +11,7 @@ from headrace.core.rounds.report.contents import PhaseSpan, ReportData, RuleSeen
 from headrace.core.version_costs import NANOS, US, StageCost
 
 _LOST_SHOWN = 20
+_ROUNDS_SHOWN = 40
 _DEADLINES = {
     Phase.SURVEYING: "surveying_s", Phase.REFINING: "refining_s", Phase.VALIDATING: "refining_s",
     Phase.COMMITTING: "committing_s", Phase.TRAINING: "training_s", Phase.EVALUATING: "evaluating_s",
@@ -66,7 +67,8 @@ def phases(data: ReportData) -> Section:
 def held_out(data: ReportData) -> Section:
     """Held-out loss by round."""
     title = "Held-out loss by round"
-    measured = [each for each in data.held_out if each.held_out is not None]
+    every = [each for each in data.held_out if each.held_out is not None]
+    measured = every[-_ROUNDS_SHOWN:]
     if not measured:
         why = "the policy does not wait for training" if data.policy and not data.policy.train else "no round came so far"
         return Section("held-out", title, (empty(f"No held-out loss before and after was measured: {why}."),))
@@ -84,6 +86,8 @@ def held_out(data: ReportData) -> Section:
     ]  # fmt: skip
     head = ("round", "id", "ended", "before", "after", "change", "rows")
     own = [] if data.state.held_out else [paragraph("This round has measured none itself.")]
+    if len(every) > len(measured):
+        own.append(paragraph(f"Of {len(every):,} rounds that measured one the latest {len(measured):,} are shown."))
     chart = picture(held_out_chart(measured))
     return Section("held-out", title, (guide(words), chart, table(head, rows, numbers=(0, 3, 4, 5, 6)), *own))
 

@@ -19,6 +19,11 @@ def escaped(text: str) -> str:
     return html.escape(_CONTROLS.sub("\ufffd", text))
 
 
+def shortened(text: str, chars_max: int) -> str:
+    """The text, or its beginning and a sign that there is more."""
+    return text if len(text) <= chars_max else f"{text[:chars_max]}\N{HORIZONTAL ELLIPSIS}"
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A number to so many significant digits, all of those before the point; None is unknown, never zero."""
     if value is None:

@@ -11,7 +11,7 @@ from headrace.adapters.rounds.report.limits import ReportLimits
 from headrace.adapters.rounds.report.storing import report_key, store_report
 from headrace.adapters.version_gaps import note_pruned
 from headrace.core.events import Stop
-from headrace.core.rounds.progress import Phase
+from headrace.core.rounds.progress import HeldOutMeasured, Phase, RowCounts
 from headrace.core.rounds.rules import Mode, SelectionRules
 from headrace.core.rounds.stored import BadRoundId, signals_key, thresholds_key
 from headrace.core.versions import DamagedVersion
@@ -185,3 +185,15 @@ async def test_a_pruned_version_is_told_as_missing_and_a_lost_one_named():
     await note_pruned(objects, DATASET, state.committed.version_sequence + 1)
     _, page = await page_of(objects, state)
     assert "is no longer kept" in page.words
+
+
+async def test_texts_and_histories_of_any_length_make_a_page_of_bounded_size():
+    """Ids, errors, names and rounds without end are cut, and the page says how many there are."""
+    long = "x" * 100_000
+    state = a_state(5, reason=long, detail=long, waived=(long,), ordinal=901)
+    lost = RowCounts(lost=tuple(f"{long}{n}" for n in range(30)))
+    state = replace(state, rows=lost, begun=replace(state.begun, requested_by=long))
+    known = [replace(state, round_id=f"r{n}", ordinal=n, held_out=HeldOutMeasured(2.0, 1.9, 5)) for n in range(1, 900)]
+    body, page = await page_of(FakeObjectStore(), state, known)
+    assert len(body) < 150_000
+    assert "Of 899 rounds that measured one the latest 40 are shown." in page.words
