@@ -50,12 +50,12 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=12_000, help="about so many tokens a round; a GPU wants a million")
     parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     arguments = parser.parse_args()
-    weights = once(WEIGHTS, _convert_weights)
+    weights = once(WEIGHTS, convert_weights)
     with tempfile.TemporaryDirectory() as folder:
         texts = Path(folder) / "conversations.json"
         texts.write_text(json.dumps(conversations()))
         told = json.loads(
-            _run(
+            run_model_side(
                 SCRIPT, "--weights", str(weights), "--conversations", str(texts),
                 "--tokens", str(arguments.tokens), "--dtype", arguments.dtype,
             ).splitlines()[-1]
@@ -83,11 +83,13 @@ def main() -> None:
     Console(width=130).print(table)
 
 
-def _convert_weights(folder: Path) -> None:
-    _run("-m", "headrace.lm.prepare", "--out", str(folder))
+def convert_weights(folder: Path) -> None:
+    """Makes the default model's folder of weights."""
+    run_model_side("-m", "headrace.lm.prepare", "--out", str(folder))
 
 
-def _run(*arguments: str) -> str:
+def run_model_side(*arguments: str) -> str:
+    """What the model side's Python prints when it runs this."""
     environment = {"PYTHONPATH": f"{checkout() / 'libs'}", "PATH": "/usr/bin:/bin"}
     ran = subprocess.run(
         (str(model_python()), *arguments), cwd=checkout(), env=environment, stdout=subprocess.PIPE, text=True, check=True

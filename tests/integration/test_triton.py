@@ -223,12 +223,13 @@ async def test_a_version_is_measured_with_whichever_measures_now() -> None:
 @pytest.mark.connected
 @pytest.mark.model
 async def test_a_real_model_judges_itself_when_asked(triton: str) -> None:
-    """Six scores from logits beside the signals, the same when asked again; bad rows say why; others need not ask."""
+    """Six scores beside the signals, the same when asked again, or from text; bad rows say why; others need not ask."""
     samples = [sample(1), sample(2, "`" * 80), Sample("d", "none", 0, "", (Message("user", "?"),)), sample(3)]
     async with opened(triton, TritonLimits(rows_max=2)) as models:
         model = models.at("signals", "1")
         judged, plain = await asyncio.gather(model.measure(samples, CURRENT, Judge.LOGITS), model.measure(samples, CURRENT))
         again = await model.measure(samples[:1], CURRENT, Judge.LOGITS)
+        (written,) = await model.measure(samples[:1], CURRENT, Judge.GENERATED)
     found = [one.signals.judgement for one in judged if isinstance(one, Measured)]
     assert [one is not None and not one.error for one in found] == [True, False, False, True]
     assert [one.signals.judgement for one in plain if isinstance(one, Measured)] == [None] * 4
@@ -244,6 +245,11 @@ async def test_a_real_model_judges_itself_when_asked(triton: str) -> None:
     assert [score or 0 for score in first.scores] == pytest.approx([score or 0 for score in second.scores], abs=0.1)
     assert isinstance(judged[0], Measured)
     assert judged[0].judge_tokens > 300
+    assert isinstance(written, Measured)
+    assert written.signals.judgement is not None
+    assert (written.signals.judgement.mode, written.signals.judgement.error) == ("generated", "")
+    assert written.signals.judgement.ruler_hash != first.ruler_hash
+    assert written.signals.judgement.quality is not None
 
 
 @pytest.mark.connected

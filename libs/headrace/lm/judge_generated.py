@@ -90,7 +90,6 @@ class GeneratedJudge:
         ]
         draws = [_draws(row, self.ruler_hash) for row in asked]
         written: list[list[int]] = [[] for _ in JUDGED]
-        texts = [""] * len(JUDGED)
         going = set(range(len(JUDGED)))
         ids, seen, positions = _padded(asked, self._model.device)
         cache = DynamicCache(config=self._model.config)
@@ -109,15 +108,14 @@ class GeneratedJudge:
                     going.discard(number)
                     continue
                 written[number].append(words[number])
-                texts[number] = self._decode(written[number])
-                if not self._whole and has_score(texts[number]):
+                if not self._whole and has_score(self._decode(written[number])):
                     going.discard(number)
             if not going:
                 break
             ids = torch.tensor(words, device=ids.device)[:, None]
             seen = torch.cat((seen, torch.ones_like(ids)), dim=1)
             positions = positions[:, -1:] + 1
-        return texts, sum(map(len, asked)) + sum(map(len, written))
+        return [self._decode(words) for words in written], sum(map(len, asked)) + sum(map(len, written))
 
 
 def _unpacked(model: PreTrainedModel) -> PreTrainedModel:

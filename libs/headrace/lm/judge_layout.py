@@ -46,9 +46,7 @@ class Ruler:
             return (_FOLDER / f"{name}.txt").read_text("utf-8")
 
         questions = tuple(text(name).strip() for name in JUDGED)
-        return Ruler(
-            text("sample"), text("response"), questions, text(f"answer_{mode}").strip(), text(f"lead_{mode}").rstrip("\n")
-        )
+        return Ruler(text("sample"), text("response"), questions, text(f"answer_{mode}").strip(), text("lead").rstrip("\n"))
 
 
 @dataclass(frozen=True, slots=True)
