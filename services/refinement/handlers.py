@@ -8,14 +8,14 @@ from headrace.core.budgets import Spend
 from headrace.core.chat import Call, Hindrance, Sampling
 from headrace.core.chat_answers import Answer, NoAnswer, answer_of
 from headrace.core.dossiers import Cost, Dossier, Rewrite
-from headrace.core.events import Emit, Event, Result, Send, no_policy
+from headrace.core.events import Emit, Event, Reject, Result, Send, no_policy
 from headrace.core.policies import Policy
 from headrace.core.ports.chat_model import ChatModel, KeptReplies
 from headrace.core.rounds.attempts import ended
 from headrace.core.rounds.progress import Ending
 from headrace.core.rounds.rewrite_costs import AllowedChat, summed
 from headrace.core.rounds.rewriting import NotRewritable, Recipes, RewritingLimits, Task, task_for
-from headrace.core.rounds.rules import Mode
+from headrace.core.rounds.rules import Axis, Mode
 from headrace.core.rounds.surveys import RefinementRequested
 from headrace.core.topics import ROUND_PROGRESSED, SUBMITTED
 
@@ -23,6 +23,8 @@ REPLIES_MAX = 3
 """How often a reply is asked for until one can be read."""
 BUDGET = "budget"
 """The reason of a rewrite that its allowance did not suffice for."""
+
+_AXES = frozenset(Axis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ async def refine(events: Sequence[Event[RefinementRequested]], refinement: Refin
 
 async def _result(event: Event[RefinementRequested], refinement: Refinement) -> Result:
     rewrite = event.body.rewrite
+    if rewrite.axis not in _AXES:
+        return Reject("UnknownAxis", f"this release knows no axis {rewrite.axis[:40]!r}")
     policy = refinement.policy_of(rewrite.parent.dataset_id)
     if policy is None:
         return no_policy(rewrite.parent.dataset_id)

@@ -70,7 +70,7 @@ def weighed(dossier: Dossier, rules: RoundPolicy) -> Weighed:
         return Weighed()
     gate = rules.mode is not Mode.MIDDO_COMPAT
     if rewrite.axis not in _AXES:
-        return _ended([], Reason.PARENT_NOT_MEASURED, f"this release knows no axis {rewrite.axis[:40]!r}", gate=gate)
+        return Weighed(reason=Reason.PARENT_NOT_MEASURED, detail=f"this release knows no axis {rewrite.axis[:40]!r}")
     if signals is None or (signals.model, signals.model_version) != (rewrite.model, rewrite.model_version):
         measured = f"{signals.model} {signals.model_version}" if signals is not None else "no model"
         told = f"the parent was measured by {rewrite.model} {rewrite.model_version}, the rewrite by {measured}"

@@ -5,6 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from headrace.core.chat_answers import Unreadable
 
@@ -14,9 +15,11 @@ _THINKING = ("<think>", "</think>")
 _BLOCKS_READ = 4
 _NO_PROMPTS = frozenset({"", "and", "or", "...", "\u2026", "the new prompt", "your new prompt"})
 _LABEL = re.compile(r"(?:(?:new|rewritten|easier|better) )?(?:task|prompt|question):\s*", re.IGNORECASE)
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _QUOTED = frozenset({'""', "''", "\u201c\u201d"})
 _CHARS_READ = 4_000
 """How much of a text tells its script."""
+_ASCII_OTHERS = bytes(code for code in range(128) if not chr(code).isalpha())
 _LETTERS_TELLING = 12
 """With fewer letters nothing is said about a language."""
 _SCRIPT_SHARE_MIN = 0.7
@@ -128,7 +131,7 @@ def _require_text(text: str, chars_max: int, what: str) -> None:
         raise Unreadable(f"{what} is empty.")
     if len(text) > chars_max:
         raise Unreadable(f"{what} has {len(text)} characters: write {chars_max} at most.")
-    if any(unicodedata.category(character) == "Cc" and character not in "\n\t\r" for character in text):
+    if _CONTROL.search(text):
         raise Unreadable(f"{what} holds control characters.")
 
 
@@ -143,9 +146,21 @@ def _require_scripts(text: str, scripts: frozenset[str]) -> None:
 
 
 def _scripts(text: str) -> Counter[str]:
-    letters = (character for character in text[:_CHARS_READ] if character.isalpha())
-    scripts = (unicodedata.name(letter, "OTHER").split(" ", 1)[0] for letter in letters)
-    return Counter(_ONE_SCRIPT.get(script, script) for script in scripts if script not in _NO_SCRIPT)
+    text = text[:_CHARS_READ]
+    if text.isascii():
+        return Counter(LATIN=len(text.encode().translate(None, _ASCII_OTHERS)))
+    counts: Counter[str] = Counter()
+    for character, count in Counter(text).items():  # few characters come often: each is looked up once
+        if script := _script_of(character):
+            counts[script] += count
+    return counts
+
+
+@lru_cache(maxsize=4_096)
+def _script_of(character: str) -> str:
+    """The script of a letter; empty for what tells none."""
+    script = unicodedata.name(character, "OTHER").split(" ", 1)[0] if character.isalpha() else ""
+    return "" if script in _NO_SCRIPT else _ONE_SCRIPT.get(script, script)
 
 
 def _plain(text: str) -> str:

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core.decide import decide
@@ -129,11 +129,13 @@ def test_the_authors_have_no_gate(dossier):
     """In their mode the numbers are recorded where they are there, and nothing follows from them."""
     assert end(dossier, Policy(rounds=COMPAT)) == ("accepted", "accepted")
     assert weighed(dossier, COMPAT).comparisons == weighed(dossier, RULES).comparisons
+    assert end(evidence(rewrite("witty")), Policy(rounds=COMPAT)) == ("parked", "parent_not_measured")
 
 
 NUMBERS = st.none() | st.floats(-2, 12)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["hard", "low_quality", "sparse"]), NUMBERS, NUMBERS, NUMBERS, NUMBERS)
 def test_accepted_is_better_and_near_for_all_numbers(axis, own, parents, cosine, bound):
     """The gate agrees with the rule written down once more; what lacks a number is parked, and nothing else is."""

@@ -10,7 +10,7 @@ import pytest
 from headrace.core.budgets import Spend
 from headrace.core.chat import ANSWERER, REFINER, Call, Hindrance, NotMade, Outcome, Sampling
 from headrace.core.dossiers import Cost, Dossier
-from headrace.core.events import Position, Retry, Stop
+from headrace.core.events import Position, Reject, Retry, Stop
 from headrace.core.policies import Policy
 from headrace.core.rounds.progress import Ending
 from headrace.core.rounds.rewriting import RewritingLimits, Style
@@ -179,6 +179,13 @@ async def test_what_cannot_be_rewritten_costs_nothing():
     result, model = await one(writes(), rewrite(parent=parent(tools_json="[]")))
     fact = fact_of(result)
     assert (fact.ending, fact.reason, fact.tokens, fact.money, model.paid) == (Ending.NOT_MADE, "tool_conversation", 0, 0, [])
+
+
+async def test_an_axis_of_a_newer_release_is_dead_lettered():
+    """Its redrive comes to something once this service is as new."""
+    result, model = await one(writes(), rewrite("witty"))
+    assert isinstance(result, Reject)
+    assert not model.paid
 
 
 async def test_a_dataset_without_policy_waits():
