@@ -1,6 +1,5 @@
 """`headrace experiment`: whether signals and rounds do what they say."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -66,5 +65,5 @@ def experiment(
         device=device, model=model,
     )  # fmt: skip
     console = Console()
-    path = asyncio.run(play(setup, open_folder(folder), Tell(console), controls=controls))
+    path = play(setup, open_folder(folder), Tell(console), controls=controls)
     console.print(f"all numbers and settings: {path}", soft_wrap=True)

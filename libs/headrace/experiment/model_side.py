@@ -36,6 +36,7 @@ from headrace.core.measuring import (
     MEASURE_FILE,
     PROMPTS,
     SCORES,
+    TRUNCATED,
     MeasuringProgress,
     MeasuringRun,
     MeasuringTask,
@@ -65,6 +66,7 @@ class Measured:
     errors: tuple[str, ...]
     judge_errors: tuple[str, ...]
     lengths: npt.NDArray[np.int64]
+    truncated: npt.NDArray[np.bool_]
 
     @property
     def quality(self) -> Floats:
@@ -208,4 +210,5 @@ def _read(path: Path) -> Measured:
             errors=tuple(map(str, found[ERROR])),
             judge_errors=tuple(map(str, found[JUDGE_ERROR])),
             lengths=found[LENGTHS],
+            truncated=found[TRUNCATED],
         )

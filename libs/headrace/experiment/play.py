@@ -11,13 +11,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from headrace.core.policies import Policy
+from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.samples import Sample
 from headrace.experiment.base_rows import BaseRows, base_rows
+from headrace.experiment.controls import compare
 from headrace.experiment.estimate import controls_s, planted_s
+from headrace.experiment.mending import Mender
 from headrace.experiment.model_side import ModelSide
 from headrace.experiment.planting import plant
 from headrace.experiment.settings import Setup
 from headrace.experiment.telling import Tell
+from headrace.experiment.writing import Endpoints, endpoints_for, opened_writer
 from headrace.lm.weights import weights_sha256
 from headrace.local.checkout import model_python
 from headrace.local.signals import WEIGHTS, default_weights
@@ -42,7 +47,7 @@ def open_folder(named: Path | None) -> Path:
     return named.absolute()
 
 
-async def play(setup: Setup, folder: Path, tell: Tell, *, controls: bool) -> Path:
+def play(setup: Setup, folder: Path, tell: Tell, *, controls: bool) -> Path:
     """Runs the experiments in the folder and returns the file with their numbers; without `controls` the first alone.
 
     Raises:
@@ -51,16 +56,36 @@ async def play(setup: Setup, folder: Path, tell: Tell, *, controls: bool) -> Pat
         StackFailed: model environment or chat endpoint are missing.
         Stop: the chat endpoint is gone.
     """
+    if not controls:
+        return asyncio.run(_play(setup, folder, tell, None))
+    with endpoints_for(folder / "endpoint") as endpoints:
+        return asyncio.run(_play(setup, folder, tell, endpoints))
+
+
+async def _play(setup: Setup, folder: Path, tell: Tell, endpoints: Endpoints | None) -> Path:
     chosen = base_rows(rows=setup.rows, held_out=setup.held_out, chars_max=setup.chars_max, seed=setup.seed)
     base = await asyncio.to_thread(default_weights, tell.detail) if setup.model is None else setup.model.absolute()
     base_name = WEIGHTS if setup.model is None else base.name
     side = ModelSide(model_python(), base, base_name, setup.tokens_max, setup.device, tell)
-    result = {"setup": _plain(asdict(setup)), "model": _model(base_name, base), "versions": _versions(), "rows": _told(chosen)}
-    _foretell(setup, chosen, tell, controls=controls)
+    policy = Policy(rounds=RoundPolicy(attempts_max=setup.attempts))
+    result = {
+        "setup": _plain(asdict(setup)),
+        "policy": json.loads(policy.canonical_json()),
+        "model": _model(base_name, base),
+        "versions": _versions(),
+        "rows": _told(chosen),
+    }
+    path = folder / RESULT_FILE
+    _foretell(setup, chosen, tell, controls=endpoints is not None)
     planted = await plant(setup, chosen.clean, side, folder, tell)
     result["planted"] = planted.figures
-    path = folder / RESULT_FILE
     _write(path, result, tell)
+    if endpoints is not None:
+        async with opened_writer(endpoints, policy, setup.reply_tokens_max) as writer:
+            mender = Mender(planted, side, writer, policy, folder)
+            result["controls"] = await compare(setup, planted, chosen.held_out, mender, side, folder, tell)
+            result["writer"] = writer.model
+        _write(path, result, tell)
     return path
 
 
