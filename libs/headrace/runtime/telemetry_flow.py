@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from headrace.core import topics
 from headrace.core.checkpoints import CheckpointRefused, CheckpointRolledOut
-from headrace.core.dossiers import Decision, Dossier, DuplicateKind, ScoredSample
+from headrace.core.dossiers import Decision, Dossier, DuplicateKind, ScoredSample, Signals
 from headrace.core.events import Emit, Event, Result
+from headrace.core.rounds.surveys import MeasuredSample
 from headrace.runtime.telemetry_names import Attribute, Metric, Outcome
 
 
@@ -35,10 +36,20 @@ def _scored(_: Event[Any], body: object, __: float) -> Iterator[Measurement]:
     if not isinstance(body, ScoredSample):
         return
     for signals in body.dossier.signals:
-        outcome = Outcome.DONE if signals.loss_mean is not None else Outcome.DROPPED
-        yield Measurement(Metric.SCORING_SIGNALS, 1, ((Attribute.MODEL_ROLE, signals.role), (Attribute.OUTCOME, outcome)))
+        yield _made(signals)
         for kind, tokens in (("prompt", signals.prompt_tokens), ("response", signals.response_tokens)):
             yield Measurement(Metric.SCORING_TOKENS, tokens, ((Attribute.MODEL_ROLE, signals.role), (Attribute.TOKENS, kind)))
+
+
+def _surveyed(_: Event[Any], body: object, __: float) -> Iterator[Measurement]:
+    """Without tokens: some of these signals were known before, and the round itself counts what was read."""
+    if isinstance(body, MeasuredSample):
+        yield from map(_made, body.signals)
+
+
+def _made(signals: Signals) -> Measurement:
+    outcome = Outcome.DONE if signals.loss_mean is not None else Outcome.DROPPED
+    return Measurement(Metric.SCORING_SIGNALS, 1, ((Attribute.MODEL_ROLE, signals.role), (Attribute.OUTCOME, outcome)))
 
 
 def _held(event: Event[Any], _: object, __: float) -> Iterator[Measurement]:
@@ -87,6 +98,7 @@ def _refused(_: Event[Any], body: object, __: float) -> Iterator[Measurement]:
 
 _BY_TOPIC = {
     topics.SCORED.name: _scored,
+    topics.MEASURED.name: _surveyed,
     topics.HELD.name: _held,
     topics.PLACED.name: _placed,
     topics.VALIDATED.name: _validated,
