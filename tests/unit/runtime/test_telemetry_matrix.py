@@ -60,7 +60,7 @@ OF_ROUNDS = {
     ("refinement", topics.REFINEMENT_REQUESTED.name): (topics.SUBMITTED, topics.ROUND_PROGRESSED),
     ("controller", topics.ROUND_PROGRESSED.name): (
         topics.ROUND_STEP_REQUESTED, topics.ROUND_PROGRESSED, topics.ROUND_TIMER, topics.ROUND_STATE, topics.CUT_REQUESTED,
-        topics.RETRACTION_REQUESTED,
+        topics.ROLLBACK_REQUESTED,
     ),
     ("datasets", topics.ROUND_STEP_REQUESTED.name): (
         topics.ROUND_STEP_REQUESTED, topics.SURVEYED, topics.REFINEMENT_REQUESTED, topics.ROUND_PROGRESSED,
