@@ -32,6 +32,7 @@ from headrace.core.topics import (
     ROUND_PROGRESSED,
     SUBMITTED,
 )
+from headrace.local.ports import free_port
 from tests.fakes.chat_endpoint import StubEndpoint, after, completion
 from tests.fakes.evidence import DATASET, placement
 from tests.fakes.rewrites import MODEL, VERSION, judged, parent, rewrite
@@ -184,3 +185,31 @@ async def test_every_rewrite_ends_once_whatever_is_killed(own_kafka, stub, tmp_p
     for dossier in decided:
         assert re.search(r"train number [0-9a-f]{12}", dossier.sample.messages[-2].content)
         assert dossier.rewrite.tokens_allowed == 100_000 - 20 * dossier.rewrite.attempt
+
+
+async def test_an_endpoint_that_comes_late_is_waited_for(own_kafka, tmp_path):
+    """Nothing is dead-lettered or given up while it is away: the consumer keeps its place."""
+    stub, port = StubEndpoint(writes), free_port(set())
+    with KafkaAdmin(own_kafka) as admin:
+        admin.ensure_topics(partitions=4, replication_factor=1)
+    world = World(own_kafka, f"http://127.0.0.1:{port}/v1", tmp_path)
+    world.environment["HEADRACE_CHAT_GONE_S_MAX"] = "0.5"
+    published = PolicyPublished(DATASET, POLICY.version, POLICY.canonical_json(), 1_000.0)
+    late = replace(asked(0).rewrite, parent=replace(asked(0).rewrite.parent, id="late"))
+    await world.publish(
+        ("policy-again", Send(POLICY_PUBLISHED, published)), ("late", Send(REFINEMENT_REQUESTED, RefinementRequested(late)))
+    )
+    service = await world.started()
+    try:
+        async with asyncio.timeout(60):
+            while "cannot be reached" not in world.log.read_text():
+                assert service.returncode is None, world.log.read_text()
+                await asyncio.sleep(0.05)
+        async with stub.serving(port), asyncio.timeout(60), aclosing(read_topic(SUBMITTED, own_kafka)) as submitted:
+            async for event in submitted:
+                if event.body.sample.id == "late":
+                    break
+    finally:
+        service.terminate()
+        await service.wait()
+    assert len(stub.requests) == 2
