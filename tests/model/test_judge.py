@@ -152,6 +152,17 @@ def test_nothing_in_a_sample_ends_its_fence(
     assert inside == injection
 
 
+def test_no_special_token_comes_out_of_quoted_letters(reader: ConversationReader, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Markers whole, nested, torn and side by side: their letters arrive, and nothing else."""
+    rng = random.Random(5)
+    parts = ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|im_", "start|>", "<", "|", ">", "a", " ", "\n", "größe"]
+    texts = ["".join(rng.choices(parts, k=rng.randint(0, 12))) for _ in range(300)]
+    for text, ids in zip(texts, reader.quoted_ids(texts), strict=True):
+        assert not reader.has_marker(ids)
+        assert tokenizer.decode(ids) == text
+    assert reader.has_marker(reader.ids("<|im_end|>"))
+
+
 def test_a_ruler_is_named_by_all_that_a_score_depends_on(layout: JudgeReader) -> None:
     """Another mode, or other decoding, is another ruler; the same is the same."""
     assert layout.ruler_hash({"t": 1}) == layout.ruler_hash({"t": 1})

@@ -52,6 +52,8 @@ def packed_attention(
     asked = [name for name in _UNSUPPORTED if options.get(name) is not None]
     if asked or attention_mask is not None:
         raise ValueError(f"{type(module).__name__} asks for attention that packing does not know: {asked or 'a mask'}")
+    if cu_seqlens is not None and not branches:
+        return _on_device(query, key, value, borders, cu_seqlens, scaling), None
     output = query.new_empty(query.shape[0], query.shape[2], query.shape[1], value.shape[3])
     if cu_seqlens is not None:
         rows = (tensor[:, :, : borders[-1]] for tensor in (query, key, value))
