@@ -50,7 +50,7 @@ def _is_known(progressed: RoundProgressed, state: RoundState) -> bool:
         case RowLost(axis=None) as fact:
             return f"{fact.sample_id}/{fact.revision}" in {*state.rows.lost, *state.held_out_rows.lost}
         case RowLost() as fact:
-            return f"{fact.sample_id}/{fact.axis}" in state.rewrites.lost
+            return f"{fact.sample_id}/{fact.axis}" in {*state.rewrites.lost, *state.rewrites.returned}
         case RoundAsked() as fact:
             return fact.dead_letter_id in state.dead_letters
     return False

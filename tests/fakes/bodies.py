@@ -165,7 +165,7 @@ STATE = RoundState(
         15, all_requested=True, accepted={"hard": 3}, rejected={"sparse": 4}, not_made={"low_quality": 1}, attempts=20,
         tokens=9_000, money=0.125, cost_unknown=2, lost=("problem-3/hard",), rows_asked=15, tokens_charged=11_000,
         money_charged=0.25, tokens_allowed_each=1_000, money_allowed_each=0.0625, near_duplicates=1, human_replaced=2,
-        human_unmended=3, model_unmended=1,
+        human_unmended=3, model_unmended=1, returned=("problem-2/hard",),
     ),
     evicted=4, committed=RoundCommitted("8e" * 32, 6, 104), checkpoint=CheckpointMeasures("ab" * 32, "3", "refused", "8e" * 32),
     held_out=HeldOutMeasured(1.5, 1.25, 10), awaits=Awaited.GUARDS, waived=("human_rows",), dead_letters=("dead-letter-1",),

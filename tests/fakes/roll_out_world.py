@@ -29,10 +29,11 @@ from tests.fakes.object_store import FakeObjectStore
 
 @dataclass
 class World:
-    """A controller with everything around it; `announced` is what the topic of roll-outs holds."""
+    """A controller with everything around it; `announced` is what the topic of roll-outs holds, rounds measure with `bound`."""
 
     folder: Path
     settings: dict[str, Any] = field(default_factory=dict)
+    bound: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         self.repository = model_repository(self.folder / "models", code="# measures\n")
@@ -50,7 +51,10 @@ class World:
         assembler = Assembler(self.repository, CheckpointLimits())
         steps = Steps(self.repository, self.server, self.store, assembler, samples, settings)
         turns = Turns(self.repository.root, settings.turn_s_max, self._visible)
-        return Controller(self._history, self._announce_first, lambda event_id: event_id, steps, turns, lambda: 50.0)
+        return Controller(self._history, self._announce_first, lambda event_id: event_id, steps, turns, lambda: 50.0, self._bound)
+
+    async def _bound(self, _: str) -> frozenset[int]:
+        return self.bound
 
     async def published(
         self, folder: Path, kind: CheckpointKind = CheckpointKind.ADAPTER, **changes: object

@@ -11,6 +11,7 @@ from headrace.core.rounds.revisions import ATTEMPTS_MAX
 from headrace.core.rounds.rewrite_costs import spent_so_far, summed, tokens_of
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import RefinementRequested
+from headrace.core.samples import OriginKind
 
 FAILURE_CHARS_MAX = 1_000
 
@@ -52,8 +53,9 @@ def ended(rewrite: Rewrite, ending: Ending, reason: str, spent: tuple[Cost, ...]
     """The end of a rewrite's way, with what all its attempts cost."""
     total = summed(spent)
     fact = RewriteEnded(
-        Axis(rewrite.axis), rewrite.parent.id, ending, str(reason), rewrite.attempt, tokens_of(total), total.money
-    )
+        Axis(rewrite.axis), rewrite.parent.id, ending, str(reason), rewrite.attempt, tokens_of(total), total.money,
+        parent_model_written=rewrite.parent.origin.kind is not OriginKind.INGESTED,
+    )  # fmt: skip
     return RoundProgressed(rewrite.parent.dataset_id, rewrite.round_id, fact)
 
 

@@ -80,7 +80,7 @@ def _lost(state: RoundState, fact: RowLost, phase: Phase) -> RoundState:
     """Each is named once, however often its dead letter is read."""
     if fact.axis is not None:
         name, counts = f"{fact.sample_id}/{fact.axis}", state.rewrites
-        if phase not in _REWRITING or name in counts.lost:
+        if phase not in _REWRITING or name in (*counts.lost, *counts.returned):
             return state
         charged = _charged(counts, tokens=None, money=None)
         return replace(state, rewrites=replace(charged, lost=(*counts.lost, name)))
@@ -109,7 +109,8 @@ def _requested(counts: RewriteCounts, fact: RewritesRequested) -> RewriteCounts:
 def _ended(counts: RewriteCounts, fact: RewriteEnded, rules: RoundPolicy) -> RewriteCounts:
     name = f"{fact.parent_id}/{fact.axis}"
     if name in counts.lost:  # it was sent back from the dead letters: its way has ended after all, and was charged already
-        counts = replace(counts, lost=tuple(each for each in counts.lost if each != name))
+        left = tuple(each for each in counts.lost if each != name)
+        counts = replace(counts, lost=left, returned=(*counts.returned, name))
     else:
         free = fact.attempts == 0  # nothing was called
         counts = _charged(counts, tokens=0 if free else fact.tokens, money=0.0 if free else fact.money)

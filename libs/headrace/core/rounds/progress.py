@@ -267,8 +267,9 @@ class RowCounts:
 
 @dataclass(frozen=True, slots=True)
 class RewriteCounts:
-    """How far refinement is, by axis; `lost` are rewrites among the dead letters, as "parent/axis".
+    """How far refinement is, by axis.
 
+    `lost` are rewrites among the dead letters, as "parent/axis", `returned` those that were sent back and ended after all.
     `rows_asked` of the selection were asked for, `requested` of them are known to be on their way or over. `cost_unknown`
     counts ends whose tokens are not known: `tokens` and `money` are the sums of those that are. What is charged to the budgets
     also has what the unknown ones were allowed: `tokens_allowed_each` and `money_allowed_each`, as of the latest page.
@@ -295,6 +296,7 @@ class RewriteCounts:
     human_replaced: int = 0
     human_unmended: int = 0
     model_unmended: int = 0
+    returned: tuple[str, ...] = ()
 
     @property
     def under_way(self) -> int:

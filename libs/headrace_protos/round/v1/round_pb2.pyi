@@ -440,7 +440,7 @@ class RowCounts(_message.Message):
     def __init__(self, sent: _Optional[int] = ..., all_sent: _Optional[bool] = ..., measured: _Optional[int] = ..., not_made: _Optional[int] = ..., lost: _Optional[_Iterable[str]] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class RewriteCounts(_message.Message):
-    __slots__ = ("requested", "all_requested", "accepted", "rejected", "not_made", "attempts", "tokens", "money", "cost_unknown", "lost", "rows_asked", "tokens_charged", "money_charged", "tokens_allowed_each", "money_allowed_each", "near_duplicates", "human_replaced", "human_unmended", "model_unmended")
+    __slots__ = ("requested", "all_requested", "accepted", "rejected", "not_made", "attempts", "tokens", "money", "cost_unknown", "lost", "rows_asked", "tokens_charged", "money_charged", "tokens_allowed_each", "money_allowed_each", "near_duplicates", "human_replaced", "human_unmended", "model_unmended", "returned")
     class AcceptedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -481,6 +481,7 @@ class RewriteCounts(_message.Message):
     HUMAN_REPLACED_FIELD_NUMBER: _ClassVar[int]
     HUMAN_UNMENDED_FIELD_NUMBER: _ClassVar[int]
     MODEL_UNMENDED_FIELD_NUMBER: _ClassVar[int]
+    RETURNED_FIELD_NUMBER: _ClassVar[int]
     requested: int
     all_requested: bool
     accepted: _containers.ScalarMap[str, int]
@@ -500,4 +501,5 @@ class RewriteCounts(_message.Message):
     human_replaced: int
     human_unmended: int
     model_unmended: int
-    def __init__(self, requested: _Optional[int] = ..., all_requested: _Optional[bool] = ..., accepted: _Optional[_Mapping[str, int]] = ..., rejected: _Optional[_Mapping[str, int]] = ..., not_made: _Optional[_Mapping[str, int]] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., cost_unknown: _Optional[int] = ..., lost: _Optional[_Iterable[str]] = ..., rows_asked: _Optional[int] = ..., tokens_charged: _Optional[int] = ..., money_charged: _Optional[float] = ..., tokens_allowed_each: _Optional[int] = ..., money_allowed_each: _Optional[float] = ..., near_duplicates: _Optional[int] = ..., human_replaced: _Optional[int] = ..., human_unmended: _Optional[int] = ..., model_unmended: _Optional[int] = ...) -> None: ...
+    returned: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, requested: _Optional[int] = ..., all_requested: _Optional[bool] = ..., accepted: _Optional[_Mapping[str, int]] = ..., rejected: _Optional[_Mapping[str, int]] = ..., not_made: _Optional[_Mapping[str, int]] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., cost_unknown: _Optional[int] = ..., lost: _Optional[_Iterable[str]] = ..., rows_asked: _Optional[int] = ..., tokens_charged: _Optional[int] = ..., money_charged: _Optional[float] = ..., tokens_allowed_each: _Optional[int] = ..., money_allowed_each: _Optional[float] = ..., near_duplicates: _Optional[int] = ..., human_replaced: _Optional[int] = ..., human_unmended: _Optional[int] = ..., model_unmended: _Optional[int] = ..., returned: _Optional[_Iterable[str]] = ...) -> None: ...

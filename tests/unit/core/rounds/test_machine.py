@@ -21,6 +21,7 @@ from headrace.core.rounds.progress import (
     Fact,
     Phase,
     RewriteEnded,
+    RewritesRequested,
     RoundAsked,
     RoundProgressed,
     RoundState,
@@ -256,6 +257,20 @@ def test_a_dead_letter_freezes_once():
     assert rounds.states["r1"].phase is Phase.THRESHOLDS
     rounds.tell(replace(letter, dead_letter_id="letter-2"))
     assert rounds.states["r1"].phase is Phase.FROZEN
+
+
+def test_a_rewrite_that_was_sent_back_counts_once():
+    """Lost, then ended after all: read among the dead letters again, as after a restart, it is lost no second time."""
+    rounds = _halted_in("refining")
+    rounds.tell(RewritesRequested(4, complete=True))
+    lost = RowLost(None, "problem-1", 0, "scoring", "gone", Axis.HARD)
+    rounds.tell(lost)
+    assert rounds.states["r1"].rewrites.ended == 1
+    rounds.tell(RewriteEnded(Axis.HARD, "problem-1", Ending.ACCEPTED, "", 1))
+    before = rounds.states["r1"]
+    assert rounds.tell(lost) == ()
+    assert rounds.states["r1"] == before
+    assert (before.rewrites.ended, before.rewrites.lost, before.rewrites.under_way) == (1, (), 3)
 
 
 def test_only_a_checkpoint_of_the_new_version_counts():

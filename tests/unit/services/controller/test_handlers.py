@@ -379,3 +379,22 @@ async def test_killed_anywhere_the_next_attempt_ends_the_same(tmp_path, seed):
     assert world.server.loaded == {3, 4}
     assert world.server.most_loaded == 2
     assert kills
+
+
+async def test_versions_that_rounds_measure_with_stay_loaded(world):
+    """A roll-out leaves them beside the two that it needs, and accounts for their memory; without the round they leave."""
+    world.bound = frozenset({1})
+    await world.deliver(await world.adapter("a", change=0.5))
+    await world.deliver(await world.adapter("b", change=0.25))
+    assert world.server.loaded == {1, 2, 3}
+    assert world.repository.served("signals") == (1, 2, 3)
+    worse = await world.published(weights_folder(world.folder / "worse", loss=7.5), CheckpointKind.FULL)
+    assert isinstance(await world.deliver(worse), CheckpointRefused)
+    assert world.repository.served("signals") == (1, 3)
+    size = world.repository.size_bytes("signals", 1)
+    world.settings = {"memory_bytes_max": round(2.9 * 1.25 * size)}
+    refused = await world.deliver(await world.adapter("c", change=0.125))
+    assert (refused.step, "a running round holds version 1" in refused.reason) == (RefusedStep.LOAD, True)
+    world.bound = frozenset()
+    await world.deliver(await world.adapter("d", change=0.0625))
+    assert world.server.loaded == {3, 6}
