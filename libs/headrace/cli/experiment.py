@@ -54,6 +54,8 @@ def experiment(
     """
     from rich.console import Console  # noqa: PLC0415
 
+    from headrace.cli.failures import CannotDo  # noqa: PLC0415
+    from headrace.experiment.model_side import ModelSideFailed  # noqa: PLC0415
     from headrace.experiment.play import open_folder, play  # noqa: PLC0415
     from headrace.experiment.settings import Setup  # noqa: PLC0415
     from headrace.experiment.telling import Tell  # noqa: PLC0415
@@ -65,5 +67,8 @@ def experiment(
         device=device, model=model,
     )  # fmt: skip
     console = Console()
-    path = play(setup, open_folder(folder), Tell(console), controls=controls)
+    try:
+        path = play(setup, open_folder(folder), Tell(console), controls=controls)
+    except ModelSideFailed as error:
+        raise CannotDo(str(error)) from error
     console.print(f"all numbers and settings: {path}", soft_wrap=True)

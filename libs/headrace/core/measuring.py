@@ -1,7 +1,8 @@
 """What a measurement of conversations without a server is told and what it tells: shared with the model's side. Pure.
 
 A measurement has a folder: `measure.json` says what to do, and each task's rows are a file of conversations there, one JSON
-object a line (`id`, `revision`, `messages`, `tools`). It leaves `<task>.npz` for each task.
+object a line (`id`, `revision`, `messages`, `tools`). It leaves `<task>.npz` for each task, and
+`versions.json`.
 """
 
 from typing import Literal
@@ -9,6 +10,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 MEASURE_FILE = "measure.json"
+VERSIONS_FILE = "versions.json"
+"""What it was measured with: versions of packages by name, and the device."""
 
 LOSS, ERROR, PROMPTS, CONVERSATIONS, SCORES, JUDGE_ERROR, LENGTHS, TRUNCATED = (
     "loss_mean", "error", "prompt_embedding", "conversation_embedding", "scores", "judge_error", "tokens", "truncated",

@@ -42,7 +42,7 @@ async def compare(
 
     Raises:
         Stop: the chat endpoint is gone.
-        ModelSideFailed, CannotTrain: the model's side failed.
+        ModelSideFailed: the model's side failed.
     """
     arms = await _arms(setup, planted, mender, tell)
     data = {Arm.UNCHANGED: planted.samples} | {arm: list(each.samples) for arm, each in arms.revisions.items()}

@@ -37,6 +37,7 @@ from headrace.core.measuring import (
     PROMPTS,
     SCORES,
     TRUNCATED,
+    VERSIONS_FILE,
     MeasuringProgress,
     MeasuringRun,
     MeasuringTask,
@@ -128,11 +129,14 @@ class ModelSide:
         them alike. Nothing is held out here.
 
         Raises:
-            CannotTrain: training failed.
+            ModelSideFailed: training failed.
         """
         training = importlib.import_module("services.trainer.model_side")  # the trainer is no part of the wheel
         self._prepare_training(folder, samples, chosen)
-        outcome: Outcome = await training.fine_tune(folder, self.python, lambda _: None)
+        try:
+            outcome: Outcome = await training.fine_tune(folder, self.python, lambda _: None)
+        except training.CannotTrain as error:
+            raise ModelSideFailed(str(error)) from error
         self.tell.detail(f"trained {folder.name}: {outcome.rows_trained} rows, loss {outcome.metrics['train_loss']:.3f}")
         shutil.rmtree(folder / STATE_FOLDER)
         return folder / WEIGHTS_FOLDER
@@ -187,6 +191,12 @@ class ModelSide:
                 await process.wait()
         if process.returncode:
             raise ModelSideFailed(f"{' '.join(arguments)} failed:\n{tail(log)}")
+
+
+def measured_with(folder: Path) -> dict[str, str]:
+    """Versions of packages, and the device, of a measurement in that folder."""
+    told: dict[str, str] = json.loads((folder / VERSIONS_FILE).read_text())
+    return told
 
 
 def conversation_of(sample: Sample) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.core.rounds.rules import SelectionRules
 from headrace.core.samples import Sample
-from headrace.experiment.model_side import Ask, Measured, ModelSide
+from headrace.experiment.model_side import Ask, Measured, ModelSide, measured_with
 from headrace.experiment.planted import Row, planted
 from headrace.experiment.planted_report import planted_figures, planted_table
 from headrace.experiment.settings import Setup
@@ -38,7 +38,7 @@ async def plant(setup: Setup, clean: Sequence[Sample], side: ModelSide, folder: 
 
     Raises:
         ValueError: there are too few rows.
-        ModelSideFailed, CannotTrain: the model's side failed.
+        ModelSideFailed: the model's side failed.
     """
     rows = planted(clean, share=setup.damage_share, seed=setup.seed)
     samples = [row.sample for row in rows]
@@ -48,6 +48,6 @@ async def plant(setup: Setup, clean: Sequence[Sample], side: ModelSide, folder: 
     tell.step("measuring every row under the base and under the model trained on them, which judges them too")
     found = await side.measure(folder / "survey", [Ask("base", samples), Ask("current", samples, weights=weights, judged=True)])
     survey = surveyed(found["base"], found["current"], RULES)
-    figures = planted_figures(rows, survey, setup.seed)
+    figures = planted_figures(rows, survey, setup.seed) | {"measured_with": measured_with(folder / "survey")}
     tell.show(planted_table(figures))
     return Planted(rows, weights, found["current"], survey, figures)

@@ -52,7 +52,7 @@ def play(setup: Setup, folder: Path, tell: Tell, *, controls: bool) -> Path:
 
     Raises:
         ValueError: the setup cannot be met.
-        ModelSideFailed, CannotTrain: the model's side failed.
+        ModelSideFailed: the model's side failed.
         StackFailed: model environment or chat endpoint are missing.
         Stop: the chat endpoint is gone.
     """

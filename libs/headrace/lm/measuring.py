@@ -4,10 +4,12 @@ What the folder holds, and what the lines on standard output say, is in `headrac
 """
 
 import gc
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
@@ -16,6 +18,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TQDM_DISABLE", "1")  # lines, not bars: this is read in logs
 
 import numpy as np
+import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -30,6 +33,7 @@ from headrace.core.measuring import (
     PROMPTS,
     SCORES,
     TRUNCATED,
+    VERSIONS_FILE,
     MeasuringProgress,
     MeasuringRun,
     MeasuringTask,
@@ -51,6 +55,7 @@ def measure(folder: Path) -> None:
         ValueError: the model cannot be measured here.
     """
     run = MeasuringRun.model_validate_json((folder / MEASURE_FILE).read_bytes())
+    (folder / VERSIONS_FILE).write_text(json.dumps(_versions(run.device)))
     loaded, meter = None, None
     for task in run.tasks:
         if (folder / task.result_file).is_file():
@@ -60,6 +65,12 @@ def measure(folder: Path) -> None:
             gc.collect()  # the one before makes room
             loaded, meter = task.weights, _meter(run, task.weights)
         _measure(folder, task, meter, JudgeLimits(tokens_max=run.tokens_max))
+
+
+def _versions(device: str) -> dict[str, str]:
+    cuda = torch.cuda.is_available() and device != "cpu"
+    packages = {name: version(name) for name in ("peft", "torch", "transformers", "trl")}
+    return packages | {"device": torch.cuda.get_device_name() if cuda else f"{os.cpu_count()} CPU cores"}
 
 
 def _measure(folder: Path, task: MeasuringTask, meter: SignalMeter, limits: JudgeLimits) -> None:
