@@ -376,32 +376,3 @@ async def test_a_shard_is_a_plain_parquet_file():
     assert row["submitted_at"].isoformat() == "2023-11-14T22:13:20.250000+00:00"
     assert (row["stream"], row["offset"]) == (DECIDED, 1)
     assert isinstance(pa.scalar(row["dossier"]), pa.BinaryScalar)
-
-
-async def test_embeddings_of_another_model_join_those_there_are():
-    """A survey with a new model gives each row a second embedding; both are kept, under shards of their own."""
-    cut = cutter(FakeObjectStore())
-    await stage(cut, [("a",), ("b",)])
-    await stage_embeddings(cut, [("a",), ("b",)])
-    await cut.cut(DATASET, "r1")
-    await stage_embeddings(cut, [("a",), ("b",)], first=10, version="4")
-    await stage(cut, [("c",)], first=10)
-    version = certain(await cut.cut(DATASET, "r2")).version
-    found = sorted((row["sample_id"], row["model_version"]) for row in await rows(cut, version, RowKind.EMBEDDINGS))
-    assert found == [("a", "3"), ("a", "4"), ("b", "3"), ("b", "4")]
-    assert (version.manifest.counts.embeddings, version.manifest.counts.embeddings_missing) == (4, 1)
-
-
-async def test_late_embeddings_of_a_replaced_revision_are_left_out():
-    """Surveyed before its next revision was accepted, embedded after: the version has no embedding of what is not there."""
-    cut = cutter(FakeObjectStore())
-    await stage(cut, [("a",), ("b",)])
-    await stage_embeddings(cut, [("a",), ("b",)])
-    await cut.cut(DATASET, "r1")
-    await stage(cut, [("a", 1)], first=10)
-    await cut.cut(DATASET, "r2")
-    await stage_embeddings(cut, [("a",), ("b",)], first=10, version="4")
-    await stage(cut, [("c",)], first=20)
-    version = certain(await cut.cut(DATASET, "r3")).version
-    found = sorted((r["sample_id"], r["revision"], r["model_version"]) for r in await rows(cut, version, RowKind.EMBEDDINGS))
-    assert found == [("b", 0, "3"), ("b", 0, "4")]
