@@ -23,10 +23,11 @@ def rows_from(path: Path, name: str, columns: Collection[str], first: int) -> It
     with path.open("rb") as handle, parquet(handle, name) as file:
         groups, skipped = _groups_from(file, first)
         try:
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=groups, columns=list(columns)):
-                left = batch.slice(skipped)
-                skipped -= batch.num_rows - left.num_rows
-                yield from left.to_pylist()
+            for group in groups:  # one at a time: all that are asked for together are held together
+                for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group], columns=list(columns)):
+                    left = batch.slice(skipped)
+                    skipped -= batch.num_rows - left.num_rows
+                    yield from left.to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise DamagedVersion(f"{name}: cannot be read: {error}") from error
 
