@@ -8,6 +8,8 @@ import typer
 app = typer.Typer()
 
 _PREFIX = "HEADRACE_EXPERIMENT_"
+_LOG_CHARS = 120
+"""Width of the tables where there is no terminal."""
 
 
 def _option(name: str, meaning: str, *, least: float | None = None, most: float | None = None) -> typer.models.OptionInfo:
@@ -67,6 +69,8 @@ def experiment(
         device=device, model=model,
     )  # fmt: skip
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_LOG_CHARS)
     try:
         path = play(setup, open_folder(folder), Tell(console), controls=controls)
     except ModelSideFailed as error:

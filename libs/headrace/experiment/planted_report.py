@@ -17,6 +17,7 @@ from headrace.experiment.damage import Damage
 from headrace.experiment.planted import Row
 from headrace.experiment.surveyed import Surveyed
 
+_INTERVAL_CHARS = 9
 COMBINED, DECISION = "furthest_tail", "selected"
 _TITLES = {
     Axis.HARD.value: "hard",
@@ -45,7 +46,10 @@ def planted_figures(rows: Sequence[Row], survey: Surveyed, seed: int) -> dict[st
 def planted_table(figures: dict[str, Any]) -> RenderableType:
     """The figures as a table: a line for each kind of damage."""
     names = [name for name in _TITLES if name in next(iter(figures["auroc"].values()))]
-    table = Table("damage", *(_TITLES[name] for name in names), "selected")
+    table = Table("damage")
+    for name in names:
+        table.add_column(_TITLES[name], min_width=_INTERVAL_CHARS)
+    table.add_column("selected")
     for kind, areas in figures["auroc"].items():
         table.add_row(kind.replace("_", " "), *(_shown(areas[name]) for name in names), _counted(figures["selected"][kind]))
     table.add_row("none (clean)", *("" for _ in names), _counted(figures["selected"]["clean"]), style="dim")
