@@ -118,3 +118,14 @@ async def test_what_was_retracted_does_not_come_back() -> None:
     assert await rebuild(index, objects, DATASET, clear=False) == 3
     assert await index.retracted({DATASET: {"a", "b", "c"}}) == {DATASET: {"a": 0, "b": 3}}
     assert [census.accepted for census in await index.census()] == [3]
+
+
+async def test_embeddings_of_a_survey_with_another_model_join_those_there_are() -> None:
+    """Staged for a later version, they leave the old model's points alone, and do not bring back what was replaced."""
+    objects, index = FakeObjectStore(), ExactVectorIndex()
+    await stored(objects, cut=True, first=0, keys=[("a", 0), ("a", 1), ("b", 0)])
+    surveyed = [(indexed(name, version="4"), place(3 + n, INDEXED)) for n, name in enumerate("ab")]
+    await StagingArea(objects).stage_indexed(DATASET, INDEXED, surveyed)
+    assert await rebuild(index, objects, DATASET, clear=False) == 3
+    assert {census.space.model_version: census.accepted for census in await index.census()} == {"3": 2, "4": 1}
+    assert [(each.sample_id, each.revision) for each in (await about(index, "a", 1)).akin] == [("a", 1)]

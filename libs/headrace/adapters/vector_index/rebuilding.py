@@ -44,7 +44,7 @@ async def rebuild(index: VectorIndex, objects: ObjectStore, dataset_id: str, *, 
 
 
 async def _standing(objects: ObjectStore, dataset_id: str) -> AsyncIterator[list[AcceptedPoint]]:
-    """The accepted points of the highest revisions, those of the version first."""
+    """The accepted points of the highest revisions, those of the version first: what was staged may be another model's."""
     versions, staging = VersionStore(objects), StagingArea(objects)
     latest = await versions.latest(dataset_id)
     staged = await staging.since(dataset_id, latest.manifest.inputs if latest else {})
@@ -56,7 +56,7 @@ async def _standing(objects: ObjectStore, dataset_id: str) -> AsyncIterator[list
             highest[row["sample_id"]] = max(row["revision"], highest.get(row["sample_id"], 0))
     if latest:
         async for batch in versions.rows(latest.manifest, RowKind.EMBEDDINGS, _COLUMNS, _ROWS):
-            yield [point for point in _points(dataset_id, batch) if point.revision > highest.get(point.sample_id, -1)]
+            yield [point for point in _points(dataset_id, batch) if point.revision >= highest.get(point.sample_id, 0)]
     for part in parts:
         table = await staging.read(dataset_id, part)
         for batch in table.to_batches(max_chunksize=_ROWS):
