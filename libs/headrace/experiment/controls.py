@@ -69,6 +69,8 @@ async def _arms(setup: Setup, planted: Planted, mender: Mender, tell: Tell) -> A
     """What a round makes of the data set, and as much change without its judgement."""
     samples, neighbours = planted.samples, planted.survey.neighbours
     chosen = _chosen(planted, setup.rewrites_max)
+    if not chosen:
+        return Arms({}, dict.fromkeys((arm for arm in Arm if arm is not Arm.UNCHANGED), "no row was selected"), {"selected": 0})
     tell.step(f"mending {len(chosen)} selected rows, {setup.attempts} attempts each; {mender.writer.model} writes")
     requests = [mender.rewrite(row, axis, _ROUND) for row, axis in chosen]
     ended = await mender.mended(requests)

@@ -100,10 +100,13 @@ def _dossier(rewrite):
     return Dossier(replace(made, content_hash=content_hash_of(messages, "", None)), 0.0, rewrite=rewrite)
 
 
-async def compared(writer, tmp_path: Path, *, meaning_cosine_min=0.5):
+async def compared(writer, tmp_path: Path, *, meaning_cosine_min=0.5, alike=False):
     rows = planted([sample(number) for number in range(SETUP.rows)], share=SETUP.damage_share, seed=0)
     samples = [row.sample for row in rows]
     current = measured(samples)
+    if alike:
+        ones = np.ones_like(current.scores)
+        current = replace(current, loss=ones[:, 0], scores=ones, prompts=np.full_like(current.prompts, 0.25))
     data = Planted(rows, tmp_path / "d0-0", current, surveyed(measured(samples), current, RULES), {})
     side: Any = PretendedSide()
     side.trained[data.weights] = tuple(samples)
@@ -160,3 +163,11 @@ async def test_a_rewrite_that_loses_its_meaning_is_tried_again_and_then_turned_a
     assert replacing
     assert all(each["attempts"] == 2 and each["reason"] in {"meaning_lost", "near_duplicate"} for each in replacing)
     assert not math.isnan(figures["base_loss"])
+
+
+async def test_where_no_row_stands_out_nothing_but_the_unchanged_data_is_trained_on(tmp_path):
+    """All rows alike: nothing is selected, and there is nothing to compare with."""
+    figures, side, said, _ = await compared(PretendedWriter(), tmp_path, alike=True)
+    assert len(side.trained) == SETUP.seeds
+    assert set(figures["not_run"].values()) == {"no row was selected"}
+    assert said.count("no row was selected") == len(Arm) - 1
