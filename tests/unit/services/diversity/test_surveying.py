@@ -19,6 +19,9 @@ from headrace.core.ports.vector_index import AcceptedPoint, Content, Space, Vect
 from headrace.core.rounds.progress import DensitiesMade
 from headrace.core.rounds.surveys import DensityRequested, EvictionRequested, Purpose, RoundStepRequested
 from headrace.core.topics import INDEXED, MEASURED, ROUND_PROGRESSED, ROUND_STEP_REQUESTED
+from headrace.runtime.app import CannotStart, Runtime
+from headrace.runtime.settings import DeliverySettings, RuntimeSettings
+from services.diversity.app import open_service
 from services.diversity.surveying import Surveying
 from tests.fakes.decisions import DATASET, dossier
 from tests.fakes.object_store import FakeObjectStore
@@ -150,3 +153,12 @@ async def test_embeddings_that_cannot_be_entered_are_dead_letters_alone(world):
         "UnusableEmbeddings", "UnusableEmbeddings", "WrongDimensions",
     ]  # fmt: skip
     assert await world.counts() == {"4": 2}
+
+
+async def test_a_slice_that_would_cost_the_partition_is_refused(monkeypatch):
+    """The service does not start, and names both settings."""
+    monkeypatch.setenv("HEADRACE_DIVERSITY_DENSITY_SLICE_S", "20")
+    runtime = Runtime(RuntimeSettings(), DeliverySettings(handler_s_max=30))
+    with pytest.raises(CannotStart, match=r"HEADRACE_DIVERSITY_DENSITY_SLICE_S .* HEADRACE_DELIVERY_HANDLER_S_MAX"):
+        async with open_service(runtime):
+            pass
