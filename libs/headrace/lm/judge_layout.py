@@ -98,6 +98,7 @@ class JudgeReader:
         for conversation in conversations:
             try:
                 plain = self._reader.plain(conversation)
+                self._require_no_lead(plain)
                 read.append((plain, _fence_around(plain)))
             except Unreadable as error:
                 read.append(error)
@@ -107,6 +108,16 @@ class JudgeReader:
             one if isinstance(one, Unreadable) else self._laid_out(index, one[1], next(ids), next(ids))
             for index, one in enumerate(read)
         ]
+
+    def _require_no_lead(self, plain: Rendered) -> None:
+        """Models repeat what stood behind the same words before: a sample that holds them could put a score there.
+
+        Raises:
+            Unreadable: the sample holds the words that are put into the judge's mouth.
+        """
+        lead = _letters(self._ruler.lead)
+        if any(lead in _letters(text) for text in (plain.prompt, plain.response)):
+            raise Unreadable(f"the sample holds the words that the judge begins its answer with, {self._ruler.lead!r}")
 
     def _laid_out(self, index: int, fence: str, prompt: list[int], response: list[int]) -> Quoted | Unreadable:
         if self._reader.has_marker(prompt) or self._reader.has_marker(response):
@@ -129,6 +140,11 @@ class JudgeReader:
             self._frames[frame, fence] = self._reader.ids(before), self._reader.ids(behind)
         before_ids, behind_ids = self._frames[frame, fence]
         return [*before_ids, *ids, *behind_ids]
+
+
+def _letters(text: str) -> str:
+    """Without case and white space."""
+    return "".join(text.casefold().split())
 
 
 def _fence_around(plain: Rendered) -> str:
