@@ -15,6 +15,8 @@ from headrace.adapters.envelope import derived_id
 from headrace.adapters.kafka import BrokerUnreachable, EventPublisher, KafkaError, read_topic
 from headrace.adapters.model_repository import ModelRepository
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
+from headrace.adapters.policies import PolicyTopics, policy_in, standing_policies
+from headrace.adapters.rounds.calibration import Calibrations
 from headrace.adapters.rounds.dead_letters import dead_letters
 from headrace.adapters.rounds.round_selection import RoundSelections
 from headrace.adapters.rounds.round_states import RoundStates
@@ -25,6 +27,7 @@ from headrace.adapters.version_store import VersionStore
 from headrace.core.checkpoints import CheckpointPublished, CheckpointRolledOut
 from headrace.core.events import Send, Stop
 from headrace.core.intake import IntakeLimits, Refused, parse_line
+from headrace.core.policies import Policy
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.ports.signal_model import ModelMissing
 from headrace.core.roll_out import RollOuts
@@ -40,6 +43,7 @@ from services.controller.handlers import Controller
 from services.controller.letters import tell_rounds
 from services.controller.rounds import Rounds
 from services.controller.settings import ControllerSettings
+from services.controller.standing import Standing
 from services.controller.steps import Steps
 from services.controller.subscribers import NAME, subscriptions
 from services.controller.turns import Turns
@@ -102,10 +106,16 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             visible_s=visible_s,
             limits=Limits(settings.round_page_rows, settings.round_tick_s),
         )
+        standing = Standing(
+            policy_of=runtime.policies.policy_of,
+            policy_now=partial(_policy_now, runtime),
+            announced=runtime.roll_outs.version_of,
+            calibrate=Calibrations(VersionStore(objects)).calibrate,
+        )
         following = asyncio.create_task(_follow_letters(runtime, states, publisher), name="follows dead letters")
         stack.push_async_callback(_ended, following)
         pings["dead letters"] = partial(_still, following)
-        yield Service(NAME, subscriptions(controller, rounds), pings)
+        yield Service(NAME, subscriptions(controller, rounds, standing), pings)
 
 
 def _steps(settings: ControllerSettings, root: Path, objects: ObjectStore, server: TritonControl) -> Steps:
@@ -141,6 +151,17 @@ async def _bound(states: RoundStates, model: str) -> frozenset[int]:
 
 async def _published(runtime: Runtime, model: str, checkpoint_id: str) -> CheckpointPublished | None:
     return (await _history(runtime, model)).published.get(checkpoint_id)
+
+
+async def _policy_now(runtime: Runtime, dataset_id: str) -> Policy | None:
+    """The dataset's policy as it stands at this moment: the one that is followed may be a moment behind."""
+    settings = runtime.settings
+    topics = PolicyTopics(settings.kafka, settings.partitions, settings.replication_factor, settings.kafka_start_s)
+    try:
+        found = (await standing_policies(topics)).get(dataset_id)
+    except (BrokerUnreachable, KafkaError) as error:
+        raise Stop(f"the policies cannot be read: {error}") from error
+    return policy_in(found) if found is not None else None
 
 
 @dataclass(frozen=True, slots=True)

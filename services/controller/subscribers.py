@@ -14,22 +14,25 @@ from headrace.core.topics import (
 )
 from headrace.runtime.service import Subscription
 from services.controller.handlers import Controller, roll_back, roll_out
-from services.controller.rounds import Rounds, take_checkpoints, take_facts, take_step, take_versions, wake
+from services.controller.rounds import Rounds, take_checkpoints, take_facts, wake
+from services.controller.standing import Standing, take_committed, take_selections
 
 NAME = "controller"
 _ONE = 1
 """Each has the whole of HEADRACE_DELIVERY_HANDLER_S_MAX."""
 
 
-def subscriptions(controller: Controller, rounds: Rounds) -> tuple[Subscription, ...]:
-    """Checkpoints and requests to go back to earlier ones; rounds, and all that their states depend on."""
+def subscriptions(controller: Controller, rounds: Rounds, standing: Standing) -> tuple[Subscription, ...]:
+    """Checkpoints and requests to go back to earlier ones; rounds, all that they depend on, and what stands between them."""
     return (
         Subscription(CHECKPOINT_PUBLISHED, NAME, partial(roll_out, controller=controller), batch_records_max=_ONE),
         Subscription(ROLLBACK_REQUESTED, NAME, partial(roll_back, controller=controller), batch_records_max=_ONE),
         Subscription(ROUND_PROGRESSED, NAME, partial(take_facts, rounds=rounds)),
         Subscription(ROUND_TIMER, NAME, partial(wake, rounds=rounds)),
-        Subscription(ROUND_STEP_REQUESTED, NAME, partial(take_step, rounds=rounds), batch_records_max=_ONE),
-        Subscription(COMMITTED, NAME, take_versions),
+        Subscription(
+            ROUND_STEP_REQUESTED, NAME, partial(take_selections, rounds=rounds, standing=standing), batch_records_max=_ONE
+        ),
+        Subscription(COMMITTED, NAME, partial(take_committed, standing=standing), batch_records_max=_ONE),
         Subscription(CHECKPOINT_ROLLED_OUT, NAME, partial(take_checkpoints, rounds=rounds), batch_records_max=_ONE),
         Subscription(CHECKPOINT_REFUSED, NAME, partial(take_checkpoints, rounds=rounds), batch_records_max=_ONE),
     )

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from headrace.core.dossiers import BASE, CURRENT, Dossier, ScoredSample
@@ -27,7 +27,8 @@ async def score(events: Sequence[Event[Dossier]], scoring: Scoring) -> list[Resu
     """One SCORED event for each sample, its signals and embeddings in it, or the reason why they were not made.
 
     All samples of a batch are measured by one version of each model, but for rewrites: each by the version that measured its
-    parent, which judges it too, so that the two can be compared. Measuring again after a kill changes nothing: only one
+    parent, which judges it too, so that the two can be compared. Samples of datasets whose policy has standing thresholds of
+    quality are judged as well. Measuring again after a kill changes nothing: only one
     attempt's result becomes visible.
 
     Raises:
@@ -35,14 +36,14 @@ async def score(events: Sequence[Event[Dossier]], scoring: Scoring) -> list[Resu
     """
     sheets = [Sheet(event.body.sample) for event in events]
     policies = [scoring.policy_of(event.body.sample.dataset_id) for event in events]
-    plain: list[Sheet] = []
+    plain: defaultdict[Judge, list[Sheet]] = defaultdict(list)
     pinned: defaultdict[tuple[str, str], list[Sheet]] = defaultdict(list)
     for event, sheet, policy in zip(events, sheets, policies, strict=True):
         rewrite = event.body.rewrite
         if policy is None:
             sheet.ended = no_policy(sheet.sample.dataset_id)
         elif rewrite is None:
-            plain.append(sheet)
+            plain[Judge.LOGITS if policy.standing.judges else Judge.NONE].append(sheet)
         elif not (rewrite.model and rewrite.model_version):
             sheet.ended = Reject("not_pinned", "the rewrite does not name the model version that measured its parent")
         else:
@@ -55,11 +56,13 @@ async def score(events: Sequence[Event[Dossier]], scoring: Scoring) -> list[Resu
     return [_result(event.body, sheet) for event, sheet in zip(events, sheets, strict=True)]
 
 
-async def _measure_current(sheets: Sequence[Sheet], scoring: Scoring) -> None:
-    if not sheets:
+async def _measure_current(sheets_by_judge: Mapping[Judge, Sequence[Sheet]], scoring: Scoring) -> None:
+    if not sheets_by_judge:
         return
     try:
-        await measure_current(await scoring.models.current(), sheets, scoring.clock)
+        model = await scoring.models.current()
+        for judge, sheets in sheets_by_judge.items():
+            await measure_current(model, sheets, scoring.clock, judge)
     except ModelMissing as missing:
         raise Stop(f"{missing}: load it, or name another in HEADRACE_SCORING_MODEL") from missing
 

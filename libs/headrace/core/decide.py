@@ -17,6 +17,7 @@ from headrace.core.dossiers import (
 from headrace.core.policies import Policy
 from headrace.core.reasons import Reason
 from headrace.core.rounds.acceptance import exemptions_of, weighed
+from headrace.core.rounds.standing import StandingThresholds
 
 REQUESTS_MAX = 3
 """How often one check is asked for before its absence counts as *not made*: admission and validation may disagree on the
@@ -49,7 +50,8 @@ def decide(dossier: Dossier, policy: Policy, rulers: Mapping[str, str] = NO_RULE
 
     Returns REJECTED at the first bound that does not hold, PARKED where evidence that a decision needs could not be made,
     VALIDATE where checks are still to be run, and ACCEPTED otherwise. Every number compared is in `comparisons`. A rewrite must
-    beat its parent besides (`headrace.core.rounds.acceptance`, which also says which bounds this takes the place of).
+    beat its parent besides (`headrace.core.rounds.acceptance`, which also says which bounds this takes the place of). Standing
+    thresholds hold for samples that the very model version measured which they are of, rewrites apart.
 
     `rulers` holds the ruler hash of each check under this policy (`headrace.checks.rulers`): a result measured with another
     ruler, because the policy or the check's code changed since, is not believed and the check is asked for again. Checks that
@@ -72,6 +74,7 @@ class _Deliberation:
         return (
             self._duplicate()
             or self._signals()
+            or self._standing()
             or self._density()
             or self._rewrite()
             or self._checks()
@@ -109,6 +112,26 @@ class _Deliberation:
             return self._end(Reason.LOSS_TOO_HIGH)
         if bounds.loss_min is not None and not self._holds("loss_mean", loss, ">=", bounds.loss_min):
             return self._end(Reason.LOSS_TOO_LOW)
+        return None
+
+    def _standing(self) -> Decision | None:
+        """Thresholds of another model version than the one that measured the sample say nothing of it."""
+        signals, standing = self._dossier.signals_of(CURRENT), self._policy.standing
+        if signals is None or signals.loss_mean is None or self._dossier.rewrite is not None:
+            return None
+        loss_max = standing.loss_max_of(signals.model, signals.model_version)
+        if loss_max is not None and not self._holds("loss_mean", signals.loss_mean, "<=", loss_max):
+            return self._end(Reason.LOSS_TOO_HIGH, _standing_told(standing.thresholds))
+        quality_min = standing.quality_min_of(signals.model, signals.model_version)
+        if quality_min is None:
+            return None
+        judgement = signals.judgement
+        quality = judgement.quality if judgement is not None else None
+        if quality is None or not math.isfinite(quality):
+            told = judgement.error if judgement is not None and judgement.error else "the sample was not judged"
+            return self._end(Reason.SIGNALS_NOT_MADE, f"quality: {told}")
+        if not self._holds("quality", quality, ">=", quality_min):
+            return self._end(Reason.QUALITY_TOO_LOW, _standing_told(standing.thresholds))
         return None
 
     def _density(self) -> Decision | None:
@@ -188,3 +211,10 @@ class _Deliberation:
             detail=detail,
             checks_requested=checks_requested,
         )
+
+
+def _standing_told(thresholds: StandingThresholds | None) -> str:
+    """Where a standing threshold comes from."""
+    if thresholds is None:
+        return ""
+    return f"standing threshold of {thresholds.model} {thresholds.model_version}, {thresholds.source} of {thresholds.rows} rows"

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from headrace.core.rounds.policy import RoundPolicy
+from headrace.core.rounds.standing import StandingPolicy, StandingThresholds
 
 # Strict: in YAML `true` would pass for 1.0 and "3.5" for a number, and a bound must be what its author meant.
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
@@ -101,6 +102,7 @@ class Policy(_Section):
     versions: VersionRules = Field(VersionRules(), description="When a dataset version is cut without being asked.")
     training: TrainingRules = Field(TrainingRules(), description="What trainers keep back to measure with.")
     rounds: RoundPolicy = Field(RoundPolicy(), description="How the dataset is surveyed and mended, round by round.")
+    standing: StandingPolicy = Field(StandingPolicy(), description="Thresholds from the model's own numbers, between rounds.")
 
     @model_validator(mode="after")
     def _distinct_checks(self) -> "Policy":
@@ -112,15 +114,20 @@ class Policy(_Section):
     def canonical_json(self) -> str:
         """The policy as canonical JSON: equal policies have equal texts.
 
-        `rounds` is left out at its defaults: policies from before it was there keep their names.
+        `rounds` and `standing` are left out at their defaults: policies from before they were there keep their names.
         """
-        content = self.model_dump(mode="json", exclude={"rounds"} if self.rounds == RoundPolicy() else None)
+        defaults: dict[str, BaseModel] = {"rounds": RoundPolicy(), "standing": StandingPolicy()}
+        content = self.model_dump(mode="json", exclude={name for name, value in defaults.items() if getattr(self, name) == value})
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @property
     def version(self) -> str:
         """The name that decisions quote: the first 12 hex digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()[:12]
+
+    def with_thresholds(self, thresholds: StandingThresholds) -> "Policy":
+        """The same policy with these standing thresholds."""
+        return self.model_copy(update={"standing": self.standing.model_copy(update={"thresholds": thresholds})})
 
     def prompt_copies_max(self) -> int | None:
         """The bound of the `duplicate_prompt` check where the policy asks for it, else None."""

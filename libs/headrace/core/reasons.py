@@ -16,6 +16,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     LOSS_TOO_HIGH = "loss_too_high"
     LOSS_TOO_LOW = "loss_too_low"
+    QUALITY_TOO_LOW = "quality_too_low"
     TOO_DENSE = "too_dense"
     TOO_SPARSE = "too_sparse"
     CHECK_FAILED = "check_failed"
@@ -39,6 +40,7 @@ MEANING: dict[Reason, str] = {
     Reason.TRUNCATED: "the conversation is longer than the model can read",
     Reason.LOSS_TOO_HIGH: "the response loss is above the policy's bound",
     Reason.LOSS_TOO_LOW: "the response loss is below the policy's bound: the model has mastered it",
+    Reason.QUALITY_TOO_LOW: "the quality, as the model itself judges it, is below the policy's standing threshold",
     Reason.TOO_DENSE: "the neighbourhood is denser than the policy's bound",
     Reason.TOO_SPARSE: "the neighbourhood is sparser than the policy's bound",
     Reason.CHECK_FAILED: "a required check failed",

@@ -267,6 +267,7 @@ PRODUCERS: dict[str, tuple[str, ...]] = {
     VALIDATED.name: ("validation",),
     DECIDED.name: ("admission",),
     INDEXED.name: ("diversity",),
+    POLICY_PUBLISHED.name: ("controller",),
     CUT_REQUESTED.name: ("datasets", "controller"),
     RETRACTION_REQUESTED.name: ("datasets", "admission"),
     COMMITTED.name: ("datasets",),

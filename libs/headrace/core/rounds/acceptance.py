@@ -12,7 +12,7 @@ In mode middo_compat there is no such gate, as the authors have none: the number
 
 Of the policy's other bounds all stand but those that the gate takes the place of: for a hard sample `signals.loss_max`, which its
 parent's loss replaces; for a sparse one `diversity.density_min`, since it is made for a sparse place; and where the parent is
-replaced both bounds on density, since its place is taken, not another one.
+replaced both bounds on density, since its place is taken, not another one. Standing thresholds are for what comes from outside.
 """
 
 import math

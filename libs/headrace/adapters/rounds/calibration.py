@@ -1,0 +1,167 @@
+"""Calibration: standing thresholds from the first decided samples of the model version that measures now.
+
+The rows are read where they lie, only the columns needed, in memory bounded by the rows that a calibration takes. Two readings
+of the same version give the same thresholds: which rows count follows from their times and names, not from their order.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headrace.adapters import wire
+from headrace.adapters.sample_rows import DECIDED_SCHEMA
+from headrace.adapters.shards import read_columns
+from headrace.adapters.version_store import NoSuchVersion, VersionStore
+from headrace.adapters.wire_fields import Undecodable
+from headrace.core.dossiers import CURRENT, DatasetCommitted, Dossier
+from headrace.core.policies import Policy
+from headrace.core.ports.object_store import ObjectMissing, ObjectStore
+from headrace.core.rounds.calibrating import calibrated
+from headrace.core.rounds.standing import StandingThresholds
+from headrace.core.versions import DamagedVersion, Manifest, RowKind, manifest_key
+
+_BATCH_ROWS = 4_096
+_ORDER = ("decided_at", "sample_id", "revision", "loss_mean")
+"""Which rows are the first: the last two tell apart what was decided at one moment, or submitted again."""
+
+_WHO = ("model", "model_version", "origin_round")
+
+Announced = Callable[[str], str | None]
+"""The version of a model that measures; None where none was ever announced."""
+
+
+class Calibrations:
+    """Calibrates over versions in an object store."""
+
+    def __init__(self, versions: VersionStore) -> None:
+        self._versions = versions
+
+    async def calibrate(self, committed: DatasetCommitted, policy: Policy, announced: Announced) -> StandingThresholds | None:
+        """The thresholds of the version that measures now, from the first `standing.rows` rows that it measured.
+
+        Rewrites do not count: they are held to their parents instead. Where the policy wants quality, rows count that were
+        judged. The model is that of the row decided last; where none of its versions was announced, so is the version.
+
+        None where the policy has its thresholds, where there are fewer such rows, or where the dataset version is pruned.
+
+        Raises:
+            DamagedVersion: a shard is missing or cannot be read.
+            Stop: the store is gone.
+        """
+        try:
+            key = manifest_key(committed.dataset_id, committed.sequence, committed.version)
+            manifest = await self._versions.manifest_at(key, committed.version)
+        except NoSuchVersion:
+            return None
+        candidates = _candidates(manifest, policy, announced)
+        if not candidates:
+            return None
+        return await asyncio.to_thread(_calibrated, self._versions.objects, manifest, policy, candidates, announced)
+
+
+def _candidates(manifest: Manifest, policy: Policy, announced: Announced) -> set[tuple[str, str]]:
+    """Versions that may measure now and have rows enough, by the manifest's count of all decisions, without reading a row."""
+    found = set()
+    for name, count in manifest.models.items():
+        model, _, version = name.rpartition(" ")
+        if count >= policy.standing.rows and announced(model) in {None, version} and not policy.standing.has_of(model, version):
+            found.add((model, version))
+    return found
+
+
+def _calibrated(
+    objects: ObjectStore, manifest: Manifest, policy: Policy, candidates: set[tuple[str, str]], announced: Announced
+) -> StandingThresholds | None:
+    model, version = _measured_last(objects, manifest)
+    measuring = (model, announced(model) or version)
+    if measuring not in candidates:
+        return None
+    judged, first = policy.standing.judges, _Earliest(policy.standing.rows)
+    columns = (*_ORDER, *_WHO, *(("dossier",) if judged else ()))
+    for batch in _batches(objects, manifest, columns):
+        mine = pc.and_(pc.equal(batch["model"], measuring[0]), pc.equal(batch["model_version"], measuring[1]))
+        rows = first.may_count(batch.filter(pc.and_(mine, pc.is_finite(batch["loss_mean"]))))
+        first.add(_with_quality(rows) if judged else rows.select(_ORDER))
+    found = first.found()
+    if found is None:
+        return None
+    losses = found["loss_mean"].to_numpy()
+    qualities = found["quality"].to_numpy() if judged else np.full(len(losses), np.nan)
+    return calibrated(policy.standing, policy.rounds, *measuring, losses, qualities)
+
+
+def _measured_last(objects: ObjectStore, manifest: Manifest) -> tuple[str, str]:
+    """Model and version of the row decided last."""
+    last = pa.table({name: pa.array([], DECIDED_SCHEMA.field(name).type) for name in (*_ORDER, *_WHO)})
+    for batch in _batches(objects, manifest, (*_ORDER, *_WHO)):
+        both = pa.concat_tables([last, batch.filter(pc.is_valid(batch["model"]))])
+        last = both.sort_by([(name, "descending") for name in _ORDER])[:1]
+    row = last.to_pylist()[0] if last.num_rows else {"model": "", "model_version": ""}
+    return row["model"], row["model_version"]
+
+
+def _batches(objects: ObjectStore, manifest: Manifest, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Some columns of all decided rows but rewrites, accepted and rejected, a stretch at a time."""
+    for kind in (RowKind.ACCEPTED, RowKind.REJECTED):
+        for shard in manifest.shards_of(kind):
+            try:
+                handle = objects.open(shard.key)
+            except ObjectMissing as error:
+                raise DamagedVersion(f"{shard.key}: no such object, though a manifest names it") from error
+            with handle, closing(read_columns(handle, shard, columns, _BATCH_ROWS)) as batches:
+                for batch in batches:
+                    table = pa.Table.from_batches([batch])
+                    yield table.filter(pc.is_null(table["origin_round"]))
+
+
+def _with_quality(rows: pa.Table) -> pa.Table:
+    """Those that were judged, with what the model made of them."""
+    dossiers = zip(rows["sample_id"].to_pylist(), rows["dossier"].to_pylist(), strict=True)
+    qualities = pa.array([_quality(sample_id, value) for sample_id, value in dossiers], pa.float64())
+    judged = rows.select(_ORDER).append_column("quality", qualities)
+    return judged.filter(pc.is_finite(qualities))
+
+
+def _quality(sample_id: str, value: bytes) -> float | None:
+    try:
+        signals = wire.decode(Dossier, value).signals_of(CURRENT)
+    except Undecodable as error:
+        raise DamagedVersion(f"the dossier of {sample_id}: {error}") from error
+    return signals.judgement.quality if signals is not None and signals.judgement is not None else None
+
+
+class _Earliest:
+    """The first so many rows of all that were added, whatever the order they come in; holds about twice as many."""
+
+    def __init__(self, rows_max: int) -> None:
+        self._rows_max = rows_max
+        self._kept: list[pa.Table] = []
+        self._rows_kept = 0
+        self._last: pa.Scalar | None = None
+
+    def may_count(self, rows: pa.Table) -> pa.Table:
+        """Without those that are surely too late."""
+        return rows if self._last is None else rows.filter(pc.less_equal(rows["decided_at"], self._last))
+
+    def add(self, rows: pa.Table) -> None:
+        """Take in more rows, all with the same columns."""
+        self._kept.append(rows)
+        self._rows_kept += rows.num_rows
+        if self._rows_kept >= 2 * self._rows_max:
+            self._settle()
+
+    def found(self) -> pa.Table | None:
+        """The first rows in their order; None where there are fewer than asked for."""
+        self._settle()
+        return self._kept[0] if self._last is not None else None
+
+    def _settle(self) -> None:
+        if self._rows_kept < self._rows_max:
+            return
+        self._kept = [pa.concat_tables(self._kept).sort_by([(name, "ascending") for name in _ORDER])[: self._rows_max]]
+        self._rows_kept = self._rows_max
+        self._last = self._kept[0]["decided_at"][-1]

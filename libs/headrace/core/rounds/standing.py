@@ -1,0 +1,84 @@
+"""A policy's section on standing thresholds: what holds new samples to the model's own distribution, between rounds.
+
+A calibration takes the first scored samples of one model version, a round its whole survey; either yields the bounds that a
+new sample of that very version is held to: loss at most mean + m deviations, judged quality at least mean - m deviations, as on
+the axes of rounds (`headrace.core.rounds.thresholds`) and with their coefficients. Samples measured by another version are not
+held to them: a new version is calibrated before it gates. Data validation only; `calibrating` computes them.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ROWS_MAX = 100_000
+"""Most rows that one calibration takes: they are held in memory, about 100 bytes each."""
+
+Flag = Annotated[bool, Field(strict=True)]
+Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StandingThresholds(_Section):
+    """Bounds of one model version, and the numbers that they came from; a bound is null where there is none to be had."""
+
+    model: str = Field(min_length=1, max_length=200, description="The model whose numbers these are.")
+    model_version: str = Field(min_length=1, max_length=200, description="Its version: of others nothing is said.")
+    rows: int = Field(ge=1, strict=True, description="Rows that they were computed from.")
+    source: str = Field(min_length=1, max_length=200, description='"calibration", or "round" and the round\'s id.')
+    loss_max: Number | None = Field(None, description="Reject above this response loss (loss_too_high), nats per token.")
+    loss_mean: Number | None = None
+    loss_std: Number | None = None
+    loss_m: Number | None = Field(None, description="Deviations between mean and bound, given or solved for a share.")
+    quality_min: Number | None = Field(None, description="Reject below this judged quality (quality_too_low), 0 to 10.")
+    quality_mean: Number | None = None
+    quality_std: Number | None = None
+    quality_m: Number | None = None
+
+    @property
+    def bounds_anything(self) -> bool:
+        return self.loss_max is not None or self.quality_min is not None
+
+
+class StandingPolicy(_Section):
+    """Which thresholds stand between rounds; those of a policy that names none are filled in by the controller."""
+
+    rows: int = Field(
+        0, ge=0, le=ROWS_MAX, strict=True, description="Scored samples of one model version that a calibration takes; 0: off."
+    )
+    hard: Flag = Field(True, description="Reject what is harder for the model than rounds.hard allows.")
+    low_quality: Flag = Field(False, description="Reject what the model judges below rounds.low_quality; submissions are judged.")
+    thresholds: StandingThresholds | None = Field(
+        None, description="Filled in by the system; a policy published without them has them computed anew."
+    )
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> "StandingPolicy":
+        if self.rows and not (self.hard or self.low_quality):
+            raise ValueError("standing.rows asks for a calibration, and both standing.hard and standing.low_quality are off")
+        return self
+
+    @property
+    def judges(self) -> bool:
+        """Whether submitted samples are judged by the model."""
+        return self.rows > 0 and self.low_quality
+
+    def loss_max_of(self, model: str, model_version: str) -> float | None:
+        """The highest loss of a sample that this version measured; None where nothing stands."""
+        standing = self._of(model, model_version)
+        return standing.loss_max if standing is not None and self.hard else None
+
+    def quality_min_of(self, model: str, model_version: str) -> float | None:
+        """The lowest quality of a sample that this version judged; None where nothing stands."""
+        standing = self._of(model, model_version)
+        return standing.quality_min if standing is not None and self.low_quality else None
+
+    def has_of(self, model: str, model_version: str) -> bool:
+        """Whether the thresholds are this version's."""
+        return self._of(model, model_version) is not None
+
+    def _of(self, model: str, model_version: str) -> StandingThresholds | None:
+        found = self.thresholds if self.rows else None
+        return found if found is not None and (found.model, found.model_version) == (model, model_version) else None
