@@ -62,6 +62,7 @@ OF_ROUNDS = {
         topics.ROUND_STEP_REQUESTED, topics.ROUND_PROGRESSED, topics.ROUND_TIMER, topics.ROUND_STATE, topics.CUT_REQUESTED,
         topics.ROLLBACK_REQUESTED,
     ),
+    ("controller", topics.COMMITTED.name): (topics.POLICY_PUBLISHED,),
     ("datasets", topics.ROUND_STEP_REQUESTED.name): (
         topics.ROUND_STEP_REQUESTED, topics.SURVEYED, topics.REFINEMENT_REQUESTED, topics.ROUND_PROGRESSED,
         topics.RETRACTION_REQUESTED,
