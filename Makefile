@@ -74,7 +74,7 @@ demo: install model-env ## real conversations through the whole stack, and what 
 	.venv/bin/headrace up
 	.venv/bin/headrace demo
 
-experiment: install model-env ## what the signals find and what a round changes: ten minutes; HEADRACE_EXPERIMENT_* or ARGS="--help"
+experiment: install model-env ## what the signals find and what a round changes: a quarter of an hour; HEADRACE_EXPERIMENT_* or ARGS="--help"
 	.venv/bin/headrace experiment $(ARGS)
 
 bench: install model-env ## measure speed and memory

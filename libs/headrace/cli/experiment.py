@@ -22,20 +22,20 @@ def _option(name: str, meaning: str, *, least: float | None = None, most: float 
 @app.command()
 def experiment(
     *,
-    rows: Annotated[int, _option("rows", "Rows of the data set, damaged ones included.", least=12)] = 60,
-    held_out: Annotated[int, _option("held-out", "Rows of other problems, to measure what was learnt.", least=1)] = 12,
+    rows: Annotated[int, _option("rows", "Rows of the data set, damaged ones included.", least=12)] = 50,
+    held_out: Annotated[int, _option("held-out", "Rows of other problems, to measure what was learnt.", least=1)] = 8,
     chars_max: Annotated[int, _option("chars-max", "Only conversations of at most so many characters.", least=100)] = 1_300,
     damage_share: Annotated[float, _option("damage-share", "Share damaged in each of five ways.", least=0.01, most=0.19)] = 0.1,
     seed: Annotated[int, _option("seed", "Which rows, which damage; and the first seed of training.", least=0)] = 0,
     seeds: Annotated[int, _option("seeds", "Trainings of each arm, with seeds from --seed on.", least=1)] = 3,
-    tokens_max: Annotated[int, _option("tokens-max", "Conversations are cut beyond so many tokens.", least=8)] = 384,
-    steps: Annotated[int, _option("steps", "Optimizer steps of each training.", least=1)] = 12,
+    tokens_max: Annotated[int, _option("tokens-max", "Conversations are cut beyond so many tokens.", least=8)] = 512,
+    steps: Annotated[int, _option("steps", "Optimizer steps of each training.", least=1)] = 6,
     batch_rows: Annotated[int, _option("batch-rows", "Conversations in one forward pass of training.", least=1)] = 2,
     accumulate: Annotated[int, _option("accumulate", "Forward passes of one step.", least=1)] = 1,
     learning_rate: Annotated[float, _option("learning-rate", "Peak learning rate of the LoRA adapter.")] = 5e-4,
-    rewrites_max: Annotated[int, _option("rewrites-max", "Selected rows rewritten at most, furthest ones first.", least=1)] = 8,
-    attempts: Annotated[int, _option("attempts", "Attempts at each rewrite.", least=1, most=15)] = 2,
-    reply_tokens_max: Annotated[int, _option("reply-tokens-max", "Tokens of a new prompt, and of its answer.", least=16)] = 256,
+    rewrites_max: Annotated[int, _option("rewrites-max", "Selected rows rewritten at most, furthest ones first.", least=1)] = 6,
+    attempts: Annotated[int, _option("attempts", "Attempts at each rewrite.", least=1, most=15)] = 1,
+    reply_tokens_max: Annotated[int, _option("reply-tokens-max", "Tokens of a new prompt, and of its answer.", least=16)] = 384,
     side_by_side: Annotated[int, _option("side-by-side", "Trainings at a time.", least=1)] = 2,
     device: Annotated[Literal["auto", "cpu", "cuda"], _option("device", "Where the model runs.")] = "auto",
     model: Annotated[Path | None, _option("model", "Folder of the model's weights; unset: SmolLM2-135M-Instruct.")] = None,
@@ -49,7 +49,8 @@ def experiment(
     is measured as a round's survey does, and a table tells how well each axis separates each kind of damage from clean rows.
 
     Second: the model is trained from the base on that data set; on what a round makes of it; on it with as many random rows
-    rewritten without a test; and with as many random rows removed. The loss on held-out problems is compared over seeds.
+    rewritten without a test; and with as many rows removed, random ones or those that the signals selected. The loss on
+    held-out problems is compared over seeds.
 
     No stack is needed. Rewrites are written by the endpoint in HEADRACE_CHAT_URL, or, if that is unset, by a small model that is
     started for it. A larger model on a GPU: --model FOLDER --device cuda --rows 160 --held-out 40 --steps 80 --rewrites-max 40.

@@ -22,7 +22,7 @@ from headrace.experiment.telling import Tell
 _BASE = "base"
 _ROUND, _RANDOM = "round", "random"
 """Rounds that rewrites are charged to."""
-_TRIES = 2
+_TRIES = 4
 """Random rows that are tried for each one that is to be rewritten: some cannot be."""
 
 

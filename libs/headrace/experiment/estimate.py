@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 
 from headrace.core.samples import Sample
+from headrace.experiment.arms import Arm
 from headrace.experiment.settings import Setup
 
 _CHARS_PER_TOKEN = 3.0
 _JUDGE_TOKENS = 330
 """What the judge reads beside a sample."""
-_SCORED_PER_S, _TRAINED_PER_S, _WRITTEN_PER_S = 600.0, 250.0, 40.0
+_SCORED_PER_S, _WRITTEN_PER_S = 700.0, 40.0
 """Tokens a second of both cores together, with a model of 135 million parameters."""
+_TRAINED_PER_S = 120.0
+"""Of one run, which has one core to itself."""
+_CORES = 2
 _START_S = 15.0
 """A process of the model's side until it does something."""
 
@@ -18,21 +22,23 @@ def planted_s(setup: Setup, rows: Sequence[Sample]) -> float:
     """Seconds for the planted damage: one run, and the survey."""
     tokens = _tokens(setup, rows)
     scored = 3 * tokens + _JUDGE_TOKENS * len(rows)
-    return _START_S * 2 + scored / _SCORED_PER_S + _trained_s(setup, tokens / len(rows), 1)
+    return _START_S * 2 + scored / _SCORED_PER_S + _trained_s(setup, tokens / len(rows))
 
 
 def controls_s(setup: Setup, rows: Sequence[Sample], held_out: Sequence[Sample]) -> float:
-    """Seconds for the controls: rewrites for two of the four arms, all runs but the first, and what they learnt."""
-    runs = 4 * setup.seeds
+    """Seconds for the controls: rewrites for two of the five arms, all runs but the first, and what they learnt."""
+    runs = len(Arm) * setup.seeds
+    rounds = (runs - 1) / min(setup.side_by_side, _CORES)
     written = 2 * setup.rewrites_max * setup.attempts * setup.reply_tokens_max
     scored = (runs + 1) * _tokens(setup, held_out) + 3 * setup.rewrites_max * setup.attempts * setup.tokens_max
-    starts = _START_S * ((runs - 1) / setup.side_by_side + setup.attempts + 1)
-    trained = _trained_s(setup, _tokens(setup, rows) / len(rows), runs - 1)
+    starts = _START_S * (rounds + setup.attempts + 1)
+    trained = rounds * _trained_s(setup, _tokens(setup, rows) / len(rows))
     return starts + written / _WRITTEN_PER_S + scored / _SCORED_PER_S + trained
 
 
-def _trained_s(setup: Setup, tokens: float, runs: int) -> float:
-    return runs * setup.steps * setup.batch_rows * setup.accumulate * tokens / _TRAINED_PER_S
+def _trained_s(setup: Setup, tokens: float) -> float:
+    """One run on rows of so many tokens."""
+    return setup.steps * setup.batch_rows * setup.accumulate * tokens / _TRAINED_PER_S
 
 
 def _tokens(setup: Setup, samples: Sequence[Sample]) -> float:
