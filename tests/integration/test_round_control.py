@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from headrace.adapters.envelope import Record, record_of
@@ -278,28 +277,29 @@ async def test_the_commands_and_a_phase_that_lasts_too_long(world, monkeypatch):
     policy = Policy(rounds=rules)
     published = PolicyPublished(DATASET, policy.version, policy.canonical_json(), time.time())
 
-    async def headrace(*arguments: str) -> Result:
-        return await asyncio.to_thread(CliRunner().invoke, app, ["round", *arguments])
+    async def headrace(*arguments: str) -> str:
+        done = await asyncio.to_thread(lambda: CliRunner().invoke(app, ["round", *arguments]))
+        return done.output
 
     controller = await world.started()
     async with StubTriton.running() as stub:
         monkeypatch.setenv("HEADRACE_SCORING_TRITON", stub.address)
-        assert "there is no dataset maths" in (await headrace("start", DATASET)).output
+        assert "there is no dataset maths" in await headrace("start", DATASET)
         await world.publish(("policy", Send(POLICY_PUBLISHED, published)))
-        assert "no model other" in (await headrace("start", DATASET, "--model", "other")).output
-        assert "has no version 7" in (await headrace("start", DATASET, "--version", "7")).output
-        assert "has had no round" in (await headrace("freeze", DATASET)).output
+        assert "no model other" in await headrace("start", DATASET, "--model", "other")
+        assert "has no version 7" in await headrace("start", DATASET, "--version", "7")
+        assert "has had no round" in await headrace("freeze", DATASET)
         begun = await headrace("start", DATASET, "--json")
         again = await headrace("start", DATASET)
-    started = json.loads(begun.output)
+    started = json.loads(begun)
     round_id = started["round_id"]
     assert (started["phase"], started["begun"]["survey"]["model_version"], started["begun"]["rows"]) == ("surveying", "1", 3)
-    assert f"round {round_id} of maths is surveying" in again.output
-    frozen = json.loads((await headrace("freeze", DATASET, "--reason", "let me look", "--json")).output)
+    assert f"round {round_id} of maths is surveying" in again
+    frozen = json.loads(await headrace("freeze", DATASET, "--reason", "let me look", "--json"))
     assert (frozen["phase"], frozen["frozen_in"], frozen["detail"]) == ("frozen", "surveying", "let me look (headrace round)")
-    assert "frozen: someone asked for it" in (await headrace("status", DATASET)).output
-    assert "it cannot freeze" in (await headrace("freeze", DATASET)).output
-    assert json.loads((await headrace("resume", DATASET, "--json")).output)["phase"] == "surveying"
+    assert "frozen: someone asked for it" in await headrace("status", DATASET)
+    assert "it cannot freeze" in await headrace("freeze", DATASET)
+    assert json.loads(await headrace("resume", DATASET, "--json"))["phase"] == "surveying"
     await world.begin("second")
     assert (await world.until("second", *ENDS)).reason == "another_round_runs"
     controller.kill()
@@ -310,8 +310,8 @@ async def test_the_commands_and_a_phase_that_lasts_too_long(world, monkeypatch):
     await controller.wait()
     assert (ended.reason, ended.updated_at - ended.phase_since) == ("deadline_surveying", 0.0)
     watched = await headrace("watch", DATASET, "--round", round_id, "--json")
-    assert [json.loads(line)["reason"] for line in watched.output.splitlines()] == ["deadline_surveying"]
-    listed = (await headrace("ls", DATASET)).output
+    assert [json.loads(line)["reason"] for line in watched.splitlines()] == ["deadline_surveying"]
+    listed = await headrace("ls", DATASET)
     assert "not begun" in listed
     assert f"{round_id}  round " in listed
-    assert "no round of maths runs" in (await headrace("abort", DATASET)).output
+    assert "no round of maths runs" in await headrace("abort", DATASET)

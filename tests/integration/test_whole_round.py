@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from click.testing import Result
 from typer.testing import CliRunner
 
 from headrace.adapters.kafka import EventPublisher, read_topic
@@ -171,8 +170,9 @@ async def test_a_round_goes_from_the_command_to_the_verdict(own_kafka, s3, tmp_p
             print(world.log.read_text()[-8_000:])  # noqa: T201 - for whoever looks at a failure
 
 
-async def _headrace(*arguments: str) -> Result:
-    return await asyncio.to_thread(CliRunner().invoke, app, ["round", *arguments])
+async def _headrace(*arguments: str) -> str:
+    done = await asyncio.to_thread(lambda: CliRunner().invoke(app, ["round", *arguments]))
+    return done.output
 
 
 async def _begun(world: World) -> dict[str, Any]:
@@ -183,7 +183,7 @@ async def _begun(world: World) -> dict[str, Any]:
     await world.publish(("cut", Send(CUT_REQUESTED, DatasetCutRequested(DATASET, "cut-1", "test"))))
     [committed] = await world.count(COMMITTED, 1)
     assert committed.rows_accepted == ROWS
-    begun: dict[str, Any] = json.loads((await _headrace("start", DATASET, "--json")).output)
+    begun: dict[str, Any] = json.loads(await _headrace("start", DATASET, "--json"))
     return begun
 
 
@@ -205,6 +205,6 @@ async def _require_whole(world: World, begun: dict[str, Any], kept: RoundState, 
     assert (version.id, version.manifest.sequence) == (kept.committed.version, 2)
     assert version.manifest.counts.accepted == ROWS + kept.rewrites.accepted.get("sparse", 0) - kept.evicted
     assert kept.evicted == kept.rewrites.accepted["sparse"] == 1
-    watched = (await _headrace("watch", DATASET)).output
+    watched = await _headrace("watch", DATASET)
     for words in ("kept unjudged", "loss, nats per response token, 80 rows", "density, mean cosine", "quality, 0 to 10"):
         assert words in watched

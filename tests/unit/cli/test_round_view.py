@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from headrace.adapters.rounds.round_states import RoundStates
 from headrace.cli.failures import CannotDo
 from headrace.cli.round_reading import bounds_of, chosen, record_of_state
 from headrace.cli.round_view import RoundView, drawn, line_of, meaning_of
@@ -17,11 +18,11 @@ from tests.fakes.bodies import STATE
 from tests.fakes.round_parts import Parts, Rounds, started
 
 
-class Known:
-    """States of one dataset."""
+class Known(RoundStates):
+    """States of one dataset, without a topic."""
 
     def __init__(self, *states: RoundState) -> None:
-        self.states = list(states)
+        self.states = list(states)  # and no reader
 
     def of_dataset(self, _: str) -> list[RoundState]:
         return self.states

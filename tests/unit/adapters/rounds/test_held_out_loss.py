@@ -1,5 +1,7 @@
 """Held-out losses: which rows count, and the same rows before and after."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from headrace.core.versions import DamagedVersion
 from tests.fakes.signal_tables import a_table, arrow_of, in_memory
 
 
-def table_of(rows: int, seed: int = 1, **columns) -> dict:
+def table_of(rows: int, seed: int = 1, **columns) -> dict[str, Any]:
     return a_table(rows, seed) | {"not_made": np.zeros(rows, dtype=bool)} | columns
 
 

@@ -24,6 +24,7 @@ from headrace.core.rounds.progress import (
     RewritesRequested,
     RoundAsked,
     RoundProgressed,
+    RoundStarted,
     RoundState,
     RowLost,
     RowsMeasured,
@@ -32,6 +33,7 @@ from headrace.core.rounds.progress import (
 from headrace.core.rounds.reasons import ROUND_MEANING, RoundReason
 from headrace.core.rounds.rules import Axis, Mode
 from headrace.core.rounds.surveys import EvictionRequested, Purpose, RefiningRequested, SurveyRequested
+from tests.fakes.certain import certain
 from tests.fakes.round_parts import NEXT_VERSION, NOW, SURVEY, Parts, Rounds, started, steps_of, timers_of
 
 WHOLE_WAY = ["surveying", "thresholds", "refining", "validating", "committing", "training", "evaluating", "kept"]
@@ -48,7 +50,7 @@ def test_a_round_goes_its_whole_way():
         "DatasetCutRequested", "SurveyRequested", "SelectionRequested",
     ]  # fmt: skip
     assert (state.rows.sent, state.rows.measured, state.rewrites.ended, state.evicted) == (10, 10, 4, 1)
-    assert (state.rewrites.tokens, state.held_out.after) == (400, 1.4)
+    assert (state.rewrites.tokens, certain(state.held_out).after) == (400, 1.4)
 
 
 def test_the_evaluation_asks_the_new_model_about_the_round_s_own_rows():
@@ -140,11 +142,14 @@ def test_one_round_at_a_time():
 
 def test_rules_that_cannot_be_read_begin_nothing():
     """A round is not begun by half a policy, nor in a mode that lacks its base model."""
-    begin = started()
-    broken = replace(begin, fact=replace(begin.fact, rules_json="{"))
+    begin = started().fact
+    compat = started(RoundPolicy(mode=Mode.MIDDO_COMPAT)).fact
+    assert isinstance(begin, RoundStarted)
+    assert isinstance(compat, RoundStarted)
+    broken = RoundProgressed("arithmetic", "r1", replace(begin, rules_json="{"))
     no_base = replace(SURVEY, base_model="", base_model_version="")
-    compat = started(RoundPolicy(mode=Mode.MIDDO_COMPAT))
-    for each in (broken, replace(compat, fact=replace(compat.fact, survey=no_base))):
+    lacking = RoundProgressed("arithmetic", "r1", replace(compat, survey=no_base))
+    for each in (broken, lacking):
         state = Rounds().run(each, Parts())
         assert (state.phase, state.reason) == (Phase.STOPPED, RoundReason.BAD_RULES)
 
@@ -199,8 +204,7 @@ def test_refinement_ends_at_its_deadline():
         for fact in facts if rounds.states["r1"].phase is not Phase.REFINING else facts[:2]:
             waiting += rounds.tell(fact)
     assert rounds.states["r1"].phase is Phase.VALIDATING
-    waiting = rounds.deadline()
-    assert isinstance(steps_of(waiting)[0], DatasetCutRequested)
+    assert isinstance(steps_of(rounds.deadline())[0], DatasetCutRequested)
     before = rounds.states["r1"]
     assert rounds.tell(RewriteEnded(Axis.HARD, "problem-1", Ending.ACCEPTED, "", 1)) == ()
     assert rounds.states["r1"] == before
@@ -254,9 +258,9 @@ def test_a_dead_letter_freezes_once():
     assert (rounds.states["r1"].phase, rounds.states["r1"].reason) == (Phase.FROZEN, RoundReason.STEP_FAILED)
     rounds.tell(RoundAsked(Action.RESUME, "redriven", "ada"))
     rounds.tell(letter)
-    assert rounds.states["r1"].phase is Phase.THRESHOLDS
+    assert rounds.states["r1"].phase == "thresholds"
     rounds.tell(replace(letter, dead_letter_id="letter-2"))
-    assert rounds.states["r1"].phase is Phase.FROZEN
+    assert rounds.states["r1"].phase == "frozen"
 
 
 def test_a_rewrite_that_was_sent_back_counts_once():

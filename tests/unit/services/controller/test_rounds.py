@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from headrace.adapters.rounds.dead_letters import SOURCES, Letter, letter_in, sa
 from headrace.adapters.wire import encode
 from headrace.core.checkpoints import CheckpointRefused, RefusedStep
 from headrace.core.dossiers import DatasetCommitted, DatasetCutRequested
-from headrace.core.events import Emit, Event, Position, Reject, Retry, Stop
+from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Send, Stop
 from headrace.core.policies import Policy
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.pages import RowsMissing
@@ -53,6 +54,7 @@ from headrace.core.versions import DamagedVersion
 from services.controller.letters import tell_rounds
 from services.controller.rounds import Rounds, take_checkpoints, take_facts, take_step, take_versions, wake
 from tests.fakes.bodies import BODIES, REWRITE
+from tests.fakes.certain import certain
 from tests.fakes.round_parts import NEXT_VERSION, NOW, SURVEY, VERSION, Parts, started
 from tests.fakes.round_parts import Rounds as Machine
 
@@ -111,7 +113,7 @@ class World:
             raise self.selected
         return self.selected
 
-    def events(self, topic, bodies, partition: int = 0) -> list[Event]:
+    def events(self, topic, bodies, partition: int = 0) -> list[Event[Any]]:
         made = []
         for body in bodies:
             self.offset += 1
@@ -119,16 +121,16 @@ class World:
             made.append(Event(f"e{self.offset}", topic.name, "arithmetic", body, self.now, position))
         return made
 
-    async def facts(self, *bodies: RoundProgressed) -> list:
+    async def facts(self, *bodies: RoundProgressed) -> list[tuple[Send, ...]]:
         """Handles facts as one batch and makes the states visible."""
         results = await take_facts(self.events(ROUND_PROGRESSED, bodies), self.rounds)
         self.visible(results)
-        return [result.sends for result in results]
+        return [sends_of(result) for result in results]
 
     def visible(self, results) -> None:
         for result in results:
             for send in result.sends if isinstance(result, Emit) else ():
-                if send.topic == ROUND_STATE:
+                if isinstance(send.body, RoundState):
                     self.states.states[(send.body.dataset_id, send.body.round_id)] = send.body
 
     async def _published(self, model: str, checkpoint_id: str):
@@ -141,6 +143,26 @@ class World:
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+def sends_of(result: Result) -> tuple[Send, ...]:
+    assert isinstance(result, Emit)
+    return result.sends
+
+
+def body_of(result: Result) -> Any:
+    """The body of the first event that was sent."""
+    return sends_of(result)[0].body
+
+
+def fact_in(send: Send) -> Any:
+    assert isinstance(send.body, RoundProgressed)
+    return send.body.fact
+
+
+def said(body: Any, service: str) -> Any:
+    """The fact in what a dead letter says."""
+    return certain(said_by(body, service, "gone", "l1")).fact
 
 
 def states_in(sends) -> list[RoundState]:
@@ -163,7 +185,7 @@ async def test_what_was_written_is_waited_for(world):
     assert world.states.expected == [[]]
     again = await take_facts(first[:1], world.rounds)  # it was not committed
     assert world.states.expected[-1] == []
-    assert again[0].sends[0] == results[0].sends[0]
+    assert sends_of(again[0])[0] == sends_of(results[0])[0]
     world.visible(results)
     await take_facts(world.events(ROUND_PROGRESSED, [MEASURED_ONE]), world.rounds)
     assert world.states.expected[-1] == [derived_id("e1", ROUND_STATE.name, 2)]
@@ -208,10 +230,10 @@ async def test_a_timer_looks_at_the_clock(world):
     [state] = world.states.states.values()
     [timer] = world.events(ROUND_TIMER, [RoundTimer("arithmetic", "r1", state.transition)])
     [result] = await wake([timer], world.rounds)
-    assert (result.sends[0].topic, result.sends[0].not_before) == (ROUND_TIMER, NOW + 15.0)
+    assert (sends_of(result)[0].topic, sends_of(result)[0].not_before) == (ROUND_TIMER, NOW + 15.0)
     world.now = state.deadline
     [result] = await wake([timer], world.rounds)
-    assert result.sends[0].body.fact == DeadlinePassed(state.transition)
+    assert body_of(result).fact == DeadlinePassed(state.transition)
     [stale] = world.events(ROUND_TIMER, [RoundTimer("arithmetic", "r1", state.transition - 1)])
     assert await wake([stale], world.rounds) == [Emit()]
     [early] = world.events(ROUND_TIMER, [RoundTimer("arithmetic", "r1", state.transition + 1)])
@@ -235,7 +257,7 @@ async def test_selection_is_the_controller_s_step(world):
     asked = RoundStepRequested(SelectionRequested(SURVEY, 10, "{}"))
     [event] = world.events(ROUND_STEP_REQUESTED, [asked])
     [result] = await take_step([event], world.rounds)
-    assert result.sends[0].body == RoundProgressed("arithmetic", "r1", world.selected)
+    assert body_of(result) == RoundProgressed("arithmetic", "r1", world.selected)
     [other] = world.events(ROUND_STEP_REQUESTED, [BODIES["RoundStepRequested.EvictionRequested"]])
     assert await take_step([other], world.rounds) == [Emit()]
     for error, kind in ((RowsMissing("3 rows"), Retry), (DamagedVersion("gone"), Reject), (ValueError("rules"), Reject)):
@@ -249,7 +271,7 @@ async def test_a_round_knows_its_version_by_its_request(world):
     committed = DatasetCommitted("arithmetic", NEXT_VERSION, 6, "key", 104, 3, NOW, "round/r1")
     events = world.events(COMMITTED, [committed, replace(committed, request_id="cut-1")])
     ours, other = await take_versions(events)
-    assert ours.sends[0].body == RoundProgressed("arithmetic", "r1", RoundCommitted(NEXT_VERSION, 6, 104))
+    assert body_of(ours) == RoundProgressed("arithmetic", "r1", RoundCommitted(NEXT_VERSION, 6, 104))
     assert other == Emit()
 
 
@@ -259,7 +281,7 @@ async def test_a_checkpoint_speaks_to_the_rounds_of_its_dataset(world):
 
     async def told(topic, body):
         [result] = await take_checkpoints(world.events(topic, [body]), world.rounds)
-        return [send.body.fact for send in result.sends]
+        return [fact_in(send) for send in sends_of(result)]
 
     assert await told(CHECKPOINT_ROLLED_OUT, ROLLED_OUT) == [CheckpointMeasures("ab" * 32, "3", "", NEXT_VERSION)]
     [refused] = await told(CHECKPOINT_REFUSED, BODIES["CheckpointRefused"])
@@ -279,7 +301,7 @@ async def test_a_checkpoint_may_begin_a_round(world):
     """Where its dataset's policy says so, and none runs."""
     world.begun = started(round_id="r7").fact
     [result] = await take_checkpoints(world.events(CHECKPOINT_ROLLED_OUT, [ROLLED_OUT]), world.rounds)
-    assert result.sends[0].body == RoundProgressed("arithmetic", "r7", world.begun)
+    assert body_of(result) == RoundProgressed("arithmetic", "r7", world.begun)
 
 
 @pytest.mark.parametrize(("start", "next_rounds"), [("checkpoint", 1), ("manual", 0)])
@@ -297,12 +319,12 @@ async def test_a_kept_round_s_checkpoint_begins_the_next_one(start, next_rounds)
     sends = await world.facts(*facts)
     [state] = states_in(sends)
     assert state.phase is Phase.KEPT
-    begun = [send.body for send in sends[-1] if send.topic == ROUND_PROGRESSED]
+    begun = [fact_in(send) for send in sends[-1] if send.topic == ROUND_PROGRESSED]
     assert len(begun) == next_rounds
     if begun:
-        survey = begun[0].fact.survey
+        survey = begun[0].survey
         assert (survey.version, survey.model_version, survey.base_model_version) == (NEXT_VERSION, "3", "1")
-        assert begun[0].fact.version_sequence == 6
+        assert begun[0].version_sequence == 6
 
 
 def test_a_round_binds_what_it_measures_with():
@@ -331,17 +353,21 @@ def test_a_plan_follows_the_policy():
     assert round_id_at(0.0, "a") == "19700101-000000-ca9781" < round_id_at(1.0, "b")
 
 
+def _named(fact: Any) -> tuple[Any, Any]:
+    return fact.axis, fact.sample_id
+
+
 def test_dead_letters_speak_to_rounds():
     """Rows and rewrites are lost by name, steps and cuts freeze; what belongs to no round says nothing."""
-    lost = said_by(BODIES["SurveyedSample"], "scoring", "gone", "l1").fact
+    lost = said(BODIES["SurveyedSample"], "scoring")
     assert (lost.purpose, lost.sample_id, lost.axis) == (Purpose.ROUND, "problem-7", None)
-    assert said_by(BODIES["MeasuredSample"], "datasets", "gone", "l1").fact.sample_id == "problem-7"
+    assert said(BODIES["MeasuredSample"], "datasets").sample_id == "problem-7"
     for body in (BODIES["RefinementRequested"], BODIES["Dossier"], BODIES["ScoredSample"]):
-        rewrite = said_by(body, "refinement", "gone", "l1")
-        assert (rewrite.round_id, rewrite.fact.axis, rewrite.fact.sample_id) == ("round-1", Axis.HARD, REWRITE.parent.id)
-    frozen = said_by(BODIES["RoundStepRequested.SurveyRequested"], "datasets", "gone", "l1").fact
+        rewrite = certain(said_by(body, "refinement", "gone", "l1"))
+        assert (rewrite.round_id, *_named(rewrite.fact)) == ("round-1", Axis.HARD, REWRITE.parent.id)
+    frozen = said(BODIES["RoundStepRequested.SurveyRequested"], "datasets")
     assert (frozen.action, frozen.dead_letter_id) == (Action.FREEZE, "l1")
-    assert said_by(DatasetCutRequested("arithmetic", "round/r1", ""), "datasets", "", "l1").round_id == "r1"
+    assert certain(said_by(DatasetCutRequested("arithmetic", "round/r1", ""), "datasets", "", "l1")).round_id == "r1"
     assert said_by(BODIES["DatasetCutRequested"], "datasets", "", "l1") is None
     assert said_by(BODIES["Dossier.submitted"], "scoring", "", "l1") is None
     assert said_by(replace(BODIES["Dossier"], rewrite=replace(REWRITE, axis="odd")), "scoring", "", "l1") is None
@@ -354,7 +380,7 @@ def test_dead_letters_are_read_as_they_lie():
     body = encode(BODIES["MeasuredSample"])
     record = SimpleNamespace(topic=name, partition=0, offset=7, key=b"k", value=body, timestamp=1, headers=())
     letter = letter_in(record)
-    assert letter.id == f"{name}/0@7"
+    assert certain(letter).id == f"{name}/0@7"
     assert letter_in(SimpleNamespace(**{**vars(record), "value": b"\xff"})) is None
 
 
