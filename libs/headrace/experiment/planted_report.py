@@ -29,7 +29,7 @@ _TITLES = {
 
 
 def planted_figures(rows: Sequence[Row], survey: Surveyed, seed: int) -> dict[str, Any]:
-    """For each kind of damage and score the area against the clean rows, and how many rows were selected."""
+    """For each kind of damage and score the area against the clean rows, how many rows were selected, and every row's numbers."""
     scores: dict[str, Floats] = {axis.value: survey.tail(axis) for axis in survey.thresholds}
     scores |= {COMBINED: survey.furthest(), DECISION: survey.selected_by_any.astype(np.float64)}
     kinds = np.array([row.damage or "" for row in rows])
@@ -40,6 +40,7 @@ def planted_figures(rows: Sequence[Row], survey: Surveyed, seed: int) -> dict[st
             kind.value: {name: _area(values, kinds == kind.value, kinds == "", seed) for name, values in scores.items()}
             for kind in Damage
         },
+        "rows": [_told(row, place, survey) for place, row in enumerate(rows)],
     }
 
 
@@ -58,6 +59,13 @@ def planted_table(figures: dict[str, Any]) -> RenderableType:
         "other side; furthest tail: the greatest of the three axes' distances from the mean"
     )
     return Group(Text("\nPlanted damage: what each axis tells", style="bold"), table)
+
+
+def _told(row: Row, place: int, survey: Surveyed) -> dict[str, Any]:
+    """One row's damage, numbers and selection."""
+    numbers = {name: float(getattr(survey.rows, name)[place]) for name in ("loss_pre", "loss_post", "density", "quality")}
+    beyond = [axis.value for axis, flags in survey.beyond.items() if flags[place]]
+    return {"id": row.sample.id, "damage": row.damage, "taken_from": row.taken_from, **numbers, "beyond": beyond}
 
 
 def _selected(these: Flags, survey: Surveyed) -> dict[str, int]:
