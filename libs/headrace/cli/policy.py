@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -98,14 +99,22 @@ def apply(dataset: Dataset, file: PolicyFile, *, as_json: AsJson = False) -> Non
 
 @app.command()
 def show(dataset: Dataset, *, as_json: AsJson = False) -> None:
-    """Print a dataset's standing policy, as YAML that can be changed and applied again."""
+    """Print a dataset's standing policy, as YAML that can be changed and applied again.
+
+    Comments before it tell the standing thresholds, which the system computes: without their section the policy has them
+    computed anew when it is applied.
+    """
     import yaml  # noqa: PLC0415
+
+    from headrace.adapters.policies import policy_in  # noqa: PLC0415
 
     published = _standing(dataset)
     if as_json:
         typer.echo(json.dumps(_row(published)))
         return
     typer.echo(f"# dataset {dataset}, policy {published.version}, published {_time(published.published_at)}")
+    for line in standing_told(policy_in(published)):
+        typer.echo(f"# {line}")
     typer.echo(yaml.safe_dump(json.loads(published.policy_json), sort_keys=False, allow_unicode=True), nl=False)
 
 
@@ -144,6 +153,35 @@ def diff(dataset: Dataset, file: PolicyFile, *, as_json: AsJson = False) -> None
         typer.echo(json.dumps([asdict(change) for change in changes_between(before, policy)]))
     else:
         _print_changes(before, policy)
+
+
+def standing_told(policy: "Policy | None") -> Iterator[str]:
+    """The standing thresholds in words, line by line; nothing where the policy asks for none."""
+    from headrace.checks import readable  # noqa: PLC0415
+
+    if policy is None or not policy.standing.rows:
+        return
+    standing, found = policy.standing, policy.standing.thresholds
+    axes = " and ".join(name for name, is_on in (("loss", standing.hard), ("quality", standing.low_quality)) if is_on)
+    if found is None:
+        yield f"standing thresholds on {axes}: none yet; they come with a round, or with the first dataset version"
+        yield f"that has {standing.rows} samples scored by the model version that measures then"
+        return
+    measured_by = f"{found.model} version {found.model_version}"
+    yield readable(f"standing thresholds on {axes}, for samples that {measured_by} measures ({found.source}, {found.rows} rows):")
+    if standing.hard:
+        yield f"  loss {_bound_told('at most', found.loss_max, found.loss_mean, found.loss_std, found.loss_m)}"
+    if standing.low_quality:
+        told = _bound_told("at least", found.quality_min, found.quality_mean, found.quality_std, found.quality_m)
+        yield f"  quality {told}"
+
+
+def _bound_told(side: str, bound: float | None, mean: float | None, std: float | None, m: float | None) -> str:
+    if bound is None:
+        return "as it is: there was no bound to be had"
+    if mean is None or std is None or m is None:
+        return f"{side} {bound:.4g}"
+    return f"{side} {bound:.4g} (mean {mean:.4g} {'+' if side == 'at most' else '-'} {m:.4g} deviations of {std:.4g})"
 
 
 def read_policy_or_exit(file: Path, *, as_json: bool) -> "Policy":

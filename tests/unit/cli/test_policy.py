@@ -6,6 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli.main import app
+from headrace.cli.policy import standing_told
+from headrace.core.policies import Policy
+from headrace.core.rounds.standing import StandingThresholds
 
 BAD = "signals:\n  loss_mx: 3\nchecks:\n- check: mth\n"
 
@@ -63,3 +66,20 @@ def test_checks_are_listed_with_their_settings(run):
 def test_schema_is_printed(run):
     """Editors complete policies with it."""
     assert "check_math" in json.loads(run("schema").stdout)["$defs"]
+
+
+def test_standing_thresholds_are_told_in_words():
+    """Whom they hold, where they come from, and how a bound follows from mean and deviation; nothing where they are off."""
+    assert list(standing_told(Policy())) == list(standing_told(None)) == []
+    on = Policy.model_validate({"standing": {"rows": 500, "low_quality": True}})
+    assert "on loss and quality: none yet" in " ".join(standing_told(on))
+    assert "500 samples scored by" in " ".join(standing_told(on)).replace("that has ", "")
+    found = StandingThresholds(
+        model="smol\nrows: 9", model_version="3", rows=500, source="round r1",
+        loss_max=3.5, loss_mean=2.5, loss_std=0.5, loss_m=2.0,
+    )  # fmt: skip
+    assert list(standing_told(on.with_thresholds(found))) == [
+        "standing thresholds on loss and quality, for samples that smol\\nrows: 9 version 3 measures (round r1, 500 rows):",
+        "  loss at most 3.5 (mean 2.5 + 2 deviations of 0.5)",
+        "  quality as it is: there was no bound to be had",
+    ]

@@ -10,6 +10,7 @@ from headrace.core.dossiers import BASE, CURRENT, Dossier, Rewrite, ScoredSample
 from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Stop
 from headrace.core.policies import Policy
 from headrace.core.ports.signal_model import ModelMissing
+from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Message, Sample
 from headrace.core.topics import SCORED, SUBMITTED
 from services.scoring.handlers import Scoring, score
@@ -18,6 +19,7 @@ from tests.fakes.signal_model import REFUSED, UNMEASURABLE, FakeSignalModel, Fak
 POLICIES = {
     "plain": Policy(),
     "with-base": Policy.model_validate({"signals": {"base_model": "base"}}),
+    "judged": Policy.model_validate({"standing": {"rows": 10, "low_quality": True}}),
     "with-missing": Policy.model_validate({"signals": {"base_model": "nowhere"}}),
 }
 
@@ -69,6 +71,16 @@ async def test_the_base_model_is_asked_only_for_datasets_whose_policy_names_it()
     base = scored(results[1]).dossier.signals_of(BASE)
     assert base is not None
     assert (base.model, base.model_version) == ("base", "7")
+
+
+async def test_submissions_are_judged_only_for_datasets_with_a_standing_quality() -> None:
+    """In calls of their own, of the same version; the judgement stands in the current model's signals."""
+    server = models()
+    results = await score([event("a"), event("b", "judged"), event("c")], scoring(server))
+    assert server.models[0].calls == [["a", "c"], ["b"]]
+    assert server.models[0].judges == [Judge.NONE, Judge.LOGITS]
+    found = [scored(result).dossier.signals_of(CURRENT) for result in results]
+    assert [signals is not None and signals.judgement is not None for signals in found] == [False, True, False]
 
 
 async def test_the_cost_page_shares_the_time_of_a_call_by_tokens() -> None:
