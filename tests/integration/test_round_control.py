@@ -282,18 +282,19 @@ async def test_the_commands_and_a_phase_that_lasts_too_long(world, monkeypatch):
         return done.output
 
     controller = await world.started()
-    async with StubTriton.running() as stub:
+    async with StubTriton.running(models={"signals": ["1", "2"]}) as stub:  # 2 is what the calm round ended with
         monkeypatch.setenv("HEADRACE_SCORING_TRITON", stub.address)
         assert "there is no dataset maths" in await headrace("start", DATASET)
         await world.publish(("policy", Send(POLICY_PUBLISHED, published)))
         assert "no model other" in await headrace("start", DATASET, "--model", "other")
         assert "has no version 7" in await headrace("start", DATASET, "--version", "7")
-        assert "has had no round" in await headrace("freeze", DATASET)
+        assert "no round" in await headrace("freeze", DATASET)
         begun = await headrace("start", DATASET, "--json")
         again = await headrace("start", DATASET)
     started = json.loads(begun)
     round_id = started["round_id"]
-    assert (started["phase"], started["begun"]["survey"]["model_version"], started["begun"]["rows"]) == ("surveying", "1", 3)
+    assert (started["phase"], started["begun"]["rows"]) == ("surveying", 3)
+    assert started["begun"]["survey"]["model_version"] in {"1", "2"}
     assert f"round {round_id} of maths is surveying" in again
     frozen = json.loads(await headrace("freeze", DATASET, "--reason", "let me look", "--json"))
     assert (frozen["phase"], frozen["frozen_in"], frozen["detail"]) == ("frozen", "surveying", "let me look (headrace round)")
