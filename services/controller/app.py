@@ -18,6 +18,7 @@ from headrace.adapters.object_store import ObjectStoreSettings, open_object_stor
 from headrace.adapters.policies import PolicyTopics, policy_in, standing_policies
 from headrace.adapters.rounds.calibration import Calibrations
 from headrace.adapters.rounds.dead_letters import dead_letters
+from headrace.adapters.rounds.report.storing import store_report
 from headrace.adapters.rounds.round_selection import RoundSelections
 from headrace.adapters.rounds.round_states import RoundStates
 from headrace.adapters.rounds.selection_scan import ScanLimits
@@ -41,6 +42,7 @@ from headrace.runtime.service import Ping, Service
 from headrace.runtime.settings import DeliverySettings
 from services.controller.handlers import Controller
 from services.controller.letters import tell_rounds
+from services.controller.reporting import Reporting
 from services.controller.rounds import Rounds
 from services.controller.settings import ControllerSettings
 from services.controller.standing import Standing
@@ -112,10 +114,9 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             announced=runtime.roll_outs.version_of,
             calibrate=Calibrations(VersionStore(objects)).calibrate,
         )
-        following = asyncio.create_task(_follow_letters(runtime, states, publisher), name="follows dead letters")
-        stack.push_async_callback(_ended, following)
-        pings["dead letters"] = partial(_still, following)
-        yield Service(NAME, subscriptions(controller, rounds, standing), pings)
+        pings["dead letters"] = _following_letters(stack, runtime, states, publisher)
+        reporting = Reporting(states, partial(store_report, objects, folder=settings.folder))
+        yield Service(NAME, subscriptions(controller, rounds, standing, reporting), pings)
 
 
 def _steps(settings: ControllerSettings, root: Path, objects: ObjectStore, server: TritonControl) -> Steps:
@@ -124,6 +125,12 @@ def _steps(settings: ControllerSettings, root: Path, objects: ObjectStore, serve
     checkpoints, repository = CheckpointLimits(), ModelRepository(root)
     assembler = Assembler(repository, checkpoints)
     return Steps(repository, server, CheckpointStore(objects, checkpoints), assembler, samples, settings)
+
+
+def _following_letters(stack: AsyncExitStack, runtime: Runtime, states: RoundStates, publisher: EventPublisher) -> Ping:
+    following = asyncio.create_task(_follow_letters(runtime, states, publisher), name="follows dead letters")
+    stack.push_async_callback(_ended, following)
+    return partial(_still, following)
 
 
 async def _follow_letters(runtime: Runtime, states: RoundStates, publisher: EventPublisher) -> None:

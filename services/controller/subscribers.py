@@ -9,11 +9,13 @@ from headrace.core.topics import (
     COMMITTED,
     ROLLBACK_REQUESTED,
     ROUND_PROGRESSED,
+    ROUND_STATE,
     ROUND_STEP_REQUESTED,
     ROUND_TIMER,
 )
 from headrace.runtime.service import Subscription
 from services.controller.handlers import Controller, roll_back, roll_out
+from services.controller.reporting import Reporting, report_rounds
 from services.controller.rounds import Rounds, take_checkpoints, take_facts, wake
 from services.controller.standing import Standing, take_committed, take_selections
 
@@ -22,8 +24,8 @@ _ONE = 1
 """Each has the whole of HEADRACE_DELIVERY_HANDLER_S_MAX."""
 
 
-def subscriptions(controller: Controller, rounds: Rounds, standing: Standing) -> tuple[Subscription, ...]:
-    """Checkpoints and requests to go back to earlier ones; rounds, all that they depend on, and what stands between them."""
+def subscriptions(controller: Controller, rounds: Rounds, standing: Standing, reporting: Reporting) -> tuple[Subscription, ...]:
+    """Checkpoints and ways back to earlier ones; rounds, all they depend on, their reports, and what stands between them."""
     return (
         Subscription(CHECKPOINT_PUBLISHED, NAME, partial(roll_out, controller=controller), batch_records_max=_ONE),
         Subscription(ROLLBACK_REQUESTED, NAME, partial(roll_back, controller=controller), batch_records_max=_ONE),
@@ -32,6 +34,7 @@ def subscriptions(controller: Controller, rounds: Rounds, standing: Standing) ->
         Subscription(
             ROUND_STEP_REQUESTED, NAME, partial(take_selections, rounds=rounds, standing=standing), batch_records_max=_ONE
         ),
+        Subscription(ROUND_STATE, NAME, partial(report_rounds, reporting=reporting)),
         Subscription(COMMITTED, NAME, partial(take_committed, standing=standing), batch_records_max=_ONE),
         Subscription(CHECKPOINT_ROLLED_OUT, NAME, partial(take_checkpoints, rounds=rounds), batch_records_max=_ONE),
         Subscription(CHECKPOINT_REFUSED, NAME, partial(take_checkpoints, rounds=rounds), batch_records_max=_ONE),

@@ -6,9 +6,8 @@ between types is a oneof whose members the types name. What other modules write 
 
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from headrace.adapters import wire_pages
@@ -49,7 +48,7 @@ def mirrored_from(kind: type[Mirrored], message: Any) -> Mirrored:
     Raises:
         Undecodable: a required part is missing, a code is not known to this version, or a number is impossible.
     """
-    return kind(**{field.name: field.read(message) for field in _plan(kind, type(message))})
+    return kind(**{field.name: field.read(message) for field in _plan_of(kind, type(message))})
 
 
 def fill(message: Any, value: object) -> None:
@@ -58,16 +57,26 @@ def fill(message: Any, value: object) -> None:
     Raises:
         ValueError: a text holds lone surrogates, or a number does not fit its field.
     """
-    for field in _plan(type(value), type(message)):
+    for field in _plan_of(type(value), type(message)):
         field.write(message, getattr(value, field.name))
 
 
-@cache
-def _plan(kind: type, message_type: Any) -> tuple[_Field, ...]:
+_plans: dict[tuple[type, type], tuple[_Field, ...]] = {}
+
+
+def _plan_of(kind: type, message_type: type) -> tuple[_Field, ...]:
+    """How each field is read and written; worked out once for each type."""
+    plan = _plans.get((kind, message_type))
+    if plan is None:
+        plan = _plans[kind, message_type] = _plan(kind, message_type)
+    return plan
+
+
+def _plan(kind: Any, message_type: Any) -> tuple[_Field, ...]:
     hints = get_type_hints(kind)
     descriptor = message_type.DESCRIPTOR
     plan = []
-    for field in fields(kind):  # type: ignore[arg-type]  # mirrored types are dataclasses
+    for field in fields(kind):
         hint, name = hints[field.name], field.name
         if name in descriptor.oneofs_by_name:
             plan.append(_choice(name, hint, descriptor))
@@ -143,9 +152,6 @@ def _nested(name: str, kind: Any, *, optional: bool) -> _Field:
     if kind in _ELSEWHERE:
         read_one, make_one = _ELSEWHERE[kind]
         return _made(name, lambda message: read_one(getattr(message, name)), make_one, optional=optional)
-    if not is_dataclass(kind):
-        raise TypeError(f"{name}: {kind} has no wire form")
-
     def read(message: Any) -> Any:
         if optional and not message.HasField(name):
             return None

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
@@ -115,6 +116,30 @@ def list_rounds(dataset: Annotated[str, typer.Argument(metavar="[DATASET]", help
         typer.echo(line_of(state) if dataset else f"{state.dataset_id}  {line_of(state)}")
     if not found:
         typer.echo(f"no rounds yet: `headrace round start {dataset or 'DATASET'}` begins one")
+
+
+@app.command()
+def report(
+    dataset: DatasetName,
+    *,
+    round_id: RoundName = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where a copy goes; else round-ROUND.html here.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a round's report anew, as it stands, and fetch a copy: one HTML page that needs nothing else, for a browser.
+
+    Distributions and thresholds, losses, a map of the embeddings, rewrites beside their parents, gains, costs, the held-out loss
+    by round. The controller writes it too, whenever a round ends or freezes.
+    """
+    from headrace.cli.round_reading import write_report  # noqa: PLC0415
+
+    key, path = asyncio.run(write_report(dataset, round_id, out))
+    if as_json:
+        typer.echo(json.dumps({"key": key, "file": str(path)}))
+    else:
+        typer.echo(f"{path}\nin the object store: {key}")
 
 
 @app.command()

@@ -22,6 +22,7 @@ SIGNALS = ("loss_post", "density", "quality")
 """The columns of the signal table that `watch` draws: one for each axis."""
 
 _TABLE_BYTES_MAX = 4 * 1024**3
+_PAGE_BYTES_MAX = 256 * 1024**2
 
 
 @asynccontextmanager
@@ -74,6 +75,29 @@ def bounds_of(state: "RoundState") -> dict[str, float]:
     axes = json.loads(state.selected.thresholds_json).get("axes", [])
     bounds = [bound for axis in axes for bound in axis["threshold"]["bounds"]]
     return {bound["column"]: bound["bound"] for bound in bounds if bound["bound"] is not None}
+
+
+async def write_report(dataset: str, round_id: str, out: Path | None) -> tuple[str, Path]:
+    """Store the round's report, and a copy of it on this machine; returns its key and the file.
+
+    Raises:
+        CannotDo: there is no such round, or the file cannot be written.
+        DamagedVersion: an object that the report is about cannot be read.
+        Stop: the object store is gone.
+    """
+    from headrace.adapters.object_store import ObjectStoreSettings, open_object_store  # noqa: PLC0415
+    from headrace.adapters.rounds.report.storing import store_report  # noqa: PLC0415
+
+    states = await read_states()
+    state = chosen(states, dataset, round_id)
+    path = out or Path(f"round-{state.round_id}.html")
+    async with open_object_store(ObjectStoreSettings()) as objects:
+        key = await store_report(objects, state, states.of_dataset(dataset))
+        try:
+            await objects.fetch(key, path, bytes_max=_PAGE_BYTES_MAX)
+        except OSError as error:
+            raise CannotDo(f"{path}: {error.strerror or error}") from error
+    return key, path
 
 
 async def histograms_of(state: "RoundState") -> "Mapping[str, Histogram]":

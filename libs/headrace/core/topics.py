@@ -169,8 +169,12 @@ SURVEYED = _by_sample("headrace.sample.surveyed", "a row of a version is to be m
 MEASURED = _by_dataset("headrace.round.measured", "a surveyed row's signals, for the survey's table", MeasuredSample)
 ROUND_STEP_REQUESTED = _by_dataset("headrace.round.step-requested", "one step of a round is to be done", RoundStepRequested)
 REFINEMENT_REQUESTED = _by_sample("headrace.refinement.requested", "a sample is to be rewritten", RefinementRequested)
-ROUND_PROGRESSED = _by_dataset("headrace.round.progressed", "all that a round's state depends on, in one order", RoundProgressed)
-ROUND_TIMER = _by_dataset("headrace.round.timer", "wakes a round after a phase's deadline", RoundTimer, delayed=True)
+ROUND_PROGRESSED = _by_dataset(
+    "headrace.round.progressed", "all that a round's state depends on, in one order", RoundProgressed, partitions=1
+)
+ROUND_TIMER = _by_dataset(
+    "headrace.round.timer", "wakes a round after a phase's deadline", RoundTimer, partitions=1, delayed=True
+)
 ROUND_STATE = Topic("headrace.round.state", "each round as it stands", RoundState, KeyedBy.ROUND, _round_key, 1, None)
 CHAT_REPLIES = Topic(
     "headrace.chat.replies", "a generating model's paid reply, in the partition of the work it was made for",
@@ -252,6 +256,7 @@ CONSUMERS: dict[str, tuple[str, ...]] = {
     REFINEMENT_REQUESTED.name: ("refinement",),
     ROUND_PROGRESSED.name: ("controller",),
     ROUND_TIMER.name: ("controller",),
+    ROUND_STATE.name: ("controller",),
     COMMITTED.name: ("controller",),
     CHECKPOINT_ROLLED_OUT.name: ("controller",),
     CHECKPOINT_REFUSED.name: ("controller",),

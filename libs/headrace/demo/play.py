@@ -1,4 +1,4 @@
-"""The demo, step by step: submit, watch, cut a version, read it back, tell what came of it, train on it."""
+"""The demo, step by step: submit, watch, cut a version, read it back, tell what came of it, train on it, mend it."""
 
 import asyncio
 import os
@@ -27,9 +27,10 @@ from headrace.core.events import Send, Stop
 from headrace.core.ledger import Account
 from headrace.core.topics import COMMITTED, CUT_REQUESTED
 from headrace.core.versions import RowKind
-from headrace.demo import loop
+from headrace.demo import loop, mending
 from headrace.demo.champ import DemoSample, demo_samples
 from headrace.demo.report import Ended, Spent, render
+from headrace.local.state import home_folder
 from headrace.runtime.large_bodies import large_bodies
 from headrace.runtime.settings import DeliverySettings, RuntimeSettings
 
@@ -51,7 +52,8 @@ async def play(console: Console, *, count: int, seed: int) -> Played:
     """Runs the demo against the stack that the settings name.
 
     Raises:
-        Stop: nothing ends any more, or the checkpoint is not rolled out.
+        CannotDo: the round cannot begin.
+        Stop: nothing ends any more, the checkpoint is not rolled out, or the round froze.
         CannotTrain: training failed.
         ValueError: the gateway refuses samples.
         TimeoutError: no version is announced.
@@ -68,6 +70,9 @@ async def play(console: Console, *, count: int, seed: int) -> Played:
     console.rule("The loop closes")
     console.print("a trainer takes the version; its checkpoint is rolled out and measures from then on")
     console.print(loop.render(await loop.learn(settings.kafka, dataset, version)))
+    console.rule("A round: the model says what it cannot learn from")
+    triton = os.environ["HEADRACE_SCORING_TRITON"]
+    console.print(mending.render(await mending.mend(console, settings.kafka, dataset, triton, home_folder())))
     rejected = [d.sample.id for d in dossiers if d.decisions[-1].verdict is Verdict.REJECTED]
     return Played(dataset, version, rejected[0] if rejected else "")
 
