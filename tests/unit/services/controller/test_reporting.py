@@ -1,0 +1,67 @@
+"""Reports of rounds: written when a round halts, and again when it does so again."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from headrace.core.events import Emit, Event, Position, Reject, Stop
+from headrace.core.rounds.progress import Phase, RoundState
+from headrace.core.topics import ROUND_STATE
+from headrace.core.versions import DamagedVersion
+from services.controller.reporting import Reporting, report_rounds
+from tests.fakes.bodies import STATE
+from tests.unit.services.controller.test_rounds import FakeStates
+
+RUNNING = replace(STATE, phase=Phase.SURVEYING, frozen_in=None)
+
+
+class Store:
+    """Takes reports, or fails as the object store would."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str, list[str]]] = []
+        self.fails: Exception | None = None
+
+    async def __call__(self, state: RoundState, known: Iterable[RoundState]) -> str:
+        if self.fails is not None:
+            raise self.fails
+        self.written.append((state.phase, [each.round_id for each in known]))
+        return "key"
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def reporting(store) -> Reporting:
+    states = FakeStates()
+    states.states[STATE.dataset_id, "earlier"] = replace(STATE, round_id="earlier")
+    return Reporting(states, store)
+
+
+def events(*states: RoundState) -> list[Event[RoundState]]:
+    return [
+        Event(f"e{number}", ROUND_STATE.name, "k", state, 1.0, Position(ROUND_STATE.name, 0, number))
+        for number, state in enumerate(states)
+    ]
+
+
+async def test_a_round_that_halts_is_reported_beside_those_before_it(reporting, store):
+    """Frozen and ended rounds are; those under way and those that never began are not."""
+    told = [RUNNING, STATE, replace(STATE, phase=Phase.KEPT, frozen_in=None), replace(STATE, phase=Phase.STOPPED, ordinal=0)]
+    assert await report_rounds(events(*told), reporting) == [Emit()] * 4
+    assert store.written == [(Phase.FROZEN, ["earlier"]), (Phase.KEPT, ["earlier"])]
+
+
+async def test_a_damaged_round_has_no_report_and_a_store_that_is_gone_is_waited_for(reporting, store):
+    """What cannot be read goes to the dead letters by name; Stop keeps the place."""
+    store.fails = DamagedVersion("rounds/arithmetic/round-1/round/signals.parquet: cut off")
+    (refused,) = await report_rounds(events(STATE), reporting)
+    assert isinstance(refused, Reject)
+    assert "signals.parquet: cut off" in refused.error
+    store.fails = Stop("gone")
+    with pytest.raises(Stop):
+        await report_rounds(events(STATE), reporting)
