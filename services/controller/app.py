@@ -45,7 +45,7 @@ from services.controller.letters import tell_rounds
 from services.controller.reporting import Reporting
 from services.controller.rounds import Rounds
 from services.controller.settings import ControllerSettings
-from services.controller.standing import Standing
+from services.controller.standing import READS_MAX, Standing
 from services.controller.steps import Steps
 from services.controller.subscribers import NAME, subscriptions
 from services.controller.turns import Turns
@@ -112,7 +112,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             policy_of=runtime.policies.policy_of,
             policy_now=partial(_policy_now, runtime),
             announced=runtime.roll_outs.version_of,
-            calibrate=Calibrations(VersionStore(objects)).calibrate,
+            calibrate=Calibrations(VersionStore(objects), settings.calibration_s_max).calibrate,
         )
         pings["dead letters"] = _following_letters(stack, runtime, states, publisher)
         reporting = Reporting(states, partial(store_report, objects, folder=settings.folder))
@@ -210,6 +210,11 @@ def _require_time(settings: ControllerSettings, delivery: DeliverySettings) -> N
             f"a roll-out may take {settings.roll_out_s_max:g} s (HEADRACE_CONTROLLER_TURN_S_MAX, _FETCH_S_MAX, _LOAD_S_MAX, "
             f"_UNLOAD_S_MAX and twice _GOLDEN_S_MAX): that must be below HEADRACE_DELIVERY_HANDLER_S_MAX "
             f"({delivery.handler_s_max:g})"
+        )
+    if READS_MAX * settings.calibration_s_max >= delivery.handler_s_max:
+        raise CannotStart(
+            f"{settings.calibration_s_max:g} s (HEADRACE_CONTROLLER_CALIBRATION_S_MAX), {READS_MAX} times, must be below "
+            f"HEADRACE_DELIVERY_HANDLER_S_MAX ({delivery.handler_s_max:g})"
         )
 
 

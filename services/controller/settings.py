@@ -44,6 +44,9 @@ class ControllerSettings(BaseSettings):
     selection_rows_held_max: int = Field(
         4_000_000, ge=1, description="Rows of a survey that solving a target share, or a merge, may hold; about 60 bytes each."
     )
+    calibration_s_max: float = Field(
+        60.0, gt=0, le=600, description="Longest time to read a dataset's rows for standing thresholds; then there are none."
+    )
     folder: Path | None = Field(None, description="Where surveys' tables are put together; unset: the system's temporary folder.")
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from headrace.adapters.rounds.calibration import CalibrationTooLong
 from headrace.core.dossiers import DatasetCommitted, PolicyPublished
 from headrace.core.events import Emit, Event, Result, Send
 from headrace.core.policies import Policy
@@ -19,11 +20,14 @@ from services.controller.rounds import Rounds, take_step, take_versions
 
 _log = logging.getLogger("headrace.controller")
 
-_READS_MAX = 3
+READS_MAX = 3
 """How often thresholds are computed anew because somebody published another policy meanwhile; then the next occasion does it."""
 
 Compute = Callable[[Policy], Awaitable[StandingThresholds | None]]
-"""The thresholds under a policy's rules, None where there are none or it has them. Raises DamagedVersion, and Stop."""
+"""The thresholds under a policy's rules, None where there are none or it has them.
+
+Raises CalibrationTooLong and DamagedVersion where they cannot be made, and Stop.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +98,12 @@ async def _with_policy(dataset_id: str, at: float, result: Result, compute: Comp
     somebody published meanwhile are kept, and where the rules of the thresholds changed, these are computed anew.
     """
     policy = standing.policy_of(dataset_id)
-    for _ in range(_READS_MAX):
+    for _ in range(READS_MAX):
         if policy is None or not policy.standing.rows or not isinstance(result, Emit):
             return result
         try:
             thresholds = await compute(policy)
-        except DamagedVersion as error:  # what the event says to rounds is not held up by it
+        except (CalibrationTooLong, DamagedVersion) as error:  # what the event says to rounds is not held up by it
             _log.error("dataset %s is not calibrated: %s", dataset_id, error)
             return result
         if thresholds is None:

@@ -5,26 +5,32 @@ of the same version give the same thresholds: which rows count follows from thei
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from google.protobuf.message import DecodeError
 
-from headrace.adapters import wire
 from headrace.adapters.sample_rows import DECIDED_SCHEMA
 from headrace.adapters.shards import read_columns
 from headrace.adapters.version_store import NoSuchVersion, VersionStore
 from headrace.adapters.wire_fields import Undecodable
-from headrace.core.dossiers import CURRENT, DatasetCommitted, Dossier
+from headrace.adapters.wire_pages import signals_from
+from headrace.core.dossiers import CURRENT, DatasetCommitted
 from headrace.core.policies import Policy
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
 from headrace.core.rounds.calibrating import calibrated
 from headrace.core.rounds.standing import StandingThresholds
-from headrace.core.versions import DamagedVersion, Manifest, RowKind, manifest_key
+from headrace.core.versions import DamagedVersion, Manifest, RowKind, Shard, manifest_key
+from headrace_protos.sample.v1 import dossier_pb2
 
 _BATCH_ROWS = 4_096
+_DOSSIERS = 256
+"""Rows of a batch that holds dossiers, which may be long."""
+
 _ORDER = ("decided_at", "sample_id", "revision", "loss_mean")
 """Which rows are the first: the last two tell apart what was decided at one moment, or submitted again."""
 
@@ -34,11 +40,16 @@ Announced = Callable[[str], str | None]
 """The version of a model that measures; None where none was ever announced."""
 
 
-class Calibrations:
-    """Calibrates over versions in an object store."""
+class CalibrationTooLong(Exception):
+    """The rows are too many to be read in the time that there is; the message names the setting."""
 
-    def __init__(self, versions: VersionStore) -> None:
+
+class Calibrations:
+    """Calibrates over versions in an object store, each in `seconds_max` at most."""
+
+    def __init__(self, versions: VersionStore, seconds_max: float = 60.0) -> None:
         self._versions = versions
+        self._seconds_max = seconds_max
 
     async def calibrate(self, committed: DatasetCommitted, policy: Policy, announced: Announced) -> StandingThresholds | None:
         """The thresholds of the version that measures now, from the first `standing.rows` rows that it measured.
@@ -49,6 +60,7 @@ class Calibrations:
         None where the policy has its thresholds, where there are fewer such rows, or where the dataset version is pruned.
 
         Raises:
+            CalibrationTooLong: it would take longer than it may.
             DamagedVersion: a shard is missing or cannot be read.
             Stop: the store is gone.
         """
@@ -60,7 +72,8 @@ class Calibrations:
         candidates = _candidates(manifest, policy, announced)
         if not candidates:
             return None
-        return await asyncio.to_thread(_calibrated, self._versions.objects, manifest, policy, candidates, announced)
+        rows = _Rows(self._versions.objects, manifest, self._seconds_max)
+        return await asyncio.to_thread(_calibrated, rows, policy, candidates, announced)
 
 
 def _candidates(manifest: Manifest, policy: Policy, announced: Announced) -> set[tuple[str, str]]:
@@ -74,18 +87,17 @@ def _candidates(manifest: Manifest, policy: Policy, announced: Announced) -> set
 
 
 def _calibrated(
-    objects: ObjectStore, manifest: Manifest, policy: Policy, candidates: set[tuple[str, str]], announced: Announced
+    rows: "_Rows", policy: Policy, candidates: set[tuple[str, str]], announced: Announced
 ) -> StandingThresholds | None:
-    model, version = _measured_last(objects, manifest)
+    model, version = _measured_last(rows)
     measuring = (model, announced(model) or version)
     if measuring not in candidates:
         return None
     judged, first = policy.standing.judges, _Earliest(policy.standing.rows)
-    columns = (*_ORDER, *_WHO, *(("dossier",) if judged else ()))
-    for batch in _batches(objects, manifest, columns):
+    for batch in rows.read((*_ORDER, *_WHO, *(("dossier",) if judged else ()))):
         mine = pc.and_(pc.equal(batch["model"], measuring[0]), pc.equal(batch["model_version"], measuring[1]))
-        rows = first.may_count(batch.filter(pc.and_(mine, pc.is_finite(batch["loss_mean"]))))
-        first.add(_with_quality(rows) if judged else rows.select(_ORDER))
+        measured = first.may_count(batch.filter(pc.and_(mine, pc.is_finite(batch["loss_mean"]))))
+        first.add(_with_quality(measured) if judged else measured.select(_ORDER))
     found = first.found()
     if found is None:
         return None
@@ -94,28 +106,47 @@ def _calibrated(
     return calibrated(policy.standing, policy.rounds, *measuring, losses, qualities)
 
 
-def _measured_last(objects: ObjectStore, manifest: Manifest) -> tuple[str, str]:
+def _measured_last(rows: "_Rows") -> tuple[str, str]:
     """Model and version of the row decided last."""
     last = pa.table({name: pa.array([], DECIDED_SCHEMA.field(name).type) for name in (*_ORDER, *_WHO)})
-    for batch in _batches(objects, manifest, (*_ORDER, *_WHO)):
+    for batch in rows.read((*_ORDER, *_WHO)):
         both = pa.concat_tables([last, batch.filter(pc.is_valid(batch["model"]))])
         last = both.sort_by([(name, "descending") for name in _ORDER])[:1]
     row = last.to_pylist()[0] if last.num_rows else {"model": "", "model_version": ""}
     return row["model"], row["model_version"]
 
 
-def _batches(objects: ObjectStore, manifest: Manifest, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Some columns of all decided rows but rewrites, accepted and rejected, a stretch at a time."""
-    for kind in (RowKind.ACCEPTED, RowKind.REJECTED):
-        for shard in manifest.shards_of(kind):
-            try:
-                handle = objects.open(shard.key)
-            except ObjectMissing as error:
-                raise DamagedVersion(f"{shard.key}: no such object, though a manifest names it") from error
-            with handle, closing(read_columns(handle, shard, columns, _BATCH_ROWS)) as batches:
-                for batch in batches:
+class _Rows:
+    """All decided rows of a version but rewrites, accepted and rejected. Reading raises CalibrationTooLong after a time."""
+
+    def __init__(self, objects: ObjectStore, manifest: Manifest, seconds_max: float) -> None:
+        self._objects = objects
+        self._manifest = manifest
+        self._seconds_max = seconds_max
+        self._ends = time.monotonic() + seconds_max
+
+    def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Some of their columns, a stretch at a time."""
+        for kind in (RowKind.ACCEPTED, RowKind.REJECTED):
+            for shard in self._manifest.shards_of(kind):
+                for batch in self._read(shard, columns):
+                    self._require_time()
                     table = pa.Table.from_batches([batch])
                     yield table.filter(pc.is_null(table["origin_round"]))
+
+    def _read(self, shard: Shard, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        try:
+            handle = self._objects.open(shard.key)
+        except ObjectMissing as error:
+            raise DamagedVersion(f"{shard.key}: no such object, though a manifest names it") from error
+        batch_rows = _DOSSIERS if "dossier" in columns else _BATCH_ROWS
+        with handle, closing(read_columns(handle, shard, columns, batch_rows)) as batches:
+            yield from batches
+
+    def _require_time(self) -> None:
+        if time.monotonic() > self._ends:
+            limit = f"{self._seconds_max:g} s (HEADRACE_CONTROLLER_CALIBRATION_S_MAX)"
+            raise CalibrationTooLong(f"its rows were not read within {limit}")
 
 
 def _with_quality(rows: pa.Table) -> pa.Table:
@@ -127,11 +158,13 @@ def _with_quality(rows: pa.Table) -> pa.Table:
 
 
 def _quality(sample_id: str, value: bytes) -> float | None:
+    """Of the whole dossier only this page is decoded: there may be millions that were not judged."""
     try:
-        signals = wire.decode(Dossier, value).signals_of(CURRENT)
-    except Undecodable as error:
+        pages = [page for page in dossier_pb2.Dossier.FromString(value).signals if page.role == CURRENT]
+        judgement = signals_from(pages[0]).judgement if pages and pages[0].HasField("judgement") else None
+    except (DecodeError, Undecodable) as error:
         raise DamagedVersion(f"the dossier of {sample_id}: {error}") from error
-    return signals.judgement.quality if signals is not None and signals.judgement is not None else None
+    return judgement.quality if judgement is not None else None
 
 
 class _Earliest:

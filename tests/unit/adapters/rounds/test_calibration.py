@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headrace.adapters.rounds.calibration import Calibrations
+from headrace.adapters.rounds.calibration import Calibrations, CalibrationTooLong
 from headrace.adapters.shards import ShardLimits
 from headrace.adapters.version_cut import VersionCutter
 from headrace.adapters.version_draft import CutSettings
@@ -150,6 +150,13 @@ async def test_the_same_rows_give_the_same_thresholds(world):
         committed = await other.cut(*(each for each, _ in part), at=[time for _, time in part])
     assert await other.calibrate(committed, policy(25, low_quality=True)) == expected
     assert expected.loss_mean == pytest.approx(np.mean([n % 7 + n / 16 for n in range(25)]))
+
+
+async def test_reading_ends_after_a_time(world):
+    """The handler has a time of its own; the setting is named."""
+    committed = await world.cut(*(row(f"a{n}", float(n)) for n in range(4)))
+    with pytest.raises(CalibrationTooLong, match="HEADRACE_CONTROLLER_CALIBRATION_S_MAX"):
+        await Calibrations(VersionStore(world.objects), -1.0).calibrate(committed, policy(2), world.announced.get)
 
 
 async def test_a_missing_shard_is_named(world):
