@@ -22,16 +22,17 @@ def _option(name: str, meaning: str, *, least: float | None = None, most: float 
 @app.command()
 def experiment(
     *,
-    rows: Annotated[int, _option("rows", "Rows of the data set, damaged ones included.", least=12)] = 50,
+    rows: Annotated[int, _option("rows", "Rows of the data set, damaged ones included.", least=12)] = 40,
     held_out: Annotated[int, _option("held-out", "Rows of other problems, to measure what was learnt.", least=1)] = 8,
     chars_max: Annotated[int, _option("chars-max", "Only conversations of at most so many characters.", least=100)] = 1_300,
     damage_share: Annotated[float, _option("damage-share", "Share damaged in each of five ways.", least=0.01, most=0.19)] = 0.1,
     seed: Annotated[int, _option("seed", "Which rows, which damage; and the first seed of training.", least=0)] = 0,
     seeds: Annotated[int, _option("seeds", "Trainings of each arm, with seeds from --seed on.", least=1)] = 3,
     tokens_max: Annotated[int, _option("tokens-max", "Conversations are cut beyond so many tokens.", least=8)] = 640,
-    steps: Annotated[int, _option("steps", "Optimizer steps of each training.", least=1)] = 6,
+    train_tokens_max: Annotated[int, _option("train-tokens-max", "And for training beyond so many.", least=8)] = 224,
+    steps: Annotated[int, _option("steps", "Optimizer steps of each training: each takes batch rows x accumulate.", least=1)] = 10,
     batch_rows: Annotated[int, _option("batch-rows", "Conversations in one forward pass of training.", least=1)] = 2,
-    accumulate: Annotated[int, _option("accumulate", "Forward passes of one step.", least=1)] = 1,
+    accumulate: Annotated[int, _option("accumulate", "Forward passes of one step.", least=1)] = 2,
     learning_rate: Annotated[float, _option("learning-rate", "Peak learning rate of the LoRA adapter.")] = 5e-4,
     rewrites_max: Annotated[int, _option("rewrites-max", "Selected rows rewritten at most, furthest ones first.", least=1)] = 6,
     attempts: Annotated[int, _option("attempts", "Attempts at each rewrite.", least=1, most=15)] = 1,
@@ -53,7 +54,7 @@ def experiment(
     held-out problems is compared over seeds.
 
     No stack is needed. Rewrites are written by the endpoint in HEADRACE_CHAT_URL, or, if that is unset, by a small model that is
-    started for it. A larger model on a GPU: --model FOLDER --device cuda --rows 160 --held-out 40 --steps 80 --rewrites-max 40.
+    started for it. A larger model on a GPU: --model FOLDER --device cuda --rows 80 --held-out 30 --steps 20.
     """
     from rich.console import Console  # noqa: PLC0415
 
@@ -65,9 +66,9 @@ def experiment(
 
     setup = Setup(
         rows=rows, held_out=held_out, chars_max=chars_max, damage_share=damage_share, seed=seed, seeds=seeds,
-        tokens_max=tokens_max, steps=steps, batch_rows=batch_rows, accumulate=accumulate, learning_rate=learning_rate,
-        rewrites_max=rewrites_max, attempts=attempts, reply_tokens_max=reply_tokens_max, side_by_side=side_by_side,
-        device=device, model=model,
+        tokens_max=tokens_max, train_tokens_max=train_tokens_max, steps=steps, batch_rows=batch_rows, accumulate=accumulate,
+        learning_rate=learning_rate, rewrites_max=rewrites_max, attempts=attempts, reply_tokens_max=reply_tokens_max,
+        side_by_side=side_by_side, device=device, model=model,
     )  # fmt: skip
     console = Console()
     if not console.is_terminal:

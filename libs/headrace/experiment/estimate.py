@@ -20,9 +20,9 @@ _START_S = 15.0
 
 def planted_s(setup: Setup, rows: Sequence[Sample]) -> float:
     """Seconds for the planted damage: one run, and the survey."""
-    tokens = _tokens(setup, rows)
+    tokens = _tokens(rows, setup.tokens_max)
     scored = 3 * tokens + _JUDGE_TOKENS * len(rows)
-    return _START_S * 2 + scored / _SCORED_PER_S + _trained_s(setup, tokens / len(rows))
+    return _START_S * 2 + scored / _SCORED_PER_S + _trained_s(setup, rows)
 
 
 def controls_s(setup: Setup, rows: Sequence[Sample], held_out: Sequence[Sample]) -> float:
@@ -30,18 +30,19 @@ def controls_s(setup: Setup, rows: Sequence[Sample], held_out: Sequence[Sample])
     runs = len(Arm) * setup.seeds
     rounds = (runs - 1) / min(setup.side_by_side, _CORES)
     written = 2 * setup.rewrites_max * setup.attempts * setup.reply_tokens_max
-    scored = (runs + 1) * _tokens(setup, held_out) + 3 * setup.rewrites_max * setup.attempts * setup.tokens_max
+    scored = (runs + 1) * _tokens(held_out, setup.tokens_max) + 3 * setup.rewrites_max * setup.attempts * setup.tokens_max
     starts = _START_S * (rounds + setup.attempts + 1)
-    trained = rounds * _trained_s(setup, _tokens(setup, rows) / len(rows))
+    trained = rounds * _trained_s(setup, rows)
     return starts + written / _WRITTEN_PER_S + scored / _SCORED_PER_S + trained
 
 
-def _trained_s(setup: Setup, tokens: float) -> float:
-    """One run on rows of so many tokens."""
+def _trained_s(setup: Setup, rows: Sequence[Sample]) -> float:
+    """One run."""
+    tokens = _tokens(rows, setup.train_tokens_max) / len(rows)
     return setup.steps * setup.batch_rows * setup.accumulate * tokens / _TRAINED_PER_S
 
 
-def _tokens(setup: Setup, samples: Sequence[Sample]) -> float:
+def _tokens(samples: Sequence[Sample], tokens_max: int) -> float:
     """Tokens of all samples together, each cut at its end."""
     chars = (sum(len(turn.content) for turn in sample.messages) for sample in samples)
-    return sum(min(each / _CHARS_PER_TOKEN, setup.tokens_max) for each in chars)
+    return sum(min(each / _CHARS_PER_TOKEN, tokens_max) for each in chars)

@@ -16,6 +16,8 @@ class Setup:
     `rows` go into the data set, of which `damage_share` are damaged in each way; `held_out` rows of other problems measure what
     was learnt. Runs take seeds from `seed` on, `seeds` of them, `side_by_side` at a time. `rewrites_max` bounds how many
     selected rows are rewritten, each in `attempts` attempts at most. `model` is a folder of weights, None for the default's.
+
+    A training reads no more rows than its steps take: fewer than `rows`, and some of what an arm changed is never seen.
     """
 
     rows: int
@@ -25,6 +27,7 @@ class Setup:
     seed: int
     seeds: int
     tokens_max: int
+    train_tokens_max: int
     steps: int
     batch_rows: int
     accumulate: int
@@ -42,7 +45,7 @@ class Setup:
             steps=self.steps,
             batch_rows=self.batch_rows,
             accumulate=self.accumulate,
-            tokens_max=self.tokens_max,
+            tokens_max=self.train_tokens_max,
             learning_rate=self.learning_rate,
             seed=self.seed + number,
         )

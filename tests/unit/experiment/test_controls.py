@@ -28,7 +28,8 @@ from headrace.experiment.telling import Tell
 from headrace.experiment.writing import Written
 
 SETUP = Setup(
-    rows=30, held_out=3, chars_max=100, damage_share=0.1, seed=0, seeds=2, tokens_max=64, steps=2, batch_rows=1, accumulate=1,
+    rows=30, held_out=3, chars_max=100, damage_share=0.1, seed=0, seeds=2, tokens_max=64, train_tokens_max=64,
+    steps=2, batch_rows=1, accumulate=1,
     learning_rate=1e-3, rewrites_max=4, attempts=2, reply_tokens_max=16, side_by_side=2, device="cpu", model=None,
 )  # fmt: skip
 SIZE = 16
