@@ -30,7 +30,7 @@ def experiment(
     seeds: Annotated[int, _option("seeds", "Trainings of each arm, with seeds from --seed on.", least=1)] = 3,
     tokens_max: Annotated[int, _option("tokens-max", "Conversations are cut beyond so many tokens.", least=8)] = 640,
     train_tokens_max: Annotated[int, _option("train-tokens-max", "And for training beyond so many.", least=8)] = 224,
-    steps: Annotated[int, _option("steps", "Optimizer steps of each training: each takes batch rows x accumulate.", least=1)] = 10,
+    steps: Annotated[int, _option("steps", "Optimizer steps of each training: choose one pass over the rows.", least=1)] = 10,
     batch_rows: Annotated[int, _option("batch-rows", "Conversations in one forward pass of training.", least=1)] = 2,
     accumulate: Annotated[int, _option("accumulate", "Forward passes of one step.", least=1)] = 2,
     learning_rate: Annotated[float, _option("learning-rate", "Peak learning rate of the LoRA adapter.")] = 5e-4,
