@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 class StubTriton:
     """A model server that answers at once with signals derived from the text: the same text, the same signals."""
 
+    versions: int = 1
     name: str = "triton"
     needs: tuple[str, ...] = ()
     port_names: tuple[str, ...] = ("grpc",)
@@ -38,7 +39,7 @@ class StubTriton:
     def prepare(self, place: Place, _: object) -> Launch:
         address = f"{LOCALHOST}:{place.ports['grpc']}"
         return Launch(
-            command=(sys.executable, "-m", "tests.fakes.triton_server", "--address", address),
+            command=(sys.executable, "-m", "tests.fakes.triton_server", "--address", address, "--versions", str(self.versions)),
             log=place.log,
             folder=ROOT,
             environment={"PYTHONPATH": f"{ROOT}:{ROOT / 'libs'}"},
@@ -127,9 +128,12 @@ class Spine:
         running.process.wait()
         clear(running.process, running.launch)
 
-    def restart(self, name: str) -> None:
-        running = self.parts[name]
-        self.parts[name] = Running(running.launch, spawn(running.launch))
+    def restart(self, name: str, settings: Mapping[str, str] | None = None) -> None:
+        """Starts it again, from now on with these settings beside those it had."""
+        launch = self.parts[name].launch
+        if settings:
+            launch = replace(launch, environment={**launch.environment, **settings})
+        self.parts[name] = Running(launch, spawn(launch))
 
     def revive(self) -> None:
         """Starts again what has ended by itself."""

@@ -174,8 +174,10 @@ def main() -> None:
     parser.add_argument("--address", default="127.0.0.1:0", help="where to listen; port 0 takes a free one and prints it")
     parser.add_argument("--delay-s", type=float, default=0.0, help="time that every request takes")
     parser.add_argument("--embedding-size", type=int, default=576)
+    parser.add_argument("--versions", type=int, default=1, help="versions of the model `signals`, all of which measure alike")
     arguments = parser.parse_args()
-    stub = StubTriton(delay_s=arguments.delay_s, embedding_size=arguments.embedding_size)
+    models = {"signals": [str(number + 1) for number in range(arguments.versions)], "base": ["1"]}
+    stub = StubTriton(models=models, delay_s=arguments.delay_s, embedding_size=arguments.embedding_size)
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(arguments.address, stub))
 

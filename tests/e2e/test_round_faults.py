@@ -1,0 +1,183 @@
+"""A whole round on the real spine: calm, under kills in every phase, and with what may be odd about a dataset or a command."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing
+
+import pytest
+
+from headrace.adapters.kafka import read_topic
+from headrace.core.dossiers import CURRENT, Dossier
+from headrace.core.rounds.progress import RoundState
+from headrace.core.topics import DECIDED
+from tests.e2e import rounds
+from tests.e2e.mending import Mender
+from tests.e2e.round_cases import CASES, HALTED, begin, begin_another, command, done, ends, prepare, roll_out, until
+from tests.e2e.round_storm import OTHERS, PHASES, RoundStorm
+from tests.e2e.rounds import CALLS_IN_FLIGHT, SAMPLES, RoundEnd, policy, samples
+from tests.e2e.spine import Spine, StubTriton
+from tests.fakes.certain import certain
+
+pytestmark = [pytest.mark.connected, pytest.mark.timeout(900)]
+
+SEEDS = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def mender() -> Iterator[Mender]:
+    """One endpoint for all."""
+    with Mender().serving() as mender:
+        yield mender
+
+
+@pytest.fixture(scope="module")
+def spine(mender: Mender, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spine]:
+    """One spine for all; each round has a dataset of its own."""
+    settings = rounds.SETTINGS | {"HEADRACE_CHAT_URL": mender.url, "HEADRACE_CHAT_MODEL": "nobody"}
+    with Spine.up(tmp_path_factory.mktemp("rounds"), settings, triton=StubTriton(versions=2)) as spine:
+        roll_out(spine, "1")
+        yield spine
+
+
+@pytest.fixture(scope="module")
+def calm(spine: Spine, mender: Mender) -> RoundEnd:
+    """How the round ends when nothing is disturbed."""
+    return rounds.run(spine, mender, "calm", policy())
+
+
+def test_a_round_makes_a_better_version(spine: Spine, calm: RoundEnd):
+    """Every number of a round is accounted for, every outcome occurs, and no request is sent twice but where it is told to be."""
+    state, rewrites, selected = calm.state, calm.state.rewrites, calm.state.selected
+    assert selected is not None
+    assert (state.phase, state.reason) == ("kept", "not_trained"), state.detail
+    assert (state.rows.sent, state.rows.measured, state.rows.lost) == (SAMPLES, SAMPLES, ())
+    assert min(selected.hard, selected.sparse, selected.low_quality) > 0
+    assert set(rewrites.accepted) == {"hard", "sparse", "low_quality"}
+    assert min(sum(each.values()) for each in (rewrites.accepted, rewrites.rejected, rewrites.not_made)) > 0
+    require_closed_sums(spine, calm)
+
+
+@pytest.fixture(scope="module")
+def cases(spine: Spine) -> dict[str, RoundState]:
+    """How those rounds ended that come to an end by themselves."""
+    rounds.ask_as(spine, "cases")
+    prepare(spine)
+    names = [name for name in CASES if name not in HALTED]
+    for name in names:
+        begin(spine, name)
+    return ends(spine, *names)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "rows"),
+    [
+        ("no-rows", "no_rows", 0),
+        ("one-row", "nothing_selected", 1),
+        ("two-rows", "nothing_selected", 2),
+        ("equal-rows", "nothing_selected", 16),
+        ("unselected", "nothing_selected", 30),
+        ("penniless", "budget_spent", 30),
+    ],
+)
+def test_a_round_that_has_nothing_to_do_ends_and_says_why(cases: dict[str, RoundState], name: str, reason: str, rows: int):
+    """It is stopped with its reason, after every row was measured."""
+    state = cases[name]
+    assert (state.phase, state.reason) == ("stopped", reason), state.detail
+    assert (state.rows.sent, state.rows.measured) == (rows, rows)
+    assert state.rewrites.ended == 0
+
+
+def test_a_round_without_money_selects_and_pays_for_nothing(cases: dict[str, RoundState], mender: Mender):
+    """What would have been rewritten is known; no model was asked, for this case or for any before it."""
+    assert certain(cases["penniless"].selected).total > 0
+    assert mender.asked["cases"].total() == 0
+
+
+@pytest.mark.usefixtures("cases")
+def test_a_round_is_frozen_and_goes_on_while_another_model_version_begins_to_measure(spine: Spine, mender: Mender):
+    """A second start is refused, by the command and by the controller; what a round measures stays with its own version."""
+    mender.held.set()
+    round_id = begin(spine, "frozen")
+    until(spine, "frozen", round_id, lambda state: state.phase in {"refining", "validating"})
+    assert json.loads(done(spine, "round", "freeze", "frozen", "--reason", "lunch", "--json"))["phase"] == "frozen"
+    refused = command(spine, "round", "start", "frozen")
+    assert refused.exit_code == 1
+    assert f"round {round_id} of frozen is frozen: one at a time" in refused.output + refused.stderr
+    frozen = until(spine, "frozen", round_id, lambda state: state.phase == "frozen")
+    another = begin_another(spine, frozen)
+    assert (another.phase, another.reason) == ("stopped", "another_round_runs")
+    roll_out(spine, "2", previous="1")
+    done(spine, "submit", "--dataset", "one-row", "-", stdin=json.dumps(samples(2)[1]))
+    asyncio.run(spine.settled("one-row", 2))
+    mender.held.clear()
+    until(spine, "frozen", round_id, lambda state: state.rewrites.requested > 0 and not state.rewrites.under_way)
+    done(spine, "round", "resume", "frozen")
+    state = ends(spine, "frozen")["frozen"]
+    assert (state.phase, state.reason) == ("kept", "not_trained"), state.detail
+    decided = asyncio.run(_decided(spine))
+    assert _versions(decided, "one-row") == {"1", "2"}
+    assert _versions(decided, "frozen") == {"1"}
+    assert [each for each in decided if each.sample.dataset_id == "frozen" and each.rewrite]
+
+
+@pytest.mark.usefixtures("cases")
+def test_an_aborted_round_ends_at_once_and_its_rewrites_a_little_later(spine: Spine, mender: Mender):
+    """What was under way goes on to its decision; nothing is committed, and another round may begin."""
+    mender.held.set()
+    round_id = begin(spine, "aborted")
+    until(spine, "aborted", round_id, lambda state: state.phase in {"refining", "validating"})
+    done(spine, "round", "abort", "aborted", "--reason", "enough")
+    mender.held.clear()
+    state = ends(spine, "aborted")["aborted"]
+    assert (state.phase, state.reason, state.committed) == ("stopped", "aborted", None)
+    account = asyncio.run(spine.settled("aborted", len(CASES["aborted"].lines) + 1))
+    assert account.dead_lettered == 0
+    begin(spine, "aborted")
+    done(spine, "round", "abort", "aborted")
+
+
+async def _decided(spine: Spine) -> list[Dossier]:
+    async with aclosing(read_topic(DECIDED, spine.environment["HEADRACE_KAFKA"], until_now=True)) as events:
+        return [event.body async for event in events]
+
+
+def _versions(decided: list[Dossier], dataset: str) -> set[str]:
+    """The model versions that measured a dataset's samples."""
+    return {certain(each.signals_of(CURRENT)).model_version for each in decided if each.sample.dataset_id == dataset}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whatever_is_killed_in_a_round_it_comes_to_the_same(spine: Spine, mender: Mender, calm: RoundEnd, seed: int):
+    """The same thresholds, selection, rewrites and rows as in the calm, and no call is paid again but those in flight."""
+    storm = RoundStorm(spine, seed)
+    stormy = rounds.run(spine, mender, f"storm-{seed}", policy(), storm)
+    again = stormy.calls - calm.calls
+    sys.stderr.write(f"  killed: {dict(storm.killed)}; {again.total()} calls paid again\n")
+    assert storm.phases == set(PHASES)
+    assert all(storm.kills_of(name) for name in OTHERS)
+    assert stormy.thresholds == calm.thresholds
+    assert stormy.selection == calm.selection
+    assert stormy.rows == calm.rows
+    assert set(stormy.calls) == set(calm.calls)
+    assert again.total() <= CALLS_IN_FLIGHT * storm.kills_of("refinement")
+    assert not calm.calls - stormy.calls
+    require_closed_sums(spine, stormy)
+    ours, theirs = stormy.state.rewrites, calm.state.rewrites
+    assert (ours.accepted, ours.rejected, ours.not_made) == (theirs.accepted, theirs.rejected, theirs.not_made)
+    assert (ours.attempts, ours.tokens) == (theirs.attempts, theirs.tokens)
+
+
+def require_closed_sums(spine: Spine, end: RoundEnd) -> None:
+    """Selected, asked for, and ended are the same; so are the rows before and after; nothing is dead-lettered."""
+    state, rewrites, selected = end.state, end.state.rewrites, end.state.selected
+    assert selected is not None
+    assert selected.total == rewrites.requested == rewrites.ended
+    added = rewrites.accepted.get("sparse", 0)
+    assert len(end.rows) == SAMPLES + added - state.evicted
+    assert 0 < state.evicted <= added
+    assert (end.account.in_flight, end.account.dead_lettered) == (0, 0), end.account
+    assert end.account.accepted == SAMPLES + sum(rewrites.accepted.values())
+    assert json.loads(spine.headrace("dlq", "ls", "--json")) == []
