@@ -49,6 +49,7 @@ from headrace.core.rounds.progress import (
     DensitiesMade,
     Ending,
     HeldOutMeasured,
+    PassedPhase,
     Phase,
     RewriteCounts,
     RewriteEnded,
@@ -168,7 +169,8 @@ STATE = RoundState(
         human_unmended=3, model_unmended=1, returned=("problem-2/hard",),
     ),
     evicted=4, committed=RoundCommitted("8e" * 32, 6, 104), checkpoint=CheckpointMeasures("ab" * 32, "3", "refused", "8e" * 32),
-    held_out=HeldOutMeasured(1.5, 1.25, 10), awaits=Awaited.GUARDS, waived=("human_rows",), dead_letters=("dead-letter-1",),
+    held_out=HeldOutMeasured(1.5, 1.25, 10), passed=(PassedPhase(Phase.SURVEYING, NOON - 60),),
+    awaits=Awaited.GUARDS, waived=("human_rows",), dead_letters=("dead-letter-1",),
 )  # fmt: skip
 STEPS = (
     SurveyRequested(SURVEY, 1, 500),

@@ -31,6 +31,7 @@ from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import (
     CheckpointMeasures,
     HeldOutMeasured,
+    PassedPhase,
     Phase,
     RewriteCounts,
     RoundCommitted,
@@ -100,23 +101,19 @@ async def a_round(rows: int, *, rewrites: int = 0, forged: int = 0, table: Any =
         committed=version and RoundCommitted(version.id, version.manifest.sequence, version.manifest.counts.accepted),
         checkpoint=CheckpointMeasures("c-0815", "8"),
         held_out=HeldOutMeasured(2.2134, 2.1450, 52),
+        passed=tuple(PassedPhase(phase, BEGAN + 600.0 * place) for place, phase in enumerate(list(Phase)[:8])),
     )  # fmt: skip
     return objects, state
 
 
 def earlier(state: RoundState) -> list[RoundState]:
-    """The rounds before, and this round's own earlier states."""
-    before = [
+    """The rounds before."""
+    return [
         replace(state, round_id=f"r{ordinal}", ordinal=ordinal, updated_at=BEGAN - ordinal, phase=phase, held_out=held_out)
         for ordinal, phase, held_out in [
             (1, Phase.KEPT, HeldOutMeasured(2.61, 2.38, 50)), (2, Phase.ROLLED_BACK, HeldOutMeasured(2.38, 2.44, 51)),
         ]
     ]  # fmt: skip
-    own = [
-        replace(state, phase=phase, transition=place, phase_since=BEGAN + 600.0 * place, held_out=None)
-        for place, phase in enumerate(list(Phase)[: state.transition])
-    ]
-    return [*before, *own]
 
 
 async def _survey(objects, columns: Any, rules: SelectionRules, folder: Path):

@@ -121,12 +121,19 @@ def _plain(name: str, hint: Any, field: Any) -> _Field:
 def _repeated(name: str, kind: Any) -> _Field:
     if kind is str:
         return _Field(name, lambda message: tuple(getattr(message, name)), lambda m, value: getattr(m, name).extend(value))
-    read_one, make_one = _ELSEWHERE[kind]
+    if kind in _ELSEWHERE:
+        read_one, make_one = _ELSEWHERE[kind]
 
-    def write(message: Any, value: Any) -> None:
-        getattr(message, name).extend([make_one(each) for each in value])
+        def write(message: Any, value: Any) -> None:
+            getattr(message, name).extend([make_one(each) for each in value])
 
-    return _Field(name, lambda message: tuple(map(read_one, getattr(message, name)[:])), write)
+        return _Field(name, lambda message: tuple(map(read_one, getattr(message, name)[:])), write)
+
+    def write_mirrored(message: Any, value: Any) -> None:
+        for each in value:
+            fill(getattr(message, name).add(), each)
+
+    return _Field(name, lambda message: tuple(mirrored_from(kind, each) for each in getattr(message, name)[:]), write_mirrored)
 
 
 def _update(name: str) -> _Write:
@@ -152,6 +159,7 @@ def _nested(name: str, kind: Any, *, optional: bool) -> _Field:
     if kind in _ELSEWHERE:
         read_one, make_one = _ELSEWHERE[kind]
         return _made(name, lambda message: read_one(getattr(message, name)), make_one, optional=optional)
+
     def read(message: Any) -> Any:
         if optional and not message.HasField(name):
             return None

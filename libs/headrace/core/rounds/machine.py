@@ -155,7 +155,8 @@ def _deadline(state: RoundState, fact: DeadlinePassed, rules: RoundPolicy, now: 
         told = f"{state.rewrites.under_way} rewrites were under way at the deadline and are left out"
         left = replace(state, detail=told, awaits=Awaited.GUARDS)
         if state.phase is Phase.REFINING:
-            left = replace(left, phase=Phase.VALIDATING, transition=left.transition + 1, phase_since=now)
+            passed = state.with_this_phase_passed
+            left = replace(left, phase=Phase.VALIDATING, transition=left.transition + 1, phase_since=now, passed=passed)
         return moved_on(Moved(left), rules, now, limits)
     told = f"{state.phase} waited for {state.awaits.replace('_', ' ')} since {now - state.phase_since:.0f} s"
     return halted(state, Phase.STOPPED, _DEADLINES[state.phase], told, now)

@@ -83,6 +83,7 @@ def entered(
         awaits=awaits,
         transition=state.transition + 1,
         phase_since=now,
+        passed=state.with_this_phase_passed,
         deadline=state.deadline if keeps else now + _allowed_s(phase, rules),
     )
     return Moved(state, (*((_step(step),) if step else ()), timer(state, now, limits)))
@@ -92,7 +93,8 @@ def halted(state: RoundState, phase: Phase, reason: RoundReason, detail: str, no
     """The state at its end, or frozen where it is: nothing follows by itself."""
     frozen_in = state.working_in if phase is Phase.FROZEN else None
     awaits = state.awaits if phase is Phase.FROZEN else Awaited.NOTHING
-    state = replace(state, phase=phase, awaits=awaits, frozen_in=frozen_in, reason=reason.value, detail=detail)
+    passed = state.with_this_phase_passed
+    state = replace(state, phase=phase, awaits=awaits, frozen_in=frozen_in, reason=reason.value, detail=detail, passed=passed)
     return Moved(replace(state, transition=state.transition + 1, phase_since=now, deadline=None))
 
 

@@ -310,13 +310,25 @@ class RewriteCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedPhase:
+    """A phase that the round was in, and since when, Unix seconds; it lasted until the next one began."""
+
+    phase: Phase
+    since: float
+
+
+PASSED_MAX = 100
+"""How many passed phases a round remembers: a round that is frozen and resumed for ever must not grow."""
+
+
+@dataclass(frozen=True, slots=True)
 class RoundState:
     """A round as it stands: the latest record of a round is its state. Times are Unix seconds.
 
     `transition` counts changes of phase, `awaits` says what the phase waits for; `frozen_in` is the phase where a frozen round
     goes on; `deadline` is when the phase has lasted too long, None where it may last. `reason` is a stable code
     (`headrace.core.rounds.reasons`), `detail` the numbers for a person to read. `waived` are reasons for which it froze and was
-    told to go on all the same, `dead_letters` those that froze it.
+    told to go on all the same, `dead_letters` those that froze it. `passed` are the phases before this one, `PASSED_MAX` at most.
     """
 
     dataset_id: str
@@ -343,6 +355,12 @@ class RoundState:
     awaits: Awaited = Awaited.NOTHING
     waived: tuple[str, ...] = ()
     dead_letters: tuple[str, ...] = ()
+    passed: tuple[PassedPhase, ...] = ()
+
+    @property
+    def with_this_phase_passed(self) -> tuple[PassedPhase, ...]:
+        """`passed` as the next phase will have it."""
+        return (*self.passed, PassedPhase(self.phase, self.phase_since))[-PASSED_MAX:]
 
     @property
     def running(self) -> bool:

@@ -370,7 +370,7 @@ class DeadlinePassed(_message.Message):
     def __init__(self, transition: _Optional[int] = ...) -> None: ...
 
 class RoundState(_message.Message):
-    __slots__ = ("dataset_id", "round_id", "ordinal", "phase", "reason", "detail", "frozen_in", "transition", "begun", "phase_since", "deadline", "rows", "held_out_rows", "densities_made", "selected", "rewrites", "evicted", "committed", "checkpoint", "held_out", "updated_at", "awaits", "waived", "dead_letters")
+    __slots__ = ("dataset_id", "round_id", "ordinal", "phase", "reason", "detail", "frozen_in", "transition", "begun", "phase_since", "deadline", "rows", "held_out_rows", "densities_made", "selected", "rewrites", "evicted", "committed", "checkpoint", "held_out", "updated_at", "awaits", "waived", "dead_letters", "passed")
     DATASET_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     ORDINAL_FIELD_NUMBER: _ClassVar[int]
@@ -395,6 +395,7 @@ class RoundState(_message.Message):
     AWAITS_FIELD_NUMBER: _ClassVar[int]
     WAIVED_FIELD_NUMBER: _ClassVar[int]
     DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
+    PASSED_FIELD_NUMBER: _ClassVar[int]
     dataset_id: str
     round_id: str
     ordinal: int
@@ -419,7 +420,16 @@ class RoundState(_message.Message):
     awaits: str
     waived: _containers.RepeatedScalarFieldContainer[str]
     dead_letters: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., ordinal: _Optional[int] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., frozen_in: _Optional[str] = ..., transition: _Optional[int] = ..., begun: _Optional[_Union[RoundStarted, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rows: _Optional[_Union[RowCounts, _Mapping]] = ..., held_out_rows: _Optional[_Union[RowCounts, _Mapping]] = ..., densities_made: _Optional[bool] = ..., selected: _Optional[_Union[RowsSelected, _Mapping]] = ..., rewrites: _Optional[_Union[RewriteCounts, _Mapping]] = ..., evicted: _Optional[int] = ..., committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointMeasures, _Mapping]] = ..., held_out: _Optional[_Union[HeldOutMeasured, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., awaits: _Optional[str] = ..., waived: _Optional[_Iterable[str]] = ..., dead_letters: _Optional[_Iterable[str]] = ...) -> None: ...
+    passed: _containers.RepeatedCompositeFieldContainer[PassedPhase]
+    def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., ordinal: _Optional[int] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., frozen_in: _Optional[str] = ..., transition: _Optional[int] = ..., begun: _Optional[_Union[RoundStarted, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rows: _Optional[_Union[RowCounts, _Mapping]] = ..., held_out_rows: _Optional[_Union[RowCounts, _Mapping]] = ..., densities_made: _Optional[bool] = ..., selected: _Optional[_Union[RowsSelected, _Mapping]] = ..., rewrites: _Optional[_Union[RewriteCounts, _Mapping]] = ..., evicted: _Optional[int] = ..., committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointMeasures, _Mapping]] = ..., held_out: _Optional[_Union[HeldOutMeasured, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., awaits: _Optional[str] = ..., waived: _Optional[_Iterable[str]] = ..., dead_letters: _Optional[_Iterable[str]] = ..., passed: _Optional[_Iterable[_Union[PassedPhase, _Mapping]]] = ...) -> None: ...
+
+class PassedPhase(_message.Message):
+    __slots__ = ("phase", "since")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    phase: str
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, phase: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RowCounts(_message.Message):
     __slots__ = ("sent", "all_sent", "measured", "not_made", "lost", "tokens", "seconds")

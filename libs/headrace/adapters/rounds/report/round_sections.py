@@ -47,8 +47,7 @@ def phases(data: ReportData) -> Section:
     """When each phase began, how long it lasted and may last."""
     first, last = data.state.begun.started_at, data.state
     rows = [
-        (span.phase.replace("_", " "), moment(span.since), _lasted(span, last), _allowed(span, data.policy))
-        for span in data.phases
+        (span.phase.replace("_", " "), moment(span.since), _lasted(span), _allowed(span, data.policy)) for span in data.phases
     ]
     since = last.phase_since - first
     stands = last.phase.replace("_", " ") + (f" (it froze in {last.frozen_in})" if last.frozen_in else "")
@@ -58,7 +57,7 @@ def phases(data: ReportData) -> Section:
         table(("phase", "began", "lasted", "may last"), rows, numbers=(2, 3)),
     ]
     if len(data.phases) <= data.state.transition:
-        body.append(paragraph("Phases that are not listed were passed, but no record of when is kept."))
+        body.append(paragraph("Phases before those were passed, but no record of when is kept."))
     if last.waived:
         body.append(paragraph(f"It froze and was told to go on all the same: {', '.join(last.waived)}."))
     return Section("phases", "When, and how long", tuple(body))
@@ -148,10 +147,8 @@ def _lost(state: RoundState) -> Iterable[Html]:
             yield paragraph(f"{what} among the dead letters ({len(lost):,}): {', '.join(lost[:_LOST_SHOWN])}{more}.")
 
 
-def _lasted(span: PhaseSpan, last: RoundState) -> str:
-    if span.until is not None:
-        return duration(span.until - span.since)
-    return "" if span.since == last.phase_since else UNKNOWN
+def _lasted(span: PhaseSpan) -> str:
+    return "" if span.until is None else duration(span.until - span.since)
 
 
 def _allowed(span: PhaseSpan, policy: RoundPolicy | None) -> str:

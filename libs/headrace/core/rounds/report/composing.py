@@ -37,14 +37,14 @@ def report_of(
 ) -> ReportData:
     """The report of a round that stands at `state`.
 
-    `known` are other states at hand: the latest of the dataset's other rounds give the held-out losses, earlier ones of this
-    round the times of its phases. States of other datasets are ignored.
+    `known` are other states at hand: the latest of the dataset's other rounds give the held-out losses. States of other
+    datasets are ignored.
     """
     others = [each for each in known if each.dataset_id == state.dataset_id]
     policy = _policy(state)
     return ReportData(
         state=state,
-        phases=_phases(state, others),
+        phases=_phases(state),
         policy=policy,
         selection=selection,
         table=table,
@@ -72,16 +72,11 @@ def _policy(state: RoundState) -> RoundPolicy | None:
         return None
 
 
-def _phases(state: RoundState, others: Iterable[RoundState]) -> tuple[PhaseSpan, ...]:
-    """Each phase that a state tells of; the next one's beginning ends it, if that one is the very next."""
-    told = {each.transition: each for each in others if each.round_id == state.round_id and each.transition < state.transition}
-    told[state.transition] = state
-    spans = []
-    for transition in sorted(told):
-        following = told.get(transition + 1)
-        until = following.phase_since if following else None
-        spans.append(PhaseSpan(told[transition].phase, told[transition].phase_since, until))
-    return tuple(spans)
+def _phases(state: RoundState) -> tuple[PhaseSpan, ...]:
+    """Each phase that the state remembers; the next one's beginning ends it."""
+    begun = state.with_this_phase_passed
+    ends = (*(each.since for each in begun[1:]), None)
+    return tuple(PhaseSpan(each.phase, each.since, until) for each, until in zip(begun, ends, strict=True))
 
 
 def _held_out(state: RoundState, others: Iterable[RoundState]) -> tuple[HeldOutOfRound, ...]:

@@ -133,7 +133,7 @@ class VersionNumbers:
 
 @dataclass(frozen=True, slots=True)
 class PhaseSpan:
-    """A phase of the round; `until` is None for the one it is in, or where nobody knows. Unix seconds."""
+    """A phase of the round; `until` is None for the one it is in. Unix seconds."""
 
     phase: Phase
     since: float
