@@ -20,7 +20,7 @@ _SHOWN = re.compile(r"^The prompt:\n\[(data-[0-9a-f]+)\]\n(.*?)\n\[/\1\]$", re.M
 _TURNED_AWAY = "Why your attempt before was turned away"
 _LEARNABLE = 0.6
 """A loss in nats per token that is below that of every sample found hard."""
-_DELAY_S = 0.05
+_DELAY_S = 0.08
 
 
 class Mender:

@@ -12,7 +12,15 @@ from tests.e2e.spine import Spine
 PHASES = (Phase.SURVEYING, Phase.THRESHOLDS, Phase.REFINING, Phase.VALIDATING, Phase.COMMITTING)
 """Those in which a round stands that waits for nobody's training; what it passes in one step is none of them."""
 OTHERS = ("scoring", "refinement", "datasets", "diversity", "admission")
-_MOMENT_S = {Phase.SURVEYING: 1.0, Phase.VALIDATING: 1.0, Phase.COMMITTING: 0.5}
+_AT_WORK = {
+    Phase.SURVEYING: "scoring",
+    Phase.THRESHOLDS: "diversity",
+    Phase.REFINING: "datasets",
+    Phase.VALIDATING: "refinement",
+    Phase.COMMITTING: "datasets",
+}
+"""Who has most to do, or has just had it."""
+_MOMENT_S = {Phase.SURVEYING: 1.0, Phase.VALIDATING: 0.6, Phase.COMMITTING: 0.5}
 """How far into a phase the first kill may come; the others are too short for a choice."""
 _FURTHER = 3
 _FURTHER_S = (6.0, 12.0)
@@ -20,7 +28,7 @@ _FURTHER_S = (6.0, 12.0)
 
 
 class RoundStorm:
-    """In each phase kills the controller and two others, each of them twice in all; and a few more where a phase lasts.
+    """In each phase kills the controller, who is at work then, and one more; and a few more where a phase lasts.
 
     The controller goes first, so that the phase lasts; `killed` counts what was killed by phase. To be called from the main
     thread: the kernel ends a tethered process when the thread that started it ends.
@@ -29,8 +37,10 @@ class RoundStorm:
     def __init__(self, spine: Spine, seed: int) -> None:
         self._spine = spine
         self._rng = random.Random(seed)
-        bag = [*self._rng.sample(OTHERS, len(OTHERS)), *self._rng.sample(OTHERS, len(OTHERS))]
-        self._plan = {phase: bag[place * 2 : place * 2 + 2] for place, phase in enumerate(PHASES)}
+        more = self._rng.sample(OTHERS, len(OTHERS))
+        self._plan = {
+            phase: dict.fromkeys(("controller", _AT_WORK[phase], other)) for phase, other in zip(PHASES, more, strict=True)
+        }
         self._next_at = float("inf")
         self._further = _FURTHER
         self.killed: Counter[tuple[Phase, str]] = Counter()
@@ -39,7 +49,7 @@ class RoundStorm:
         """Kills what is to be killed in the phase in which the round stands; what ended by itself is started again."""
         self._spine.revive()
         if state.phase in self._plan:
-            victims = ["controller", *self._plan.pop(state.phase)]
+            victims = list(self._plan.pop(state.phase))
             await asyncio.sleep(self._rng.uniform(0, _MOMENT_S.get(state.phase, 0)))
         elif time.monotonic() > self._next_at and self._further:
             self._further -= 1
@@ -60,6 +70,13 @@ class RoundStorm:
     def phases(self) -> set[Phase]:
         """In which a controller was killed."""
         return {phase for phase, victim in self.killed if victim == "controller"}
+
+    def told(self) -> str:
+        """What was killed, phase by phase."""
+        by_phase = {
+            phase: [f"{name} {self.killed[phase, name]}" for each, name in self.killed if each == phase] for phase in PHASES
+        }
+        return "; ".join(f"{phase}: {', '.join(names)}" for phase, names in by_phase.items())
 
     def kills_of(self, name: str) -> int:
         """How often it was killed."""

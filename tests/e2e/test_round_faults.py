@@ -155,7 +155,7 @@ def test_whatever_is_killed_in_a_round_it_comes_to_the_same(spine: Spine, mender
     storm = RoundStorm(spine, seed)
     stormy = rounds.run(spine, mender, f"storm-{seed}", policy(), storm)
     again = stormy.calls - calm.calls
-    sys.stderr.write(f"  killed: {dict(storm.killed)}; {again.total()} calls paid again\n")
+    sys.stderr.write(f"  killed: {storm.told()}; {again.total()} calls paid again\n")
     assert storm.phases == set(PHASES)
     assert all(storm.kills_of(name) for name in OTHERS)
     assert stormy.thresholds == calm.thresholds
