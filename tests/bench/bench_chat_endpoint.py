@@ -1,20 +1,23 @@
 """Driving a chat endpoint, two calls a sample: `python tests/bench/bench_chat_endpoint.py [SAMPLES]`.
 
-The stub, in a process of its own, answers at once; beside it a bare aiohttp loop in this process makes the same calls. Ours
-looks each call up, reserves its budget, checks the answer, and has the reply in Kafka (a real broker) before it goes on. Both
-have 64 calls on their way, on uvloop as services run; they take turns, and the best of each counts. Then a stub that takes 50 ms
-and, for ours, fails at 5% of the calls.
+The stub, in a process of its own, answers at once; beside it a bare aiohttp loop in this process makes the same calls and keeps
+nothing. Ours looks each call up, reserves its budget and checks the answer; once with replies kept in memory, which is all that
+a bare loop could do, and once as the product does: the reply is in Kafka (a real broker) before it goes on. All have 64 calls on
+their way, on uvloop and with Python's search for garbage as services run. They take turns many times, and the best of each
+counts: by the clock, which takes the stub's and the broker's share of the machine along, and by this process's own time, which
+others at work on the machine disturb less. Then a stub that takes 50 ms and, for ours, fails at 5% of the calls.
 """
 
 import asyncio
+import gc
 import json
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,16 +33,18 @@ from headrace.adapters.chat.replies import Replies  # noqa: E402
 from headrace.adapters.chat.settings import ChatSettings, RepliesSettings  # noqa: E402
 from headrace.adapters.kafka_admin import KafkaAdmin, TopicSpec  # noqa: E402
 from headrace.core.budgets import BudgetLedger, Limits  # noqa: E402
-from headrace.core.chat import ANSWERER, REFINER, Call, Reply, Sampling  # noqa: E402
+from headrace.core.chat import ANSWERER, REFINER, Call, KeptReply, Reply, Sampling  # noqa: E402
+from headrace.core.ports.chat_model import KeptReplies  # noqa: E402
 from headrace.core.samples import Message  # noqa: E402
 from headrace.core.topics import CHAT_REPLIES  # noqa: E402
 from headrace.local.kafka import Kafka  # noqa: E402
 from headrace.local.running import running  # noqa: E402
+from headrace.runtime.app import GARBAGE_AFTER  # noqa: E402
 
 IN_FLIGHT = 64
 IN_HAND = 256
 PARTITIONS = 4
-ROUNDS = 3
+ROUNDS = 10
 SLOW_S = 0.05
 FAILING = 0.05
 PROMPT = "Rewrite the following question so that a small model can learn from it, and say nothing else. " * 3
@@ -58,7 +63,23 @@ def stub(delay_s: float, failing_share: float) -> Iterator[str]:
         process.wait()
 
 
-async def bare_seconds(url: str, samples: int, tag: str) -> float:
+class Spent:
+    """Seconds, by the clock and of this process, since it was made."""
+
+    def __init__(self) -> None:
+        self._clock, self._process = time.perf_counter(), time.process_time()
+
+    def so_far(self) -> "Seconds":
+        return Seconds(time.perf_counter() - self._clock, time.process_time() - self._process)
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    clock: float
+    process: float
+
+
+async def bare_run(url: str, samples: int, tag: str) -> Seconds:
     """The calls and nothing else: 64 workers that take one sample after the other."""
     todo = iter(range(samples))
 
@@ -68,30 +89,58 @@ async def bare_seconds(url: str, samples: int, tag: str) -> float:
             for _ in range(2):
                 body = {"model": "m", "messages": [{"role": "user", "content": text}], "temperature": 1.0, "max_tokens": 512}
                 async with session.post(f"{url}/chat/completions", json=body) as response:
+                    response.raise_for_status()
                     text = (await response.json())["choices"][0]["message"]["content"]
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        began = time.perf_counter()
+        spent = Spent()
         await asyncio.gather(*(work(session) for _ in range(IN_FLIGHT)))
-        return time.perf_counter() - began
+        return spent.so_far()
 
 
 @dataclass(slots=True)
 class Run:
-    """How long ours took, and how many samples got both replies.
+    """What ours took, and how many samples got both replies.
 
     Until the last sample was begun (`begun_s`), `at_stub` calls were at the stub on average; what comes after that is those
     that wait for their next try, which says nothing about concurrency.
     """
 
-    seconds: float = 0.0
+    seconds: Seconds = Seconds(0.0, 0.0)
     done: int = 0
     begun_s: float = 0.0
     at_stub: float = 0.0
 
 
+class InMemory:
+    """As `KeptReplies`, for as long as the process lasts."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, KeptReply] = {}
+
+    async def catch_up(self, partitions: Iterable[int]) -> None:
+        """Nobody else keeps any."""
+
+    async def find(self, identity: str) -> KeptReply | None:
+        return self._kept.get(identity)
+
+    async def store(self, partition: int, kept: KeptReply) -> None:
+        del partition
+        self._kept[kept.identity] = kept
+
+
+@asynccontextmanager
+async def opened_replies(bootstrap: str) -> AsyncIterator[KeptReplies]:
+    """In Kafka, or in memory where no bootstrap servers are named."""
+    if not bootstrap:
+        yield InMemory()
+        return
+    async with Replies.opened(bootstrap, "headrace/bench", RepliesSettings(), lambda _: None) as replies:
+        yield replies
+
+
 async def our_run(url: str, samples: int, tag: str, bootstrap: str) -> Run:
-    """With a batch of samples in hand, as a handler has."""
+    """With a batch of samples in hand, as a handler has. Replies are kept in memory where `bootstrap` is empty."""
     settings = ChatSettings(url=url, concurrency=IN_FLIGHT, prompt_price=1.0, completion_price=2.0)
     ledger, limits = BudgetLedger(), Limits(tokens=10**9, money=10**6, seconds=10**9)
     run, began = Run(), 0.0
@@ -106,7 +155,7 @@ async def our_run(url: str, samples: int, tag: str, bootstrap: str) -> Run:
             text = outcome.text + f"{tag} {number}"
         run.done += 1
 
-    async def in_hand(chat: KeptChat, replies: Replies) -> None:
+    async def in_hand(chat: KeptChat, replies: KeptReplies) -> None:
         """So many samples at a time; one in as many catches up, as each batch does."""
         todo = iter(range(samples))
 
@@ -121,15 +170,12 @@ async def our_run(url: str, samples: int, tag: str, bootstrap: str) -> Run:
 
         await asyncio.gather(*(work() for _ in range(IN_HAND)))
 
-    async with (
-        chat_session() as session,
-        Replies.opened(bootstrap, "headrace/bench", RepliesSettings(), lambda _: None) as replies,
-    ):
+    async with chat_session() as session, opened_replies(bootstrap) as replies:
         chat = KeptChat(ChatEndpoints(session, lambda _: settings), replies, ledger, lambda _: limits, lambda *_: None)
         await replies.catch_up(range(PARTITIONS))
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), Spent()
         await in_hand(chat, replies)
-        run.seconds = time.perf_counter() - began
+        run.seconds = spent.so_far()
         return run
 
 
@@ -150,26 +196,46 @@ async def _asked_stub(address: str) -> dict[str, float]:
 
 
 async def at_once(bootstrap: str, samples: int) -> None:
-    """One line: samples a second, ours and bare."""
+    """A line for each way: samples a second, and this process's time for a call."""
     with stub(0.0, 0.0) as url:
-        bare, ours = [], []
-        await bare_seconds(url, 200, "warm")
+        took: dict[str, list[Seconds]] = {"bare aiohttp": [], "ours, replies in memory": [], "ours, replies in Kafka": []}
+        bare, memory, kafka = took.values()
+        await bare_run(url, 200, "warm")
         for turn in range(ROUNDS):
-            bare.append(samples / await bare_seconds(url, samples, f"bare {turn}"))
-            await counted(url)
-            run = await our_run(url, samples, f"ours {turn}", bootstrap)
-            counts = await counted(url)
-            assert run.done == samples, f"{samples - run.done} samples got no replies"
-            assert counts["asked"] == 2 * samples, f"{counts['asked']} calls for {samples} samples"
-            ours.append(samples / run.seconds)
-        print("samples/s, two calls each, best of 3       ours   bare aiohttp   ratio")
-        print(f"stub answers at once           {max(ours):16,.0f} {max(bare):14,.0f} {max(ours) / max(bare):7.2f}")
+            bare.append(await bare_run(url, samples, f"bare {turn}"))
+            memory.append(await checked_run(url, samples, f"memory {turn}", ""))
+            kafka.append(await checked_run(url, samples, f"kafka {turn}", bootstrap))
+    print(f"stub answers at once, best of {ROUNDS}        samples/s   ratio      us/call of this process   ratio")
+    clock_of_bare, process_of_bare = best(bare)
+    for way, turns in took.items():
+        clock, process = best(turns)
+        print(
+            f"  {way:28} {samples / clock:16,.0f} {clock_of_bare / clock:7.2f} {process / samples / 2 * 1e6:28.0f}"
+            f" {process_of_bare / process:7.2f}"
+        )
+
+
+async def checked_run(url: str, samples: int, tag: str, bootstrap: str) -> Seconds:
+    """Ours, with every reply there and every call made once."""
+    await counted(url)
+    run = await our_run(url, samples, tag, bootstrap)
+    counts = await counted(url)
+    assert run.done == samples, f"{samples - run.done} samples got no replies"
+    assert counts["asked"] == 2 * samples, f"{counts['asked']} calls for {samples} samples"
+    return run.seconds
+
+
+def best(turns: list[Seconds]) -> tuple[float, float]:
+    """The least seconds, by the clock and of this process."""
+    return min(turn.clock for turn in turns), min(turn.process for turn in turns)
 
 
 async def slow_and_unlucky(bootstrap: str, samples: int) -> None:
     """One line: what is left of the concurrency when calls take 50 ms and one in twenty fails; the bare loop meets no failure."""
     with stub(SLOW_S, 0.0) as url:
-        bare = samples / await bare_seconds(url, samples, "slow")
+        await bare_run(url, 200, "warm")
+        await counted(url)
+        bare = samples / (await bare_run(url, samples, "slow")).clock
         bare_in_flight = (await counted(url))["busy_s"] * bare / samples
     with stub(SLOW_S, FAILING) as url:
         await counted(url)
@@ -178,9 +244,9 @@ async def slow_and_unlucky(bootstrap: str, samples: int) -> None:
     failed = counts["asked"] - counts["answered"]
     ours = (samples - IN_HAND) / run.begun_s
     print(
-        f"stub takes 50 ms, fails at 5%  {ours:16,.0f} {bare:14,.0f} {ours / bare:7.2f}\n"
+        f"stub takes 50 ms, fails at 5%: {ours:,.0f} samples/s, bare (nothing fails) {bare:,.0f}, ratio {ours / bare:.2f}\n"
         f"  at the stub on average {run.at_stub:.0f} calls of at most {IN_FLIGHT}, bare {bare_in_flight:.0f}; "
-        f"{run.seconds - run.begun_s:.1f} s more for the last tries\n"
+        f"{run.seconds.clock - run.begun_s:.1f} s more for the last tries\n"
         f"  {failed:.0f} of {counts['asked']:.0f} calls failed, {samples - run.done} samples lost, "
         f"{counts['answered'] - 2 * samples:.0f} calls paid twice"
     )
@@ -190,13 +256,14 @@ async def slow_and_unlucky(bootstrap: str, samples: int) -> None:
 async def measure(bootstrap: str, samples: int) -> None:
     with KafkaAdmin(bootstrap) as admin:
         admin.create([TopicSpec(CHAT_REPLIES.name, PARTITIONS, {})], replication_factor=1)
-    await at_once(bootstrap, samples)
+    await at_once(bootstrap, samples // ROUNDS)
     await slow_and_unlucky(bootstrap, samples)
     print(f"peak resident memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB")
 
 
 def main(samples: int = 5_000) -> None:
     """Measures with a broker of its own."""
+    gc.set_threshold(GARBAGE_AFTER)
     with tempfile.TemporaryDirectory() as folder, running(Kafka(), Path(folder)) as launch:
         uvloop.run(measure(launch.tells["HEADRACE_KAFKA"], samples))
 

@@ -1,6 +1,7 @@
 """Runs services: what every process of Headrace starts with."""
 
 import asyncio
+import gc
 import importlib
 import importlib.util
 import logging
@@ -32,6 +33,9 @@ _log = logging.getLogger("headrace.runtime")
 _TOPICS_AGAIN_S = 0.5
 _ADMIN_S = 3.0
 """A thread cannot be interrupted, so each look at the topics is short."""
+GARBAGE_AFTER = 5_000
+"""Python looks for cycles after so many new objects. A batch in hand is some thousands that are no garbage; by Python's own
+700 it would be gone through again and again, which costs up to a quarter of a service's time."""
 
 
 class CannotStart(Exception):
@@ -200,6 +204,7 @@ def run_services(names: Sequence[str]) -> int:
             handler.addFilter(Repeats("aiokafka", "kafka"))
         import uvloop  # noqa: PLC0415  # an extension module that only a running service needs
 
+        gc.set_threshold(GARBAGE_AFTER)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run_until_signal(names, settings, delivery))
     except (CannotStart, BrokerUnreachable) as error:

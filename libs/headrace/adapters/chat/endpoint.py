@@ -24,6 +24,13 @@ _OURS_TO_MEND = {401: "refuses our key", 402: "wants to be paid first"}
 _SHOWN_BYTES = 500
 _KEEP_ALIVE_S = 30.0
 _PING_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "headrace",
+}
+"""Everything that aiohttp would add by itself: to find out what is missing costs it more, to be told to leave it out most."""
 _MULTIPLE_CHOICES, _SERVER_ERROR = 300, 500
 
 
@@ -50,7 +57,6 @@ def chat_session() -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("User-Agent", "Accept"),
     )
 
 
@@ -62,7 +68,7 @@ class ChatEndpoint:
         self._session = session
         self._url = URL(f"{settings.url}/chat/completions")
         self._timeout = aiohttp.ClientTimeout(total=settings.deadline_s)
-        self._headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
+        self._headers = CIMultiDict(_HEADERS)
         if key := settings.api_key.get_secret_value():
             self._headers["Authorization"] = f"Bearer {key}"
         self._prices = Prices(settings.prompt_price, settings.completion_price, settings.currency)

@@ -7,6 +7,7 @@ process, the next one to hold the partition knows what was paid.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Self
@@ -35,8 +36,9 @@ Waiter = asyncio.Future[None]
 
 @dataclass(slots=True)
 class _Batch:
-    """Replies that go to Kafka together, each with who waits for it."""
+    """Replies that go to Kafka together, each with who waits for it; `begun` (Unix seconds) is the time of all."""
 
+    begun: float = field(default_factory=time.time)
     replies: list[tuple[KeptReply, Record, Waiter]] = field(default_factory=list)
 
 
@@ -135,11 +137,10 @@ class Replies:
             ValueError: it is not worth keeping, or cannot be written.
         """
         number = partition % self._partitions
-        record = record_of(Send(CHAT_REPLIES, kept), event_id=kept.identity, source=self._source, trace={})
+        batch = self._batches.get(number) or _Batch()
+        record = record_of(Send(CHAT_REPLIES, kept), event_id=kept.identity, source=self._source, trace={}, now=batch.begun)
         self._unwritten[kept.identity] = (partition, kept)
-        batch = self._batches.get(number)
-        if batch is None:
-            batch = self._batches[number] = _Batch()
+        self._batches[number] = batch
         written = asyncio.get_running_loop().create_future()
         batch.replies.append((kept, record, written))
         if number not in self._writers:
