@@ -1,13 +1,14 @@
 """Starting: what is wrong is one line that says what to change. Health: what is served while things are wrong."""
 
 import asyncio
+import gc
 
 import aiohttp
 import pytest
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from headrace.runtime.app import CannotStart, opener_of, run_services, setting_problems
+from headrace.runtime.app import GARBAGE_AFTER, CannotStart, opener_of, run_services, setting_problems
 from headrace.runtime.health import Health
 from headrace.runtime.settings import DeliverySettings
 
@@ -56,6 +57,14 @@ def test_what_keeps_a_process_from_starting_is_one_line(capsys: pytest.CaptureFi
     assert run_services(["nope"]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("headrace run")]
     assert line.startswith("headrace run nope: there is no services/nope/app.py on the import path")
+
+
+def test_a_batch_in_hand_is_not_gone_through_for_garbage_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of services looks for cycles less often than Python would by itself."""
+    thresholds: list[int] = []
+    monkeypatch.setattr(gc, "set_threshold", thresholds.append)
+    run_services(["nobody"])
+    assert thresholds == [GARBAGE_AFTER]
 
 
 async def answer(port: int, path: str) -> tuple[int, dict[str, object]]:
