@@ -22,13 +22,13 @@ _AT_WORK = {
 """Who has most to do, or has just had it."""
 _MOMENT_S = {Phase.SURVEYING: 1.0, Phase.VALIDATING: 0.6, Phase.COMMITTING: 0.5}
 """How far into a phase the first kill may come; the others are too short for a choice."""
-_FURTHER = 3
-_FURTHER_S = (6.0, 12.0)
-"""How many more are killed one by one, and how long after the kill before: a killed service has to get somewhere."""
+_SERVERS = ("triton", "object-store")
+_FURTHER_S = (4.0, 9.0)
+"""How long after the kill before one more comes: a killed service has to get somewhere."""
 
 
 class RoundStorm:
-    """In each phase kills the controller, who is at work then, and one more; and a few more where a phase lasts.
+    """In each phase kills the controller, who is at work then, and one more; and where a phase lasts a few more and a server.
 
     The controller goes first, so that the phase lasts; `killed` counts what was killed by phase. To be called from the main
     thread: the kernel ends a tethered process when the thread that started it ends.
@@ -42,7 +42,7 @@ class RoundStorm:
             phase: dict.fromkeys(("controller", _AT_WORK[phase], other)) for phase, other in zip(PHASES, more, strict=True)
         }
         self._next_at = float("inf")
-        self._further = _FURTHER
+        self._further = [self._rng.choice(OTHERS), *self._rng.sample(_SERVERS, 2), self._rng.choice(OTHERS)]
         self.killed: Counter[tuple[Phase, str]] = Counter()
 
     async def at(self, states: RoundStates, state: RoundState) -> None:
@@ -52,8 +52,7 @@ class RoundStorm:
             victims = list(self._plan.pop(state.phase))
             await asyncio.sleep(self._rng.uniform(0, _MOMENT_S.get(state.phase, 0)))
         elif time.monotonic() > self._next_at and self._further:
-            self._further -= 1
-            victims = [self._rng.choice(OTHERS)]
+            victims = [self._further.pop()]
         else:
             return
         for victim in victims:

@@ -128,6 +128,7 @@ def run(spine: Spine, mender: Mender, dataset: str, rules: Mapping[str, Any], ha
     state = asyncio.run(_round(spine, dataset, harm))
     seconds = time.monotonic() - began
     spine.revive()
+    spine.wait_until_it_serves("object-store")
     end = asyncio.run(_end(spine, dataset, state, mender.asked[dataset]))
     sys.stderr.write(f"\n{dataset}, {seconds:.0f} s: {end.told()}\n")
     return end
