@@ -67,7 +67,7 @@ test-connected: install model-env ## the tests on real servers
 test-cluster: install model-env ## the tests on three brokers: minutes
 	.venv/bin/pytest -m slow -k cluster
 
-test-storm: install model-env ## thirteen storms of kills, over the spine and over the loop of training, with their counts: half an hour
+test-storm: install model-env ## fifteen storms of kills, over the spine, the loop of training and whole rounds, with their counts: half an hour
 	.venv/bin/pytest -m "connected or slow" -k whatever_is_killed -s tests/e2e
 
 demo: install model-env ## real conversations through the whole stack, and what became of them

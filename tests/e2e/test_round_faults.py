@@ -14,7 +14,7 @@ from headrace.core.rounds.progress import RoundState
 from headrace.core.topics import DECIDED
 from tests.e2e import rounds
 from tests.e2e.mending import Mender
-from tests.e2e.round_cases import CASES, HALTED, begin, begin_another, command, done, ends, prepare, roll_out, until
+from tests.e2e.round_cases import CASES, WORKING, begin, begin_another, command, done, ends, prepare, roll_out, until
 from tests.e2e.round_storm import OTHERS, PHASES, RoundStorm
 from tests.e2e.rounds import CALLS_IN_FLIGHT, SAMPLES, RoundEnd, policy, samples
 from tests.e2e.spine import Spine, StubTriton
@@ -50,7 +50,7 @@ def calm(spine: Spine, mender: Mender) -> RoundEnd:
 
 
 def test_a_round_makes_a_better_version(spine: Spine, calm: RoundEnd):
-    """Every number of a round is accounted for, every outcome occurs, and no request is sent twice but where it is told to be."""
+    """Every number of a round is accounted for, every outcome occurs, and no call is paid twice."""
     state, rewrites, selected = calm.state, calm.state.rewrites, calm.state.selected
     assert selected is not None
     assert (state.phase, state.reason) == ("kept", "not_trained"), state.detail
@@ -58,15 +58,17 @@ def test_a_round_makes_a_better_version(spine: Spine, calm: RoundEnd):
     assert min(selected.hard, selected.sparse, selected.low_quality) > 0
     assert set(rewrites.accepted) == {"hard", "sparse", "low_quality"}
     assert min(sum(each.values()) for each in (rewrites.accepted, rewrites.rejected, rewrites.not_made)) > 0
+    third_refusals = sum(rewrites.not_made.values())  # what was refused twice is asked for in the same words again
+    assert calm.calls.total() - len(calm.calls) == third_refusals
     require_closed_sums(spine, calm)
 
 
 @pytest.fixture(scope="module")
 def cases(spine: Spine) -> dict[str, RoundState]:
-    """How those rounds ended that come to an end by themselves."""
+    """How those rounds ended that have nothing to rewrite."""
     rounds.ask_as(spine, "cases")
     prepare(spine)
-    names = [name for name in CASES if name not in HALTED]
+    names = [name for name in CASES if name not in WORKING]
     for name in names:
         begin(spine, name)
     return ends(spine, *names)
@@ -140,6 +142,18 @@ def test_an_aborted_round_ends_at_once_and_its_rewrites_a_little_later(spine: Sp
     done(spine, "round", "abort", "aborted")
 
 
+@pytest.mark.usefixtures("cases")
+def test_a_round_may_select_all_rows_but_those_held_out(spine: Spine):
+    """Each of them has its rewrite, and the version as many rows as before."""
+    begin(spine, "all-selected")
+    state = ends(spine, "all-selected")["all-selected"]
+    selected, committed, rows = certain(state.selected), certain(state.committed), len(CASES["all-selected"].lines)
+    assert (state.phase, state.reason) == ("kept", "not_trained"), state.detail
+    assert 0 < selected.held_out_rows < rows
+    assert selected.hard == rows - selected.held_out_rows == state.rewrites.ended
+    assert committed.rows_accepted == rows
+
+
 async def _decided(spine: Spine) -> list[Dossier]:
     async with aclosing(read_topic(DECIDED, spine.environment["HEADRACE_KAFKA"], until_now=True)) as events:
         return [event.body async for event in events]
@@ -158,7 +172,7 @@ def test_whatever_is_killed_in_a_round_it_comes_to_the_same(spine: Spine, mender
     stormy = rounds.run(spine, mender, f"storm-{seed}", policy(), storm)
     again = stormy.calls - calm.calls
     sys.stderr.write(f"  killed: {storm.told()}; {again.total()} calls paid again\n")
-    assert storm.phases == set(PHASES)
+    assert storm.phases == set(PHASES), "a phase was over before it was seen"
     assert all(storm.kills_of(name) for name in OTHERS)
     assert stormy.thresholds == calm.thresholds
     assert stormy.selection == calm.selection
