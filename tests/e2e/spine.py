@@ -77,7 +77,10 @@ class Spine:
     def up(
         cls, folder: Path, settings: Mapping[str, str] | None = None, brokers: int = 1, triton: Part | None = None
     ) -> Iterator["Spine"]:
-        """The whole spine, serving; stopped at the end whatever happens. Without `triton` a stub measures."""
+        """The whole spine, serving; stopped at the end whatever happens. Without `triton` a stub measures.
+
+        Refinement has nothing to do where the settings name no chat endpoint, and is left out.
+        """
         spine = cls(folder, settings)
         try:
             cluster: tuple[Part, ...] = (Kafka(),) if brokers == 1 else kafka_cluster(brokers, spine._taken)
@@ -89,13 +92,18 @@ class Spine:
             for server in (ObjectStore(), triton or StubTriton()):
                 spine.start(server)
             spine.headrace("topics", "create")
-            for name in service_names():
+            for name in spine.services:
                 spine.start(LocalService(name, ()), wait=False)
-            for name in service_names():
+            for name in spine.services:
                 spine.wait_until_it_serves(name)
             yield spine
         finally:
             spine.stop()
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services that run here."""
+        return tuple(name for name in service_names() if name != "refinement" or "HEADRACE_CHAT_URL" in self.environment)
 
     def start(self, part: Part, *, wait: bool = True) -> None:
         ports = {}
