@@ -13,12 +13,13 @@ Seed = Annotated[int, typer.Option(help="Which ones: the same seed, the same con
 
 
 @app.command()
-def demo(*, samples: Samples = 160, seed: Seed = 0) -> None:
+def demo(*, samples: Samples = 96, seed: Seed = 0) -> None:
     """Run real conversations through the stack that is up, and tell what came of them.
 
     Competition mathematics answered by language models. For half of the problems the reference answer goes in with the
-    sample; for the other half it is kept back and used for the closing table only. At the end a version is cut, the trainer
-    takes it, and its checkpoint is rolled out. Needs `headrace up` first.
+    sample; for the other half it is kept back and used for the closing table only. Then a version is cut, the trainer takes it,
+    and its checkpoint is rolled out. At last a whole round: the model surveys the version, what it cannot learn from is
+    rewritten, and the next version is trained on and judged. Needs `headrace up` first.
     """
     from headrace.cli.sample import show  # noqa: PLC0415
     from headrace.demo.play import play  # noqa: PLC0415
