@@ -72,8 +72,5 @@ def render(mended: Mended) -> RenderableType:
         selected = getattr(state.selected, axis.value) if state.selected else 0
         tallies = (state.rewrites.accepted, state.rewrites.rejected, state.rewrites.not_made)
         table.add_row(axis.replace("_", " "), str(selected), *(str(tally.get(axis, 0)) for tally in tallies))
-    measured = state.held_out
-    told = f"round {state.ordinal}: {state.phase.replace('_', ' ')}. {meaning_of(state)} {state.detail}"
-    if measured is not None:
-        told += f"\nloss on {measured.rows} held-out samples: {measured.before:.3f} before, {measured.after:.3f} after"
+    told = f"{meaning_of(state)}\n{state.detail}"
     return Group(table, Text(told), Text(f"the round's report, to open in a browser: {mended.report}"))
