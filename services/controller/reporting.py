@@ -18,15 +18,18 @@ class Reporting:
 
 
 async def report_rounds(events: Sequence[Event[RoundState]], reporting: Reporting) -> list[Result]:
-    """A report for every state that nothing moves on from by itself. Of other states nothing is said.
+    """A report for each round that nothing moves on from by itself, as it stands at the end of the batch.
+
+    A frozen round goes on counting, and each count is a state: one report of them is enough.
 
     Raises:
         Stop: the broker or the object store does not answer.
     """
-    halted = [event for event in events if _is_halted(event.body)]
+    latest = {(event.body.dataset_id, event.body.round_id): number for number, event in enumerate(events)}
+    halted = {number for number in latest.values() if _is_halted(events[number].body)}
     if halted:
         await reporting.states.refresh()
-    return [await _reported(event.body, reporting) if event in halted else Emit() for event in events]
+    return [await _reported(event.body, reporting) if n in halted else Emit() for n, event in enumerate(events)]
 
 
 def _is_halted(state: RoundState) -> bool:

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from headrace.adapters.rounds.closed_set import PromptVectors
+from headrace.adapters.rounds.parquet_rows import read_table
 from headrace.adapters.rounds.signal_table import SIGNAL_TABLE
 from headrace.adapters.rounds.survey_files import SurveyFiles
-from headrace.adapters.shards import parquet, write_segment
-from headrace.core.ports.object_store import ObjectMissing, ObjectStore
+from headrace.adapters.shards import write_segment
+from headrace.core.ports.object_store import ObjectStore
 from headrace.core.rounds.densities import QUERY_ROWS, Neighbourhoods, nearest
 from headrace.core.rounds.progress import DensitiesMade
 from headrace.core.rounds.stored import densities_from, densities_key, densities_prefix
@@ -89,7 +90,7 @@ def read_densities(objects: ObjectStore, survey: Survey, blocks: list[str]) -> I
     known = {first: (rows, key) for key in sorted(blocks) if (place := densities_from(survey, key)) for first, rows in [place]}
     while row in known:
         rows, key = known[row]
-        yield _read(objects, key)
+        yield read_table(objects, key)
         row += rows
     if row < max((first + rows for first, (rows, _) in known.items()), default=0):
         raise DamagedVersion(f"{densities_prefix(survey)}: no densities of the rows from {row} on")
@@ -98,18 +99,6 @@ def read_densities(objects: ObjectStore, survey: Survey, blocks: list[str]) -> I
 async def block_keys(objects: ObjectStore, survey: Survey) -> list[str]:
     """The keys of the survey's blocks of densities. Raises Stop when the store is gone."""
     return [entry.key async for entry in objects.list(densities_prefix(survey))]
-
-
-def _read(objects: ObjectStore, key: str) -> pa.Table:
-    try:
-        handle = objects.open(key)
-    except ObjectMissing as error:
-        raise DamagedVersion(f"{key}: no such object, though it was listed") from error
-    with handle, parquet(handle, key) as file:
-        try:
-            return file.read()
-        except (pa.ArrowException, OSError) as error:
-            raise DamagedVersion(f"{key}: cannot be read: {error}") from error
 
 
 def _neighbours(closed: PromptVectors, found: Neighbourhoods, k: int) -> pa.Array:

@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.adapters.retracted_samples import retracted_samples
-from headrace.adapters.rounds.signal_table import SignalFile, read_batches
+from headrace.adapters.rounds.signal_table import SignalFile, held_out_flags, read_batches
 from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.shards import parquet
-from headrace.core.fine_tuning import is_held_out
 from headrace.core.retractions import is_retracted
 from headrace.core.rounds.redundancy import Neighbouring, most_redundant
 from headrace.core.rounds.rules import Axis
@@ -69,7 +68,9 @@ class Evictions:
             density=rows["density"].to_numpy(),
             model_written=_flags(pc.not_equal(rows["origin_kind"], OriginKind.INGESTED.value)),
             kept=_flags(pc.is_in(ids, value_set=sparse)),
-            apart=_flags(pc.is_in(ids, value_set=replaced)) | _held_out(rows, survey) | _taken_back(rows, retracted),
+            apart=_flags(pc.is_in(ids, value_set=replaced))
+            | held_out_flags(rows["prompt_hash"], survey.holds_out)
+            | _taken_back(rows, retracted),
         )
         revisions = rows["revision"]
         return [
@@ -115,13 +116,6 @@ def _neighbours(
     rows[where] = pc.fill_null(pc.index_in(flat.field("sample_id"), value_set=ids), -1).to_numpy()
     cosines[where] = flat.field("cosine").to_numpy(zero_copy_only=False)
     return rows, cosines
-
-
-def _held_out(rows: pa.Table, survey: Survey) -> Flags:
-    if not survey.held_out_share:
-        return np.zeros(rows.num_rows, dtype=np.bool_)
-    drawn = (is_held_out(each.as_py(), survey.held_out_share, survey.held_out_seed) for each in rows["prompt_hash"])
-    return np.fromiter(drawn, dtype=np.bool_, count=rows.num_rows)
 
 
 def _taken_back(rows: pa.Table, retracted: Mapping[str, int]) -> Flags:

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headrace.adapters.rounds.parquet_rows import read_table
 from headrace.adapters.rounds.signal_table import SIGNAL_TABLE
 from headrace.adapters.sample_rows import POSITION_FIELDS
-from headrace.adapters.shards import parquet, write_segment
+from headrace.adapters.shards import write_segment
 from headrace.core.dossiers import BASE, CURRENT, JUDGED, Embeddings
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
 from headrace.core.rounds.pages import why_not_made
@@ -93,16 +94,7 @@ class MeasuredRows:
 
     def read(self, survey: Survey, part: Slice, columns: Sequence[str]) -> pa.Table:
         """Some columns of a slice's rows, in order of their offsets, reading nothing else. Blocks: call it in a thread."""
-        key = measured_key(survey, part.segment)
-        try:
-            handle = self._objects.open(key)
-        except ObjectMissing as error:
-            raise DamagedVersion(f"{key}: no such object, though it was listed") from error
-        with handle, parquet(handle, key) as file:
-            try:
-                table = file.read(columns=list(columns)).select(list(columns))
-            except (pa.ArrowException, OSError) as error:
-                raise DamagedVersion(f"{key}: cannot be read: {error}") from error
+        table = read_table(self._objects, measured_key(survey, part.segment), columns).select(list(columns))
         offsets = table["offset"]
         return table.filter(pc.and_(pc.greater(offsets, part.after), pc.less_equal(offsets, part.upto)))
 

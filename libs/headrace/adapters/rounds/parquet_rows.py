@@ -1,6 +1,6 @@
-"""Reading parts of local Parquet files: rows from a place on, and rows by sample id."""
+"""Reading Parquet: rows of local files from a place on and by sample id, and tables where they lie in the object store."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,28 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.adapters.shards import parquet
+from headrace.core.ports.object_store import ObjectMissing, ObjectStore
 from headrace.core.versions import DamagedVersion
 
 _BATCH_ROWS = 64
+
+
+def read_table(objects: ObjectStore, key: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A table in the object store, or some of its columns, reading nothing else. Blocks: call it in a thread.
+
+    Raises:
+        DamagedVersion: the object, which was listed, is missing or cannot be read.
+        Stop: the store is gone.
+    """
+    try:
+        handle = objects.open(key)
+    except ObjectMissing as error:
+        raise DamagedVersion(f"{key}: no such object, though it was listed") from error
+    with handle, parquet(handle, key) as file:
+        try:
+            return file.read(columns=None if columns is None else list(columns))
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedVersion(f"{key}: cannot be read: {error}") from error
 
 
 def rows_from(path: Path, name: str, columns: Collection[str], first: int) -> Iterator[dict[str, Any]]:

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from headrace.adapters.rounds.held_out_loss import compared_losses, held_out_loss
+from headrace.adapters.rounds.held_out_loss import MeanLoss, compared_losses, held_out_loss
 from headrace.adapters.rounds.selection_scan import ScanLimits, Selection, select
 from headrace.adapters.rounds.signal_table import SignalFile, read_batches
 from headrace.adapters.rounds.survey_table import build_signal_table
-from headrace.core.fine_tuning import is_held_out
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import RowsSelected
@@ -57,9 +56,9 @@ async def _selected(objects: ObjectStore, asked: SelectionRequested, folder: Pat
     survey, policy = asked.survey, RoundPolicy.model_validate_json(asked.rules_json)
     rules = policy.selection(has_base=bool(survey.base_model))
     table = await build_signal_table(objects, survey, asked.rows, folder, densities=policy.sparse.enabled)
-    scan = partial(select, table.files, rules, folder, {}, limits, held_out=partial(_is_held_out, survey=survey))
+    scan = partial(select, table.files, rules, folder, {}, limits, held_out=survey.holds_out)
     selection: Selection = await asyncio.to_thread(scan)
-    loss = await asyncio.to_thread(held_out_loss, table.files, partial(_is_held_out, survey=survey))
+    loss = await asyncio.to_thread(held_out_loss, table.files, survey.holds_out)
     written = await asyncio.to_thread(_model_written, table.files)
     if selection.selected is not None:
         await objects.put_file(selection_key(survey), selection.selected.path)
@@ -89,15 +88,13 @@ async def _evaluated(objects: ObjectStore, asked: SelectionRequested, folder: Pa
         low_quality=0,
         thresholds_json="{}",
         selection_sha256="",
-        held_out_loss=after[0],
-        held_out_rows=after[1],
-        held_out_loss_before=before[0],
+        held_out_loss=after.mean,
+        held_out_rows=after.rows,
+        held_out_loss_before=before.mean,
     )
 
 
-def _compared(
-    objects: ObjectStore, survey: Survey, table: Sequence[SignalFile]
-) -> tuple[tuple[float | None, int], tuple[float | None, int]]:
+def _compared(objects: ObjectStore, survey: Survey, table: Sequence[SignalFile]) -> tuple[MeanLoss, MeanLoss]:
     """With the round's own table, which is read where it lies."""
     key = signals_key(replace(survey, purpose=Purpose.ROUND))
     with ExitStack() as stack:
@@ -105,12 +102,7 @@ def _compared(
             file = stack.enter_context(objects.open(key))
         except ObjectMissing:
             raise DamagedVersion(f"{key}: no such object: without the round's table nothing can be compared") from None
-        before, after = compared_losses([SignalFile(file, key)], table)
-    return (before.mean, before.rows), (after.mean, after.rows)
-
-
-def _is_held_out(prompt_hash: str, survey: Survey) -> bool:
-    return is_held_out(prompt_hash, survey.held_out_share, survey.held_out_seed)
+        return compared_losses([SignalFile(file, key)], table)
 
 
 def _model_written(table: Sequence[SignalFile]) -> int:

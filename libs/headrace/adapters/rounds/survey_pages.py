@@ -9,7 +9,6 @@ from headrace.adapters.rounds.parquet_rows import rows_from
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.version_store import VersionStore
 from headrace.core.dossiers import BASE, Dossier, Signals
-from headrace.core.fine_tuning import is_held_out
 from headrace.core.rounds.pages import SurveyPage
 from headrace.core.rounds.surveys import Purpose, Survey, SurveyedSample, SurveyRequested
 from headrace.core.versions import DamagedVersion, RowKind, Shard
@@ -69,7 +68,7 @@ class SurveyPages:
 
 def is_surveyed(survey: Survey, prompt_hash: str) -> bool:
     """Whether a row with this prompt is part of the survey: every row of a round's, the held-out ones of an evaluation's."""
-    return survey.purpose is Purpose.ROUND or is_held_out(prompt_hash, survey.held_out_share, survey.held_out_seed)
+    return survey.purpose is Purpose.ROUND or survey.holds_out(prompt_hash)
 
 
 def _surveyed(survey: Survey, dossier: Dossier) -> SurveyedSample:

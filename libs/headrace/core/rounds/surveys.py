@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from headrace.core.dossiers import Cost, Embeddings, Rewrite, Signals
+from headrace.core.fine_tuning import is_held_out
 from headrace.core.samples import Sample
 
 
@@ -37,6 +38,10 @@ class Survey:
     judge: Judge = Judge.NONE
     held_out_share: float = 0.0
     held_out_seed: str = ""
+
+    def holds_out(self, prompt_hash: str) -> bool:
+        """Whether rows with this prompt are held out of training."""
+        return is_held_out(prompt_hash, self.held_out_share, self.held_out_seed)
 
 
 @dataclass(frozen=True, slots=True)

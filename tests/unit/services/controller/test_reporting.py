@@ -51,9 +51,18 @@ def events(*states: RoundState) -> list[Event[RoundState]]:
 
 async def test_a_round_that_halts_is_reported_beside_those_before_it(reporting, store):
     """Frozen and ended rounds are; those under way and those that never began are not."""
-    told = [RUNNING, STATE, replace(STATE, phase=Phase.KEPT, frozen_in=None), replace(STATE, phase=Phase.STOPPED, ordinal=0)]
-    assert await report_rounds(events(*told), reporting) == [Emit()] * 4
+    kept = replace(STATE, round_id="kept", phase=Phase.KEPT, frozen_in=None)
+    never = replace(STATE, round_id="never", phase=Phase.STOPPED, ordinal=0)
+    assert await report_rounds(events(RUNNING, STATE, kept, never), reporting) == [Emit()] * 4
     assert store.written == [(Phase.FROZEN, ["earlier"]), (Phase.KEPT, ["earlier"])]
+
+
+async def test_one_report_of_a_batch_is_enough(reporting, store):
+    """A frozen round that goes on counting is reported as it stands last; one that was resumed meanwhile is not."""
+    assert await report_rounds(events(STATE, STATE, STATE), reporting) == [Emit()] * 3
+    assert len(store.written) == 1
+    assert await report_rounds(events(STATE, RUNNING), reporting) == [Emit()] * 2
+    assert len(store.written) == 1
 
 
 async def test_a_damaged_round_has_no_report_and_a_store_that_is_gone_is_waited_for(reporting, store):
