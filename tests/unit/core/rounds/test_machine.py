@@ -14,6 +14,7 @@ from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.policy import AxisBounds, Budget, Guards, RoundPolicy
 from headrace.core.rounds.progress import (
     ENDED,
+    PASSED_MAX,
     Action,
     CheckpointMeasures,
     DeadlinePassed,
@@ -51,6 +52,22 @@ def test_a_round_goes_its_whole_way():
     ]  # fmt: skip
     assert (state.rows.sent, state.rows.measured, state.rewrites.ended, state.evicted) == (10, 10, 4, 1)
     assert (state.rewrites.tokens, certain(state.held_out).after) == (400, 1.4)
+
+
+def test_a_round_remembers_its_phases():
+    """Each with its beginning, also those that a person halted; of very many the latest."""
+    rounds = Rounds()
+    assert [each.phase for each in rounds.run(started(), Parts()).passed] == ["planned", *WHOLE_WAY[:-1]]
+    late = Rounds()
+    late.take(started())
+    late.now += 5
+    late.tell(RoundAsked(Action.FREEZE, "", "ada"))
+    assert [(each.phase, each.since) for each in late.states["r1"].passed] == [("planned", NOW), ("surveying", NOW)]
+    for _ in range(PASSED_MAX):
+        late.tell(RoundAsked(Action.RESUME, "", "ada"))
+        late.tell(RoundAsked(Action.FREEZE, "", "ada"))
+    state = late.states["r1"]
+    assert (len(state.passed), state.passed[-1].phase, state.passed[0].phase) == (PASSED_MAX, "surveying", "frozen")
 
 
 def test_the_evaluation_asks_the_new_model_about_the_round_s_own_rows():
@@ -209,6 +226,21 @@ def test_refinement_ends_at_its_deadline():
     assert rounds.tell(RewriteEnded(Axis.HARD, "problem-1", Ending.ACCEPTED, "", 1)) == ()
     assert rounds.states["r1"] == before
     assert before.rewrites.under_way == 3
+
+
+def test_a_page_that_never_comes_ends_at_the_deadline_too():
+    """Refinement passes through validation, however briefly, and stops with what it has: nothing."""
+    rounds, parts = Rounds(), Parts()
+    waiting = list(rounds.take(started()))
+    while waiting:
+        facts = parts.answer(waiting.pop(0))
+        for fact in facts if rounds.states["r1"].phase is not Phase.REFINING else ():
+            waiting += rounds.tell(fact)
+    assert rounds.states["r1"].phase is Phase.REFINING
+    rounds.deadline()
+    state = rounds.states["r1"]
+    assert (state.phase, state.reason) == (Phase.STOPPED, RoundReason.NOTHING_ACCEPTED)
+    assert [each.phase for each in state.passed][-2:] == [Phase.REFINING, Phase.VALIDATING]
 
 
 @pytest.mark.parametrize("phase", ["surveying", "thresholds", "committing", "training", "evaluating"])
