@@ -1,19 +1,27 @@
 """Forgetting retracted samples: their bytes are nowhere, old versions state a gap, and the rest reads as it did."""
 
+import asyncio
 import io
 import itertools
+import json
+from contextlib import asynccontextmanager
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from headrace.adapters.exports.export import ExportOptions, export_version
 from headrace.adapters.version_forgetting import CannotForget, Forgetting, Forgotten
 from headrace.adapters.version_gc import GarbageCollector, Keeping
 from headrace.adapters.version_store import VersionStore
+from headrace.cli.main import app
+from headrace.core.exports import ExportFormat
 from headrace.core.reasons import Reason
 from headrace.core.version_gaps import GAP_PREFIX, sample_digest
 from headrace.core.versions import RowKind
 from tests.fakes.certain import certain
 from tests.fakes.decisions import DATASET
+from tests.fakes.exporting import Exporting
 from tests.unit.adapters.test_version_retractions import Interrupted, World, closes
 
 TABLES = (RowKind.ACCEPTED, RowKind.REJECTED, RowKind.EMBEDDINGS)
@@ -72,6 +80,41 @@ async def test_a_forgotten_sample_is_nowhere_and_old_versions_state_the_gap():
     gaps = [body.decode() for key, body in world.objects.objects.items() if key.startswith(GAP_PREFIX)]
     assert all(sample_digest("s3") in gap for gap in gaps)
     assert await forget(world) == Forgotten()
+
+
+async def test_an_export_says_that_rows_were_forgotten(tmp_path):
+    """The card of a version with a gap counts it; that of a version without one does not speak of it."""
+    world = await retracted_world()
+    exporting = Exporting(world.objects)
+    first = (await history(world))[-1]
+    for name in ("before", "after"):
+        version = await exporting.store.version(DATASET, "1")
+        assert version.id == first.id
+        await export_version(exporting.store, version, tmp_path / name, ExportOptions(ExportFormat.JSONL))
+        await forget(world)
+    assert "forgotten" not in (tmp_path / "before" / "README.md").read_text()
+    assert "2 rows of this version were forgotten" in (tmp_path / "after" / "README.md").read_text()
+
+
+def test_verify_states_the_gap_and_finds_no_damage(monkeypatch, tmp_path):
+    """What was removed on purpose is told by kind, for people and for scripts, and is no reason to fail."""
+    world = asyncio.run(retracted_world())
+    asyncio.run(forget(world))
+
+    @asynccontextmanager
+    async def open_versions():
+        yield VersionStore(world.objects)
+
+    monkeypatch.setattr("headrace.cli.dataset_history.open_versions", open_versions)
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "no-stack"))
+    done = CliRunner().invoke(app, ["dataset", "verify", DATASET, "--version", "1", "--json"])
+    assert done.exit_code == 0, done.output
+    assert (json.loads(done.output)["damaged"], json.loads(done.output)["forgotten_rows"]) == (
+        [],
+        {"accepted": 1, "embeddings": 1},
+    )
+    told = CliRunner().invoke(app, ["dataset", "verify", DATASET, "--version", "1"]).output
+    assert "stated gap: 1 accepted rows of this version were forgotten" in told
 
 
 async def test_the_next_version_goes_on_from_what_is_left():
