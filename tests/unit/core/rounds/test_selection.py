@@ -201,8 +201,10 @@ def test_a_target_share_is_a_ceiling_and_no_share_lies_between(table, axis, targ
     if axis is Axis.HARD or threshold.rows_measured < 2:
         return
     values = {Axis.SPARSE: table["density"], Axis.LOW_QUALITY: signal_rows_of(table, mode).quality}[axis]
-    may = oracle.is_number(values) & ~table["not_made"] & ~table["retracted"]
-    if np.unique(values[may]).size and np.diff(np.unique(values[may])).min(initial=np.inf) < 1e-9 * np.ptp(values[may]):
+    measured = oracle.is_number(values) & ~table["not_made"]
+    may = measured & ~table["retracted"]
+    scale = np.abs(values[measured]).max(initial=0.0)
+    if np.diff(np.unique(values[may])).min(initial=np.inf) < 1e-9 * scale:
         return  # so near to each other that doubles of m do not tell them apart
     counts = {int((values[may] < value).sum()) for value in values[may]} | {int(may.sum())}
     assert outcome.rows_beyond == max(count for count in counts if count <= target * threshold.rows_measured)
