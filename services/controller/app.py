@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from headrace.adapters.checkpoint_store import CheckpointLimits, CheckpointStore
-from headrace.adapters.checkpoint_weights import Assembler
-from headrace.adapters.envelope import derived_id
-from headrace.adapters.kafka import BrokerUnreachable, EventPublisher, KafkaError, read_topic
-from headrace.adapters.model_repository import ModelRepository
+from headrace.adapters.checkpoints.store import CheckpointLimits, CheckpointStore
+from headrace.adapters.checkpoints.weights import Assembler
+from headrace.adapters.kafka.streams import BrokerUnreachable, EventPublisher, KafkaError, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
-from headrace.adapters.policies import PolicyTopics, policy_in, standing_policies
+from headrace.adapters.policies.published import PolicyTopics, policy_in, standing_policies
 from headrace.adapters.rounds.calibration import Calibrations
 from headrace.adapters.rounds.dead_letters import dead_letters
 from headrace.adapters.rounds.report.storing import store_report
 from headrace.adapters.rounds.round_selection import RoundSelections
 from headrace.adapters.rounds.round_states import RoundStates
 from headrace.adapters.rounds.selection_scan import ScanLimits
-from headrace.adapters.triton import TritonLimits, TritonSignalModels
-from headrace.adapters.triton_control import TritonControl
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.triton.control import TritonControl
+from headrace.adapters.triton.model_repository import ModelRepository
+from headrace.adapters.triton.signals import TritonLimits, TritonSignalModels
+from headrace.adapters.versions.store import VersionStore
+from headrace.adapters.wire.envelope import derived_id
 from headrace.core.checkpoints import CheckpointPublished, CheckpointRolledOut
 from headrace.core.events import Send, Stop
 from headrace.core.intake import IntakeLimits, Refused, parse_line

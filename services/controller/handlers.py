@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from headrace.adapters.model_repository import NoSuchModel
+from headrace.adapters.triton.model_repository import NoSuchModel
 from headrace.core.checkpoints import (
     CheckpointPublished,
     CheckpointRefused,

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from headrace.adapters.kafka import BrokerUnreachable, KafkaError
+from headrace.adapters.kafka.streams import BrokerUnreachable, KafkaError
 from headrace.adapters.rounds.dead_letters import Letter
 from headrace.core.events import Send, Stop
 from headrace.core.rounds.progress import RoundAsked, RoundProgressed, RoundState, RowLost

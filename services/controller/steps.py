@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from headrace.adapters.checkpoint_weights import Assembler
-from headrace.adapters.model_repository import ModelRepository
+from headrace.adapters.checkpoints.weights import Assembler
+from headrace.adapters.triton.model_repository import ModelRepository
 from headrace.core.checkpoint_manifests import BadCheckpoint, DamagedCheckpoint
 from headrace.core.checkpoints import CheckpointPublished, RefusedStep
 from headrace.core.events import Stop
@@ -34,7 +34,7 @@ class Refused(Exception):
 
 
 class Fetcher(Protocol):
-    """Checkpoints by their events; `headrace.adapters.checkpoint_store` says what is raised."""
+    """Checkpoints by their events; `headrace.adapters.checkpoints.store` says what is raised."""
 
     async def fetch(self, published: CheckpointPublished, into: Path) -> None: ...
 

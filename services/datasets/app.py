@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from headrace.adapters.catch_up import caught_up
-from headrace.adapters.kafka import BrokerUnreachable, EventPublisher, KafkaError
+from headrace.adapters.kafka.catch_up import caught_up
+from headrace.adapters.kafka.streams import BrokerUnreachable, EventPublisher, KafkaError
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.rounds.evictions import Evictions
 from headrace.adapters.rounds.measured_rows import MeasuredRows
@@ -18,7 +18,7 @@ from headrace.adapters.rounds.refining_pages import RefiningPages
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.rounds.survey_pages import SurveyPages
-from headrace.adapters.version_cut import VersionCutter
+from headrace.adapters.versions.cut import VersionCutter
 from headrace.core.events import Send, Stop
 from headrace.core.ports.object_store import ObjectStore, UnsuitableStore
 from headrace.core.topics import CUT_REQUESTED, DECIDED, RETRACTION_REQUESTED

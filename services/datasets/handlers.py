@@ -37,7 +37,7 @@ class Staging(Protocol):
 
 
 class Cutter(Protocol):
-    """Cuts versions from what is staged; `headrace.adapters.version_cut` says what is raised."""
+    """Cuts versions from what is staged; `headrace.adapters.versions.cut` says what is raised."""
 
     async def cut(self, dataset_id: str, cut_by: str, rows: int | None = None) -> Cut | None: ...
     async def waiting(self, dataset_id: str) -> Staged: ...

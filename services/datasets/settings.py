@@ -6,8 +6,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace.adapters.rounds.survey_pages import PageLimits
-from headrace.adapters.shards import ShardLimits
-from headrace.adapters.version_draft import CutSettings
+from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.shards import ShardLimits
 
 
 class DatasetsSettings(BaseSettings):

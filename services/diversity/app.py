@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headrace.adapters.kafka import BrokerUnreachable, KafkaError, RecordReader, decoded
+from headrace.adapters.kafka.streams import BrokerUnreachable, KafkaError, RecordReader, decoded
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.rounds.density_blocks import DensityBlocks
 from headrace.adapters.rounds.survey_files import SurveyFiles

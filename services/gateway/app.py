@@ -10,7 +10,7 @@ import grpc
 from aiohttp import web
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from headrace.adapters.kafka import EventPublisher
+from headrace.adapters.kafka.streams import EventPublisher
 from headrace.runtime.app import CannotStart, Runtime
 from headrace.runtime.service import Service
 from headrace_protos.ingest.v1 import ingest_pb2, ingest_pb2_grpc

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from headrace.adapters.kafka import KafkaError
+from headrace.adapters.kafka.streams import KafkaError
 from headrace.core.dossiers import Dossier
 from headrace.core.events import Send, Stop
 from headrace.core.refusals import RefusalCode, Refused
@@ -42,7 +42,7 @@ class Answer:
 
 
 class Publisher(Protocol):
-    """The part of `headrace.adapters.kafka.EventPublisher` that the gateway needs."""
+    """The part of `headrace.adapters.kafka.streams.EventPublisher` that the gateway needs."""
 
     async def enqueue(self, send: Send, *, event_id: str, headers: Mapping[str, str] | None = None) -> "asyncio.Future[Any]":
         """Queue one event; the future is done once Kafka has it."""

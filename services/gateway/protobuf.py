@@ -2,8 +2,8 @@
 
 from google.protobuf.message import DecodeError
 
-from headrace.adapters import wire
-from headrace.adapters.wire_fields import timestamp_of
+from headrace.adapters.wire import events as wire
+from headrace.adapters.wire.fields import timestamp_of
 from headrace.core.dossiers import Dossier
 from headrace.core.intake import IntakeLimits, check_sample
 from headrace.core.refusals import RefusalCode, Refused, shown

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from kafka.errors import KafkaError
 
-from headrace.adapters.kafka_admin import KafkaAdmin, consumer_groups
+from headrace.adapters.kafka.admin import KafkaAdmin, consumer_groups
 from headrace.core.topics import CUT_REQUESTED, INGEST
 from services.gateway.lag import LagUnknown, ReadLag
 

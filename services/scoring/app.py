@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from headrace.adapters.triton import TritonSignalModels
+from headrace.adapters.triton.signals import TritonSignalModels
 from headrace.runtime.app import Runtime
 from headrace.runtime.service import Service
 from headrace.runtime.telemetry import Attribute, Metric, Telemetry

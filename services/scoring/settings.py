@@ -3,7 +3,7 @@
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from headrace.adapters.triton import TritonLimits
+from headrace.adapters.triton.signals import TritonLimits
 
 _LIMITS = TritonLimits()
 

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import AsyncGenerator
 
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.store import VersionStore
 from headrace.client.accepted import Accepted, accepted_from
 from headrace.client.gathered import Gathered
 from headrace.client.subscribe import Item, Subscription

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from headrace.adapters.checkpoint_store import CheckpointDetails, CheckpointStore
+from headrace.adapters.checkpoints.store import CheckpointDetails, CheckpointStore
 from headrace.client.gathered import Gathered
 from headrace.core.checkpoints import CheckpointKind, CheckpointPublished, TrainingData
 from headrace.core.fine_tuning import (

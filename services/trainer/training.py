@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
-from headrace.adapters.policies import PolicyTopics, policy_in, standing_policies
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.policies.published import PolicyTopics, policy_in, standing_policies
+from headrace.adapters.versions.store import VersionStore
 from headrace.client.checkpoints import announce, data_of
 from headrace.client.gathered import Gathered
 from headrace.client.subscribe import subscribe

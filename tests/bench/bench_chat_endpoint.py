@@ -31,7 +31,7 @@ from headrace.adapters.chat.endpoint import chat_session  # noqa: E402
 from headrace.adapters.chat.kept import ChatEndpoints, KeptChat  # noqa: E402
 from headrace.adapters.chat.replies import Replies  # noqa: E402
 from headrace.adapters.chat.settings import ChatSettings, RepliesSettings  # noqa: E402
-from headrace.adapters.kafka_admin import KafkaAdmin, TopicSpec  # noqa: E402
+from headrace.adapters.kafka.admin import KafkaAdmin, TopicSpec  # noqa: E402
 from headrace.core.budgets import BudgetLedger, Limits  # noqa: E402
 from headrace.core.chat import ANSWERER, REFINER, Call, KeptReply, Reply, Sampling  # noqa: E402
 from headrace.core.ports.chat_model import KeptReplies  # noqa: E402

@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "libs")]
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer  # noqa: E402  # the path comes first
 
-from headrace.adapters.kafka import bootstrap_list  # noqa: E402
+from headrace.adapters.kafka.streams import bootstrap_list  # noqa: E402
 from headrace.core.events import Emit, Event, Result, Send  # noqa: E402
 from headrace.core.topics import Topic  # noqa: E402
 from headrace.local.kafka import Kafka  # noqa: E402

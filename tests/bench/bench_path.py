@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from headrace.adapters.accounts import Accounts
-from headrace.adapters.kafka import read_topic
+from headrace.adapters.kafka.accounts import Accounts
+from headrace.adapters.kafka.streams import read_topic
 from headrace.client.submit import submit
 from headrace.core.topics import DECIDED
 from tests.e2e.spine import Spine

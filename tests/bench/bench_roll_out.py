@@ -23,11 +23,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from headrace.adapters.checkpoint_store import CheckpointStore
-from headrace.adapters.kafka import EventPublisher, read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.checkpoints.store import CheckpointStore
+from headrace.adapters.checkpoints.tensor_files import tensors_of
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
-from headrace.adapters.tensor_files import tensors_of
 from headrace.core.checkpoints import CheckpointPublished, CheckpointRolledOut
 from headrace.core.dossiers import CURRENT, Dossier
 from headrace.core.events import Send

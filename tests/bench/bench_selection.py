@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from headrace.adapters.rounds.selection_scan import Selection, select
 from headrace.adapters.rounds.signal_table import SIGNAL_TABLE, SignalFile
-from headrace.adapters.shards import ShardLimits, write_shards
+from headrace.adapters.versions.shards import ShardLimits, write_shards
 from headrace.core.dossiers import JUDGED
 from headrace.core.rounds.rules import AxisRule, Mode, SelectionRules
 from tests.fakes.certain import certain

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_draft import CutSettings
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.draft import CutSettings
 from headrace.client.subscribe import Accepted, subscribe
 from headrace.core.dossiers import Dossier
 from headrace.core.staged import Place

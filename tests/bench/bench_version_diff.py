@@ -17,10 +17,10 @@ from collections import Counter
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from headrace.adapters.shards import ShardLimits, read_columns
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_diff import diff
-from headrace.adapters.version_draft import CutSettings
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.diff import diff
+from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.shards import ShardLimits, read_columns
 from headrace.core.version_diff import AcceptedRow, ChangeKind, unshared
 from headrace.core.versions import Manifest, RowKind
 from tests.bench.bench_versions import MIB, SEGMENT_ROWS, WORDS, FolderStore

@@ -20,10 +20,10 @@ from typing import BinaryIO
 
 import pyarrow.parquet as pq
 
-from headrace.adapters import wire
-from headrace.adapters.shards import read_segment
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_draft import CutSettings
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.shards import read_segment
+from headrace.adapters.wire import events as wire
 from headrace.core.dossiers import Dossier
 from headrace.core.ports.object_store import ObjectEntry, ObjectMissing
 from headrace.core.reasons import Reason

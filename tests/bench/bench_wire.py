@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from headrace.adapters.wire import decode, encode
+from headrace.adapters.wire.events import decode, encode
 from headrace.core.dossiers import (
     CURRENT,
     AcceptedSample,

@@ -8,13 +8,13 @@ from uuid import uuid4
 import pytest
 
 from headrace.adapters.object_store import open_object_store
-from headrace.adapters.sweeps import store_now
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_draft import CutSettings
-from headrace.adapters.version_forgetting import Forgetting
-from headrace.adapters.version_gc import GarbageCollector, Keeping
-from headrace.adapters.version_store import VersionStore
-from headrace.adapters.version_tags import create_tag
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.forgetting import Forgetting
+from headrace.adapters.versions.gc import GarbageCollector, Keeping
+from headrace.adapters.versions.store import VersionStore
+from headrace.adapters.versions.sweeps import store_now
+from headrace.adapters.versions.tags import create_tag
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.versions import RowKind, Version
 from tests.fakes.certain import certain

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from headrace.adapters.checkpoint_store import CheckpointStore
-from headrace.adapters.kafka import read_topic
+from headrace.adapters.checkpoints.store import CheckpointStore
+from headrace.adapters.kafka.streams import read_topic
 from headrace.adapters.object_store import MinioObjectStore, open_object_store
-from headrace.adapters.version_check import check
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.check import check
+from headrace.adapters.versions.store import VersionStore
 from headrace.client.subscribe import Accepted, Item, Subscription, subscribe
 from headrace.core.checkpoints import CheckpointRefused
 from headrace.core.events import Stop

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from typer.testing import CliRunner, Result
 
-from headrace.adapters.kafka import EventPublisher, read_topic
+from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.rounds.round_states import RoundStates
 from headrace.cli.main import app
 from headrace.core.checkpoints import CheckpointRolledOut

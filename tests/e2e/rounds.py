@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from headrace.adapters.object_store import open_object_store
 from headrace.adapters.rounds.round_states import RoundStates
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.store import VersionStore
 from headrace.core.ledger import Account
 from headrace.core.rounds.progress import RoundState
 from headrace.core.rounds.stored import selection_key, thresholds_key

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from headrace.adapters.accounts import Accounts
+from headrace.adapters.kafka.accounts import Accounts
 from headrace.adapters.object_store import ObjectStoreSettings
 from headrace.core.ledger import Account
 from headrace.local.kafka import Kafka, kafka_cluster

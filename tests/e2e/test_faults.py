@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.adapters.kafka import read_topic
+from headrace.adapters.kafka.streams import read_topic
 from headrace.core.dossiers import Dossier, Verdict
 from headrace.core.ledger import Identity, identity_of
 from headrace.core.topics import DECIDED, accepted_topic

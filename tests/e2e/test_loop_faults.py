@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from headrace.adapters.kafka import read_topic
+from headrace.adapters.checkpoints.tensor_files import tensors_of
+from headrace.adapters.kafka.streams import read_topic
 from headrace.adapters.object_store import open_object_store
-from headrace.adapters.tensor_files import tensors_of
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.store import VersionStore
 from headrace.client.seen_samples import seen_samples
 from headrace.core.checkpoints import CheckpointPublished, CheckpointRolledOut, TrainingData
 from headrace.core.dossiers import CURRENT, ScoredSample

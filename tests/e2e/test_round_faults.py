@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from headrace.adapters.kafka import read_topic
+from headrace.adapters.kafka.streams import read_topic
 from headrace.core.dossiers import CURRENT, Dossier
 from headrace.core.rounds.progress import RoundState
 from headrace.core.topics import DECIDED

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable
 
 from headrace.adapters.claim_check import LargeBodies
-from headrace.adapters.kafka import EventPublisher
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import EventPublisher
 from headrace.core.dossiers import AcceptedSample, Dossier, Retraction
 from headrace.core.events import Send
 from headrace.core.topics import accepted_topic

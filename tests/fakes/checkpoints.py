@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from headrace.adapters.checkpoint_store import CheckpointDetails
+from headrace.adapters.checkpoints.store import CheckpointDetails
 from headrace.core.checkpoints import CheckpointKind, PositionRange, TrainingData
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from headrace.adapters.exports.contents import Contents
 from headrace.adapters.exports.export import ExportOptions, export_version
-from headrace.adapters.shards import ShardLimits
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_draft import CutSettings
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.shards import ShardLimits
+from headrace.adapters.versions.store import VersionStore
 from headrace.core.dossiers import Decision, Dossier
 from headrace.core.exports import ExportFormat
 from headrace.core.reasons import Reason

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from headrace.adapters.model_repository import ModelRepository
-from headrace.adapters.tensor_files import tensors_of
+from headrace.adapters.checkpoints.tensor_files import tensors_of
+from headrace.adapters.triton.model_repository import ModelRepository
 from headrace.core.dossiers import CURRENT, Embeddings, Signals
 from headrace.core.events import Stop
 from headrace.core.ports.model_server import NotLoaded

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 
-from headrace.adapters.envelope import record_of
-from headrace.adapters.kafka import RECORD_BYTES_MAX
+from headrace.adapters.kafka.streams import RECORD_BYTES_MAX
+from headrace.adapters.wire.envelope import record_of
 from headrace.core.dossiers import Dossier
 from headrace.core.events import Send
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from headrace.adapters.checkpoint_store import CheckpointLimits, CheckpointStore
-from headrace.adapters.checkpoint_weights import Assembler
+from headrace.adapters.checkpoints.store import CheckpointLimits, CheckpointStore
+from headrace.adapters.checkpoints.weights import Assembler
 from headrace.core.checkpoints import (
     CheckpointKind,
     CheckpointPublished,

@@ -9,8 +9,8 @@ import numpy as np
 
 from headrace.adapters.rounds.measured_rows import MeasuredRows
 from headrace.adapters.rounds.selection_scan import select
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_draft import CutSettings
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.draft import CutSettings
 from headrace.core.dossiers import (
     CURRENT,
     Comparison,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.adapters.triton_rows import conversation_json
+from headrace.adapters.triton.rows import conversation_json
 from headrace.core.dossiers import JUDGED, Embeddings, Judgement, Signals
 from headrace.core.ports.signal_model import Measured, ModelMissing, SignalModel, Unmeasured
 from headrace.core.rounds.surveys import Judge

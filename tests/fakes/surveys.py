@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_draft import CutSettings
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.draft import CutSettings
 from headrace.core.dossiers import BASE, CURRENT, Cost, Dossier, Embeddings, Judgement, Signals
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.rounds.progress import DensitiesMade

@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from headrace.adapters.envelope import Record
+from headrace.adapters.wire.envelope import Record
 from headrace.core.events import Emit, Event, Reject, Result, Retry
 from headrace.core.topics import Topic
 from headrace.runtime.delivery.incoming import decode

@@ -8,9 +8,9 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from headrace.adapters.envelope import ATTEMPT, ERROR_CLASS, texts_of
-from headrace.adapters.kafka import EventPublisher, RecordReader, read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin, TopicSpec, consumer_specs
+from headrace.adapters.kafka.admin import KafkaAdmin, TopicSpec, consumer_specs
+from headrace.adapters.kafka.streams import EventPublisher, RecordReader, read_topic
+from headrace.adapters.wire.envelope import ATTEMPT, ERROR_CLASS, texts_of
 from headrace.core.events import Emit, Event, Handler, Position, Result, Send
 from headrace.core.topics import DAY_MS, KeyedBy, Topic, dlq_topic_name, retry_topic_name
 from headrace.runtime.delivery import Hop

@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaProducer
 
 from headrace.adapters.chat.replies import Replies
 from headrace.adapters.chat.settings import RepliesSettings
-from headrace.adapters.kafka import bootstrap_list, read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin, TopicSpec
+from headrace.adapters.kafka.admin import KafkaAdmin, TopicSpec
+from headrace.adapters.kafka.streams import bootstrap_list, read_topic
 from headrace.core.chat import KeptReply, Reply, identity_of
 from headrace.core.dossiers import Cost
 from headrace.core.events import Stop

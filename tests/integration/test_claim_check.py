@@ -8,11 +8,11 @@ from functools import partial
 import pytest
 
 from headrace.adapters.claim_check import ClaimLimits, LargeBodies, reference_in
-from headrace.adapters.claims_in_use import claims_in_use
-from headrace.adapters.kafka import EventPublisher, read_topic
+from headrace.adapters.kafka.claims_in_use import claims_in_use
+from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
-from headrace.adapters.sweeps import store_now
-from headrace.adapters.version_gc import CLAIM_PREFIX, GarbageCollector, Keeping
+from headrace.adapters.versions.gc import CLAIM_PREFIX, GarbageCollector, Keeping
+from headrace.adapters.versions.sweeps import store_now
 from headrace.core.events import Emit, Event, Handler, Result, Send, Stop
 from headrace.core.topics import Topic, dlq_topic_name
 from headrace.runtime.delivery.redrive import dead_letters

@@ -14,16 +14,16 @@ from uuid import uuid4
 
 import pytest
 
-from headrace.adapters.kafka import EventPublisher
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import EventPublisher
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
-from headrace.adapters.version_check import check
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_diff import diff
-from headrace.adapters.version_draft import CutSettings
-from headrace.adapters.version_lineage import lineage
-from headrace.adapters.version_store import VersionStore
-from headrace.adapters.version_tags import create_tag, delete_tag, tags
+from headrace.adapters.versions.check import check
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.diff import diff
+from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.lineage import lineage
+from headrace.adapters.versions.store import VersionStore
+from headrace.adapters.versions.tags import create_tag, delete_tag, tags
 from headrace.core.events import Send
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.reasons import Reason

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from headrace.adapters.kafka import bootstrap_list
-from headrace.adapters.record_lag import lags
+from headrace.adapters.kafka.record_lag import lags
+from headrace.adapters.kafka.streams import bootstrap_list
 from headrace.core.events import Emit, Event, Result, Send, Stop
 from headrace.core.topics import consumer_group_id
 from tests.fakes.toy_topics import (

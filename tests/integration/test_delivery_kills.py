@@ -17,8 +17,8 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from headrace.adapters.kafka import bootstrap_list
-from headrace.adapters.kafka_admin import KafkaAdmin, TopicSpec, consumer_specs
+from headrace.adapters.kafka.admin import KafkaAdmin, TopicSpec, consumer_specs
+from headrace.adapters.kafka.streams import bootstrap_list
 from headrace.core.topics import Topic
 from tests.fakes.toy_topics import GROUP, bodies_in, dead_in, publish, toy_topic, until_seen
 

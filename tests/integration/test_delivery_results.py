@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from headrace.adapters.envelope import ATTEMPT, texts_of
-from headrace.adapters.kafka import bootstrap_list
-from headrace.adapters.record_lag import lags
+from headrace.adapters.kafka.record_lag import lags
+from headrace.adapters.kafka.streams import bootstrap_list
+from headrace.adapters.wire.envelope import ATTEMPT, texts_of
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
 from headrace.core.topics import consumer_group_id, dlq_topic_name
 from headrace.runtime.delivery.redrive import dead_letters, redrive

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headrace.adapters.kafka import EventPublisher, RecordReader, decoded, read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin
-from headrace.adapters.policies import PolicyTopics, publish_policy
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import EventPublisher, RecordReader, decoded, read_topic
+from headrace.adapters.policies.published import PolicyTopics, publish_policy
 from headrace.adapters.vector_index import VectorIndexSettings, open_vector_index
 from headrace.adapters.vector_index.qdrant import QdrantVectorIndex
 from headrace.core.dossiers import Decision, Dossier, DuplicateKind, Embeddings, IndexedSample, ScoredSample, Verdict

@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from headrace.adapters.kafka import RecordReader, read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin
-from headrace.adapters.policies import PolicyTopics, publish_policy
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import RecordReader, read_topic
+from headrace.adapters.policies.published import PolicyTopics, publish_policy
 from headrace.client.submit import Refused, Submitted, submit
 from headrace.core.policies import Policy
 from headrace.core.topics import INGEST, SUBMITTED, dlq_topic_name

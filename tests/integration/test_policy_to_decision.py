@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from headrace.adapters.kafka import EventPublisher, read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings
 from headrace.core.events import Send
 from headrace.core.samples import Reference

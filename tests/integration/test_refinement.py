@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from headrace.adapters.kafka import EventPublisher, read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.core.dossiers import CURRENT, Dossier, PolicyPublished, Signals
 from headrace.core.events import Send
 from headrace.core.policies import Policy

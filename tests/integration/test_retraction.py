@@ -15,8 +15,8 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from headrace.adapters.kafka import EventPublisher, read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.vector_index.qdrant import QdrantVectorIndex
 from headrace.core.dossiers import CURRENT, AcceptedSample, Dossier, Embeddings, Retraction, ScoredSample, Signals
 from headrace.core.events import Send

@@ -15,9 +15,9 @@ from uuid import uuid4
 import pytest
 import tritonclient.grpc.aio as triton_client
 
-from headrace.adapters.checkpoint_store import CheckpointStore
-from headrace.adapters.kafka import EventPublisher, read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.checkpoints.store import CheckpointStore
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.core.checkpoints import CheckpointKind, CheckpointPublished
 from headrace.core.dossiers import CURRENT, Dossier

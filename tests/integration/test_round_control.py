@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from headrace.adapters.envelope import Record, record_of
-from headrace.adapters.kafka import EventPublisher, RecordReader, decoded, read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import EventPublisher, RecordReader, decoded, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.rounds.measured_rows import MeasuredRows
+from headrace.adapters.wire.envelope import Record, record_of
 from headrace.cli.main import app
 from headrace.core.dossiers import DatasetCommitted, DatasetCutRequested, PolicyPublished
 from headrace.core.events import Send

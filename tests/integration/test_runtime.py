@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.adapters.kafka import EventPublisher
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import EventPublisher
 from headrace.cli.main import main
 from headrace.core.dossiers import PolicyPublished
 from headrace.core.events import Send

@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 from typer.testing import CliRunner
 
-from headrace.adapters.kafka import EventPublisher, read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings
 from headrace.cli.main import app
 from headrace.core.dossiers import Decision, Dossier

@@ -14,8 +14,8 @@ import pytest
 from kafka import KafkaProducer
 
 from headrace.adapters.claim_check import ClaimLimits, LargeBodies
+from headrace.adapters.kafka.unreachable import BrokerUnreachable
 from headrace.adapters.object_store import open_object_store
-from headrace.adapters.unreachable import BrokerUnreachable
 from headrace.client.subscribe import Accepted, SubscribeLimits, UnreadableRecord, subscribe
 from headrace.core.dossiers import Retraction
 from headrace.core.events import Stop

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from headrace.adapters.envelope import record_of
+from headrace.adapters.kafka.partitioning import partition_of
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
-from headrace.adapters.partitioning import partition_of
-from headrace.adapters.shards import ShardLimits
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_draft import CutSettings
-from headrace.adapters.version_store import NoSuchVersion
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.shards import ShardLimits
+from headrace.adapters.versions.store import NoSuchVersion
+from headrace.adapters.wire.envelope import record_of
 from headrace.client.subscribe import BadPosition, Item, PositionGone, Retracted, SubscribeLimits, subscribe
 from headrace.core.dossiers import AcceptedSample, Dossier, Retraction
 from headrace.core.events import Send, Stop

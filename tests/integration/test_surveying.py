@@ -13,8 +13,8 @@ from uuid import uuid4
 import pyarrow.parquet as pq
 import pytest
 
-from headrace.adapters.kafka import EventPublisher, read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.rounds.density_blocks import DensityBlocks
 from headrace.adapters.rounds.evictions import Evictions
@@ -26,7 +26,7 @@ from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.rounds.survey_pages import PageLimits, SurveyPages
 from headrace.adapters.rounds.survey_table import build_signal_table
 from headrace.adapters.vector_index.qdrant import QdrantVectorIndex
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.store import VersionStore
 from headrace.core.events import Emit, Event, Result, Send, Stop
 from headrace.core.policies import Policy
 from headrace.core.ports.object_store import ObjectStore

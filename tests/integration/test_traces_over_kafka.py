@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from headrace.adapters.envelope import texts_of
-from headrace.adapters.kafka import EventPublisher
+from headrace.adapters.kafka.streams import EventPublisher
+from headrace.adapters.wire.envelope import texts_of
 from headrace.core.events import Emit, Event, Result, Retry, Send
 from headrace.core.topics import Topic
 from headrace.runtime.telemetry import Attribute, Metric

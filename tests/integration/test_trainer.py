@@ -13,11 +13,11 @@ from uuid import uuid4
 
 import pytest
 
-from headrace.adapters.kafka import read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import read_topic
 from headrace.adapters.object_store import open_object_store
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_draft import CutSettings
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.draft import CutSettings
 from headrace.client.checkpoints import data_of, publish
 from headrace.client.seen_samples import seen_samples
 from headrace.client.subscribe import subscribe

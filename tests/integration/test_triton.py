@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headrace.adapters.triton import TritonLimits, TritonSignalModels
+from headrace.adapters.triton.signals import TritonLimits, TritonSignalModels
 from headrace.core.dossiers import CURRENT
 from headrace.core.events import Stop
 from headrace.core.ports.signal_model import Measured, ModelMissing, Unmeasured

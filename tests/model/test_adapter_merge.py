@@ -8,7 +8,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from headrace.adapters.lora_merge import merge
+from headrace.adapters.checkpoints.lora_merge import merge
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT asks for it
 STARTS = [{}, {"use_rslora": True}, {"target_modules": "all-linear"}, {"init_lora_weights": "orthogonal"}]

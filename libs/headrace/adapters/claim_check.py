@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 
-from headrace.adapters.envelope import DATA_REFERENCE, Record
-from headrace.adapters.wire_fields import Undecodable
+from headrace.adapters.wire.envelope import DATA_REFERENCE, Record
+from headrace.adapters.wire.fields import Undecodable
 from headrace.core.events import Stop
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
 

@@ -100,7 +100,7 @@ async def _found(name: str) -> "tuple[CheckpointPublished, RollOuts]":
 
 async def _roll_outs() -> "dict[str, RollOuts]":
     """What became of every model's checkpoints, from the topics' beginnings: a few records for each checkpoint."""
-    from headrace.adapters.kafka import read_topic  # noqa: PLC0415
+    from headrace.adapters.kafka.streams import read_topic  # noqa: PLC0415
     from headrace.core.roll_out import RollOuts  # noqa: PLC0415
     from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT  # noqa: PLC0415
 

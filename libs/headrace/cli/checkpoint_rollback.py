@@ -11,7 +11,7 @@ from headrace.cli.failures import CannotDo
 from headrace.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from headrace.adapters.kafka import RecordReader
+    from headrace.adapters.kafka.streams import RecordReader
     from headrace.core.checkpoints import CheckpointRefused, CheckpointRolledOut
 
 app = typer.Typer()
@@ -53,7 +53,7 @@ async def _asked(model: str, to: str, timeout_s: float | None) -> "CheckpointRol
     """The answer where it is waited for."""
     from uuid import uuid4  # noqa: PLC0415
 
-    from headrace.adapters.kafka import EventPublisher, RecordReader  # noqa: PLC0415
+    from headrace.adapters.kafka.streams import EventPublisher, RecordReader  # noqa: PLC0415
     from headrace.core.checkpoints import CheckpointRefused, RollbackRequested  # noqa: PLC0415
     from headrace.core.events import Send  # noqa: PLC0415
     from headrace.core.topics import CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT, ROLLBACK_REQUESTED  # noqa: PLC0415
@@ -82,8 +82,8 @@ async def _asked(model: str, to: str, timeout_s: float | None) -> "CheckpointRol
 
 async def _answer(reader: "RecordReader", request_id: str) -> "CheckpointRolledOut | CheckpointRefused":
     """The event that the controller answers this request with."""
-    from headrace.adapters.envelope import derived_id  # noqa: PLC0415
-    from headrace.adapters.kafka import decoded  # noqa: PLC0415
+    from headrace.adapters.kafka.streams import decoded  # noqa: PLC0415
+    from headrace.adapters.wire.envelope import derived_id  # noqa: PLC0415
     from headrace.core.checkpoints import CheckpointRefused, CheckpointRolledOut  # noqa: PLC0415
     from headrace.core.topics import CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT  # noqa: PLC0415
 
@@ -98,7 +98,7 @@ async def _answer(reader: "RecordReader", request_id: str) -> "CheckpointRolledO
 
 async def _whole(kafka: str, model: str, beginning: str) -> str:
     """The id of the model's checkpoint that begins so."""
-    from headrace.adapters.kafka import read_topic  # noqa: PLC0415
+    from headrace.adapters.kafka.streams import read_topic  # noqa: PLC0415
     from headrace.core.topics import CHECKPOINT_PUBLISHED  # noqa: PLC0415
 
     if len(beginning) < _PREFIX_MIN:

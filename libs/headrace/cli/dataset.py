@@ -18,8 +18,8 @@ from headrace.cli.policy import read_policy_or_exit
 from headrace.cli.version_reading import DatasetName, open_versions, rows_waiting, waiting
 
 if TYPE_CHECKING:  # Arrow and the Kafka client cost most of a second that `headrace --help` need not pay
-    from headrace.adapters.policies import PolicyTopics
-    from headrace.adapters.version_store import VersionStore
+    from headrace.adapters.policies.published import PolicyTopics
+    from headrace.adapters.versions.store import VersionStore
     from headrace.core.dossiers import DatasetCommitted
 
 app = typer.Typer(name="dataset", help="Create datasets, cut versions of them, and read them.", no_args_is_help=True)
@@ -39,7 +39,7 @@ def create(
 
     `headrace policy init` prints a policy to start from; `headrace policy apply` changes it later.
     """
-    from headrace.adapters.policies import publish_policy, standing_policies  # noqa: PLC0415
+    from headrace.adapters.policies.published import publish_policy, standing_policies  # noqa: PLC0415
     from headrace.core.policies import Policy  # noqa: PLC0415
     from headrace.core.topics import accepted_topic  # noqa: PLC0415
 
@@ -101,7 +101,7 @@ def cut(
 
 
 def _topics() -> "PolicyTopics":
-    from headrace.adapters.policies import PolicyTopics  # noqa: PLC0415
+    from headrace.adapters.policies.published import PolicyTopics  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
     settings = RuntimeSettings()
@@ -109,7 +109,7 @@ def _topics() -> "PolicyTopics":
 
 
 async def _listed() -> list[dict[str, Any]]:
-    from headrace.adapters.policies import standing_policies  # noqa: PLC0415
+    from headrace.adapters.policies.published import standing_policies  # noqa: PLC0415
 
     async with open_versions() as versions:
         names = sorted({*await standing_policies(_topics()), *await versions.datasets()})
@@ -134,9 +134,9 @@ async def _row(versions: "VersionStore", name: str) -> dict[str, Any]:
 
 async def _cut(name: str, timeout_s: float | None) -> "tuple[str | None, DatasetCommitted | None]":
     """The latest version before the request, and the answer where it is waited for."""
-    from headrace.adapters.envelope import derived_id  # noqa: PLC0415
-    from headrace.adapters.kafka import EventPublisher, RecordReader, decoded  # noqa: PLC0415
-    from headrace.adapters.policies import standing_policies  # noqa: PLC0415
+    from headrace.adapters.kafka.streams import EventPublisher, RecordReader, decoded  # noqa: PLC0415
+    from headrace.adapters.policies.published import standing_policies  # noqa: PLC0415
+    from headrace.adapters.wire.envelope import derived_id  # noqa: PLC0415
     from headrace.core.dossiers import DatasetCutRequested  # noqa: PLC0415
     from headrace.core.events import Send  # noqa: PLC0415
     from headrace.core.topics import COMMITTED, CUT_REQUESTED  # noqa: PLC0415

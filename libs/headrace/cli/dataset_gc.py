@@ -14,8 +14,8 @@ from headrace.cli.options import AsJson
 from headrace.cli.version_reading import open_versions
 
 if TYPE_CHECKING:  # Arrow and the Kafka client cost most of a second that `headrace --help` need not pay
-    from headrace.adapters.version_forgetting import Forgotten
-    from headrace.adapters.version_gc import Found, Keeping
+    from headrace.adapters.versions.forgetting import Forgotten
+    from headrace.adapters.versions.gc import Found, Keeping
     from headrace.core.ports.object_store import ObjectStore
 
 app = typer.Typer()
@@ -64,14 +64,14 @@ def gc(
 
 
 def _keeping(grace: str, last: int | None, keep_for: str) -> "Keeping":
-    from headrace.adapters.version_gc import Keeping  # noqa: PLC0415
+    from headrace.adapters.versions.gc import Keeping  # noqa: PLC0415
 
     return Keeping(_seconds(grace, "--grace"), last, _seconds(keep_for, "--keep-for") if keep_for else None)
 
 
 async def _collect(keeping: "Keeping", *, dry_run: bool, claims: bool, as_json: bool) -> None:
-    from headrace.adapters.sweeps import SweepRunning  # noqa: PLC0415
-    from headrace.adapters.version_gc import GarbageCollector  # noqa: PLC0415
+    from headrace.adapters.versions.gc import GarbageCollector  # noqa: PLC0415
+    from headrace.adapters.versions.sweeps import SweepRunning  # noqa: PLC0415
 
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
@@ -96,8 +96,8 @@ async def _collect(keeping: "Keeping", *, dry_run: bool, claims: bool, as_json: 
 
 async def _claims_in_use(objects: "ObjectStore") -> frozenset[bytes] | None:
     """None where there are no claims: nobody has to read Kafka's topics for nothing."""
-    from headrace.adapters.claims_in_use import claims_in_use  # noqa: PLC0415
-    from headrace.adapters.version_gc import CLAIM_PREFIX  # noqa: PLC0415
+    from headrace.adapters.kafka.claims_in_use import claims_in_use  # noqa: PLC0415
+    from headrace.adapters.versions.gc import CLAIM_PREFIX  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
     if await anext(objects.list(CLAIM_PREFIX), None) is None:
@@ -114,7 +114,7 @@ def _list(found: "Found", *, as_json: bool) -> None:
 
 
 def _forget(dataset: str, sample: str, *, as_json: bool) -> None:
-    from headrace.adapters.version_forgetting import CannotForget, Forgetting  # noqa: PLC0415
+    from headrace.adapters.versions.forgetting import CannotForget, Forgetting  # noqa: PLC0415
 
     async def forgotten() -> "Forgotten":
         async with open_versions() as versions:

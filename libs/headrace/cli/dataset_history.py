@@ -124,7 +124,7 @@ def verify(
 
 
 async def _log(name: str, version: str, limit: int) -> list[dict[str, Any]]:
-    from headrace.adapters.version_tags import tags  # noqa: PLC0415
+    from headrace.adapters.versions.tags import tags  # noqa: PLC0415
     from headrace.core.version_diff import difference  # noqa: PLC0415
 
     rows: list[dict[str, Any]] = []
@@ -156,7 +156,7 @@ async def _log(name: str, version: str, limit: int) -> list[dict[str, Any]]:
 
 async def _diff(name: str, ends: tuple[str, str], shown: int | None) -> dict[str, Any]:
     """The totals; what changed is printed as it is found, so many for people, all of it as JSON lines where `shown` is None."""
-    from headrace.adapters.version_diff import diff as differing  # noqa: PLC0415
+    from headrace.adapters.versions.diff import diff as differing  # noqa: PLC0415
     from headrace.core.version_diff import ChangeKind, difference  # noqa: PLC0415
 
     async with open_versions() as versions:
@@ -202,7 +202,7 @@ def _plain(change: "Change") -> dict[str, Any]:
 
 
 async def _tagged(name: str, tag_name: str, version: str, *, delete: bool) -> list[dict[str, Any]]:
-    from headrace.adapters.version_tags import TagTaken, create_tag, delete_tag, tags  # noqa: PLC0415
+    from headrace.adapters.versions.tags import TagTaken, create_tag, delete_tag, tags  # noqa: PLC0415
 
     async with open_versions() as versions:
         if delete:
@@ -220,7 +220,7 @@ async def _tagged(name: str, tag_name: str, version: str, *, delete: bool) -> li
 
 async def _verified(name: str, version: str, *, history: bool) -> tuple[int, list[str], dict[str, int]]:
     """How many objects were read, what is wrong with some of them, and how many rows of each kind were forgotten."""
-    from headrace.adapters.version_check import check, check_history  # noqa: PLC0415
+    from headrace.adapters.versions.check import check, check_history  # noqa: PLC0415
 
     damaged: list[str] = []
     checked, size = 1, 0

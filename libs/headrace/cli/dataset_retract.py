@@ -84,8 +84,8 @@ def retract(
 
 
 async def _retract(name: str, ids: list[str], revision: int | None, reason: RetractionReason, note: str) -> Known:
-    from headrace.adapters.kafka import EventPublisher  # noqa: PLC0415
-    from headrace.adapters.policies import PolicyTopics, standing_policies  # noqa: PLC0415
+    from headrace.adapters.kafka.streams import EventPublisher  # noqa: PLC0415
+    from headrace.adapters.policies.published import PolicyTopics, standing_policies  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
     settings = RuntimeSettings()
@@ -99,8 +99,8 @@ async def _retract(name: str, ids: list[str], revision: int | None, reason: Retr
 
 
 async def _known(name: str, ids: list[str], revision: int | None) -> Known:
-    from headrace.adapters.accepted_revisions import accepted_revisions  # noqa: PLC0415
-    from headrace.adapters.retracted_samples import retracted_samples  # noqa: PLC0415
+    from headrace.adapters.versions.accepted_revisions import accepted_revisions  # noqa: PLC0415
+    from headrace.adapters.versions.retracted_samples import retracted_samples  # noqa: PLC0415
 
     async with open_versions() as versions:
         accepted = await accepted_revisions(versions, name, ids)

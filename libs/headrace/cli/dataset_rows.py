@@ -18,7 +18,7 @@ from headrace.cli.options import AsJson, VersionName
 from headrace.cli.version_reading import DatasetName, open_versions
 
 if TYPE_CHECKING:  # Arrow costs most of a second that `headrace --help` need not pay
-    from headrace.adapters.version_lineage import Ancestor, Decided, Lineage
+    from headrace.adapters.versions.lineage import Ancestor, Decided, Lineage
 
 app = typer.Typer()
 
@@ -47,7 +47,7 @@ def rows(
 
     --json prints a JSON object a line, with all columns but the dossier unless --columns says otherwise.
     """
-    from headrace.adapters.version_rows import QueryLimits, RowsAsked  # noqa: PLC0415
+    from headrace.adapters.versions.rows import QueryLimits, RowsAsked  # noqa: PLC0415
     from headrace.core.versions import RowKind  # noqa: PLC0415
 
     if not as_json:
@@ -103,7 +103,7 @@ def plain(value: Any) -> Any:
 
 
 async def _rows(name: str, version: str, asked: Any, limits: Any, *, as_json: bool) -> None:
-    from headrace.adapters.version_rows import rows_asked  # noqa: PLC0415
+    from headrace.adapters.versions.rows import rows_asked  # noqa: PLC0415
     from headrace.checks import readable  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False)
@@ -128,7 +128,7 @@ def _cell(value: Any) -> str:
 
 
 async def _lineage(name: str, version: str, sample_id: str, limit: int) -> "Lineage":
-    from headrace.adapters.version_lineage import lineage as traced  # noqa: PLC0415
+    from headrace.adapters.versions.lineage import lineage as traced  # noqa: PLC0415
 
     async with open_versions() as versions:
         return await traced(versions, await versions.version(name, version), sample_id, limit)

@@ -116,7 +116,7 @@ def _cost(cost: "StageCost") -> str:
 
 
 async def _checked_out(name: str, version: str, folder: Path, kinds: "list[RowKind]") -> "tuple[Version, list[Path]]":
-    from headrace.adapters.version_checkout import checkout as copied  # noqa: PLC0415
+    from headrace.adapters.versions.checkout import checkout as copied  # noqa: PLC0415
 
     async with open_versions() as versions:
         found = await versions.version(name, version)

@@ -69,7 +69,7 @@ def redrive(topic: Topic, *, limit: Limit = None, as_json: AsJson = False) -> No
 
 
 async def _summaries() -> list[dict[str, Any]]:
-    from headrace.adapters.kafka_admin import KafkaAdmin  # noqa: PLC0415
+    from headrace.adapters.kafka.admin import KafkaAdmin  # noqa: PLC0415
     from headrace.core.topics import DLQ_SUFFIX  # noqa: PLC0415
     from headrace.runtime.delivery.redrive import dead_letters, redriven_up_to  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
@@ -130,8 +130,8 @@ def _described(letter: "DeadLetter") -> dict[str, Any]:
 
 def _body_of(letter: "DeadLetter") -> Any:
     """The decoded body as JSON would have it, or the bytes as escaped text where they are no such event."""
-    from headrace.adapters import wire  # noqa: PLC0415
-    from headrace.adapters.envelope import DATA_REFERENCE  # noqa: PLC0415
+    from headrace.adapters.wire import events as wire  # noqa: PLC0415
+    from headrace.adapters.wire.envelope import DATA_REFERENCE  # noqa: PLC0415
     from headrace.core.topics import TOPICS  # noqa: PLC0415
 
     value = letter.value or b""

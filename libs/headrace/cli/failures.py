@@ -35,8 +35,8 @@ def told_of(error: Exception) -> str | None:
     from kafka.errors import KafkaError  # noqa: PLC0415
     from pydantic import ValidationError  # noqa: PLC0415
 
-    from headrace.adapters.unreachable import BrokerUnreachable  # noqa: PLC0415
-    from headrace.adapters.version_store import NoSuchVersion  # noqa: PLC0415
+    from headrace.adapters.kafka.unreachable import BrokerUnreachable  # noqa: PLC0415
+    from headrace.adapters.versions.store import NoSuchVersion  # noqa: PLC0415
     from headrace.client.limits import PositionGone, UnreadableRecord  # noqa: PLC0415
     from headrace.core.checkpoint_manifests import BadCheckpoint  # noqa: PLC0415
     from headrace.core.events import Stop  # noqa: PLC0415

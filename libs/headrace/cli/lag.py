@@ -20,7 +20,7 @@ def lag(*, as_json: AsJson = False) -> None:
     Records are counted, not offsets: every transaction leaves a marker that takes an offset, so that offsets never reach zero.
     Beyond 10,000 records a partition's figure is an estimate, marked ~.
     """
-    from headrace.adapters.record_lag import lags  # noqa: PLC0415
+    from headrace.adapters.kafka.record_lag import lags  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
     settings = RuntimeSettings()

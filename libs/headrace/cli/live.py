@@ -8,8 +8,8 @@ from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from headrace.adapters.accounts import Accounts
-from headrace.adapters.kafka_admin import Gap, KafkaAdmin, consumer_groups
+from headrace.adapters.kafka.accounts import Accounts
+from headrace.adapters.kafka.admin import Gap, KafkaAdmin, consumer_groups
 from headrace.core.ledger import Account
 
 _RATE_WINDOW_S = 10.0

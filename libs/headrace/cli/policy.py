@@ -19,7 +19,7 @@ from headrace.cli.failures import CannotDo
 from headrace.cli.options import AsJson, Dataset, PolicyFile
 
 if TYPE_CHECKING:  # pydantic and the Kafka client cost half a second that `headrace --help` need not pay
-    from headrace.adapters.policies import PolicyTopics
+    from headrace.adapters.policies.published import PolicyTopics
     from headrace.core.dossiers import PolicyPublished
     from headrace.core.policies import Policy
     from headrace.core.policy_problems import InvalidPolicy
@@ -80,7 +80,7 @@ def apply(dataset: Dataset, file: PolicyFile, *, as_json: AsJson = False) -> Non
 
     Samples already decided stay as they are: `headrace replay` shows what the policy would change.
     """
-    from headrace.adapters.policies import policy_in, publish_policy, standing_policies  # noqa: PLC0415
+    from headrace.adapters.policies.published import policy_in, publish_policy, standing_policies  # noqa: PLC0415
 
     policy = read_policy_or_exit(file, as_json=as_json)
     topics = _topics()
@@ -106,7 +106,7 @@ def show(dataset: Dataset, *, as_json: AsJson = False) -> None:
     """
     import yaml  # noqa: PLC0415
 
-    from headrace.adapters.policies import policy_in  # noqa: PLC0415
+    from headrace.adapters.policies.published import policy_in  # noqa: PLC0415
 
     published = _standing(dataset)
     if as_json:
@@ -121,7 +121,7 @@ def show(dataset: Dataset, *, as_json: AsJson = False) -> None:
 @app.command("ls")
 def list_policies(*, as_json: AsJson = False) -> None:
     """List the datasets and the policies they stand under."""
-    from headrace.adapters.policies import standing_policies  # noqa: PLC0415
+    from headrace.adapters.policies.published import standing_policies  # noqa: PLC0415
     from headrace.checks import readable  # noqa: PLC0415
 
     standing = asyncio.run(standing_policies(_topics()))
@@ -144,7 +144,7 @@ def diff(dataset: Dataset, file: PolicyFile, *, as_json: AsJson = False) -> None
     """Show what a policy file would change in a dataset's standing policy."""
     from dataclasses import asdict  # noqa: PLC0415
 
-    from headrace.adapters.policies import policy_in  # noqa: PLC0415
+    from headrace.adapters.policies.published import policy_in  # noqa: PLC0415
     from headrace.core.policy_changes import changes_between  # noqa: PLC0415
 
     policy = read_policy_or_exit(file, as_json=as_json)
@@ -187,7 +187,7 @@ def _bound_told(side: str, bound: float | None, mean: float | None, std: float |
 def read_policy_or_exit(file: Path, *, as_json: bool) -> "Policy":
     """The policy in a file; ends the command, every problem named, where it is none that can be followed."""
     from headrace import checks as all_checks  # noqa: PLC0415
-    from headrace.adapters.policy_file import FILE_BYTES_MAX, parse_policy, read_policy  # noqa: PLC0415
+    from headrace.adapters.policies.file import FILE_BYTES_MAX, parse_policy, read_policy  # noqa: PLC0415
     from headrace.core.policy_problems import InvalidPolicy  # noqa: PLC0415
 
     try:
@@ -211,7 +211,7 @@ def _report_problems(file: Path, error: "InvalidPolicy", *, as_json: bool) -> No
 
 
 def _topics() -> "PolicyTopics":
-    from headrace.adapters.policies import PolicyTopics  # noqa: PLC0415
+    from headrace.adapters.policies.published import PolicyTopics  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
     settings = RuntimeSettings()
@@ -219,7 +219,7 @@ def _topics() -> "PolicyTopics":
 
 
 def _standing(dataset: str) -> "PolicyPublished":
-    from headrace.adapters.policies import standing_policies  # noqa: PLC0415
+    from headrace.adapters.policies.published import standing_policies  # noqa: PLC0415
 
     standing = asyncio.run(standing_policies(_topics()))
     if dataset not in standing:

@@ -13,7 +13,7 @@ from headrace.cli.options import AsJson, Dataset, PolicyFile, VersionName
 from headrace.cli.policy import read_policy_or_exit
 
 if TYPE_CHECKING:
-    from headrace.adapters.version_store import Version
+    from headrace.adapters.versions.store import Version
     from headrace.core.policies import Policy
     from headrace.core.replay import Replay
 
@@ -38,9 +38,9 @@ def replay(dataset: Dataset, policy: PolicyFile, version: VersionName = "", *, a
 
 async def _replayed(dataset: str, name: str, policy: "Policy") -> "tuple[Version, Replay]":
     from headrace import checks  # noqa: PLC0415
-    from headrace.adapters import wire  # noqa: PLC0415
     from headrace.adapters.object_store import ObjectStoreSettings, open_object_store  # noqa: PLC0415
-    from headrace.adapters.version_store import VersionStore  # noqa: PLC0415
+    from headrace.adapters.versions.store import VersionStore  # noqa: PLC0415
+    from headrace.adapters.wire import events as wire  # noqa: PLC0415
     from headrace.core.dossiers import Dossier  # noqa: PLC0415
     from headrace.core.replay import Replay  # noqa: PLC0415
     from headrace.core.versions import RowKind  # noqa: PLC0415

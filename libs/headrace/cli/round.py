@@ -187,7 +187,7 @@ def _tell(state: "RoundState") -> None:
 
 async def _asked(dataset: str, action: "Action", reason: str) -> "RoundState":
     """The round's state after the request was taken in."""
-    from headrace.adapters.kafka import EventPublisher  # noqa: PLC0415
+    from headrace.adapters.kafka.streams import EventPublisher  # noqa: PLC0415
     from headrace.cli.round_reading import chosen, open_states  # noqa: PLC0415
     from headrace.core.events import Send  # noqa: PLC0415
     from headrace.core.rounds.progress import Action, Phase, RoundAsked, RoundProgressed  # noqa: PLC0415

@@ -9,7 +9,7 @@ from uuid import uuid4
 from headrace.cli.failures import CannotDo
 
 if TYPE_CHECKING:  # clients cost most of a second that `headrace --help` need not pay
-    from headrace.adapters.kafka import RecordReader
+    from headrace.adapters.kafka.streams import RecordReader
     from headrace.core.policies import Policy
     from headrace.core.rounds.planning import Measuring
     from headrace.core.rounds.progress import RoundStarted, RoundState
@@ -32,7 +32,7 @@ async def begin(asked: Asked, wait_s: float) -> "RoundState":
         CannotDo: there is no such dataset, version or model, a round runs already, or nobody answers in time.
         Stop: the model server or the object store is gone.
     """
-    from headrace.adapters.kafka import EventPublisher, RecordReader  # noqa: PLC0415
+    from headrace.adapters.kafka.streams import EventPublisher, RecordReader  # noqa: PLC0415
     from headrace.core.events import Send  # noqa: PLC0415
     from headrace.core.rounds.progress import RoundProgressed  # noqa: PLC0415
     from headrace.core.rounds.reasons import RoundReason  # noqa: PLC0415
@@ -60,7 +60,7 @@ async def begin(asked: Asked, wait_s: float) -> "RoundState":
 
 
 async def _bound(asked: Asked) -> "RoundStarted":
-    from headrace.adapters.version_store import NoSuchVersion  # noqa: PLC0415
+    from headrace.adapters.versions.store import NoSuchVersion  # noqa: PLC0415
     from headrace.cli.round_reading import read_states  # noqa: PLC0415
     from headrace.cli.version_reading import open_versions  # noqa: PLC0415
     from headrace.core.rounds.planning import planned, round_id_at  # noqa: PLC0415
@@ -84,7 +84,7 @@ async def _bound(asked: Asked) -> "RoundStarted":
 
 
 async def _policy(dataset: str) -> "Policy":
-    from headrace.adapters.policies import PolicyTopics, policy_in, standing_policies  # noqa: PLC0415
+    from headrace.adapters.policies.published import PolicyTopics, policy_in, standing_policies  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
     settings = RuntimeSettings()
@@ -100,7 +100,7 @@ async def _policy(dataset: str) -> "Policy":
 
 async def _measuring(asked: Asked, policy: "Policy") -> "Measuring":
     """The announced version of the model, or the newest where none was ever announced; and so for the base model."""
-    from headrace.adapters.triton import TritonLimits, TritonSignalModels  # noqa: PLC0415
+    from headrace.adapters.triton.signals import TritonLimits, TritonSignalModels  # noqa: PLC0415
     from headrace.core.ports.signal_model import ModelMissing  # noqa: PLC0415
     from headrace.core.rounds.planning import Measuring  # noqa: PLC0415
 
@@ -125,7 +125,7 @@ async def _measuring(asked: Asked, policy: "Policy") -> "Measuring":
 
 async def _announced() -> dict[str, tuple[str, str]]:
     """Which version of each model measures, and the checkpoint it came from."""
-    from headrace.adapters.kafka import read_topic  # noqa: PLC0415
+    from headrace.adapters.kafka.streams import read_topic  # noqa: PLC0415
     from headrace.core.topics import CHECKPOINT_ROLLED_OUT  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
@@ -136,7 +136,7 @@ async def _announced() -> dict[str, tuple[str, str]]:
 
 
 async def _state_of(reader: "RecordReader", round_id: str) -> "RoundState":
-    from headrace.adapters.kafka import decoded  # noqa: PLC0415
+    from headrace.adapters.kafka.streams import decoded  # noqa: PLC0415
     from headrace.core.rounds.progress import RoundState  # noqa: PLC0415
     from headrace.core.topics import ROUND_STATE  # noqa: PLC0415
 

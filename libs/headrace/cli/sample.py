@@ -13,7 +13,7 @@ from headrace.cli.options import AsJson, Dataset
 
 if TYPE_CHECKING:  # Arrow and the Kafka client cost most of a second that `headrace --help` need not pay
     from headrace.adapters.claim_check import LargeBodies
-    from headrace.adapters.sample_history import Ending
+    from headrace.adapters.versions.sample_history import Ending
 
 app = typer.Typer(name="sample", help="See what became of one sample, and why.", no_args_is_help=True)
 
@@ -58,7 +58,7 @@ def show(
 async def _retracted(dataset: str, sample_id: str) -> int | None:
     """The highest retracted revision, None where there is none."""
     from headrace.adapters.object_store import ObjectStoreSettings, open_object_store  # noqa: PLC0415
-    from headrace.adapters.retracted_samples import retracted_samples  # noqa: PLC0415
+    from headrace.adapters.versions.retracted_samples import retracted_samples  # noqa: PLC0415
 
     async with open_object_store(ObjectStoreSettings()) as objects:
         return (await retracted_samples(objects, dataset)).get(sample_id)
@@ -66,8 +66,8 @@ async def _retracted(dataset: str, sample_id: str) -> int | None:
 
 async def _endings(dataset: str, sample_id: str) -> "list[Ending]":
     from headrace.adapters.object_store import ObjectStoreSettings, open_object_store  # noqa: PLC0415
-    from headrace.adapters.sample_history import endings  # noqa: PLC0415
-    from headrace.adapters.version_store import VersionStore  # noqa: PLC0415
+    from headrace.adapters.versions.sample_history import endings  # noqa: PLC0415
+    from headrace.adapters.versions.store import VersionStore  # noqa: PLC0415
     from headrace.runtime.large_bodies import large_bodies  # noqa: PLC0415
     from headrace.runtime.settings import DeliverySettings  # noqa: PLC0415
 
@@ -80,8 +80,8 @@ async def _endings(dataset: str, sample_id: str) -> "list[Ending]":
 
 
 async def _dead_letters(dataset: str, sample_id: str, bodies: "LargeBodies") -> "list[Ending]":
-    from headrace.adapters import wire  # noqa: PLC0415
-    from headrace.adapters.sample_history import Ending  # noqa: PLC0415
+    from headrace.adapters.versions.sample_history import Ending  # noqa: PLC0415
+    from headrace.adapters.wire import events as wire  # noqa: PLC0415
     from headrace.core.dossiers import Dossier, ScoredSample  # noqa: PLC0415
     from headrace.core.topics import CONSUMERS, TOPICS, dlq_topic_name  # noqa: PLC0415
     from headrace.runtime.delivery.redrive import dead_letters  # noqa: PLC0415

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from headrace.adapters.sample_history import Ending
+from headrace.adapters.versions.sample_history import Ending
 from headrace.checks import readable
 from headrace.core.dossiers import (
     CURRENT,

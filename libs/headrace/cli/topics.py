@@ -13,7 +13,7 @@ app = typer.Typer(name="topics", help="List, create and document the Kafka topic
 @app.command("ls")
 def list_topics(*, as_json: AsJson = False) -> None:
     """List the topics of the registry with their keys and readers, and whether the broker has them."""
-    from headrace.adapters.kafka_admin import KafkaAdmin  # noqa: PLC0415
+    from headrace.adapters.kafka.admin import KafkaAdmin  # noqa: PLC0415
     from headrace.core.topics import CONSUMERS, TOPICS  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
@@ -44,7 +44,7 @@ def create(
     accepted: Annotated[list[str] | None, typer.Option(help="Also the accepted topic of this dataset; may be repeated.")] = None,
 ) -> None:
     """Create every topic that is missing, with HEADRACE_PARTITIONS and HEADRACE_REPLICATION_FACTOR. Existing ones stay."""
-    from headrace.adapters.kafka_admin import KafkaAdmin  # noqa: PLC0415
+    from headrace.adapters.kafka.admin import KafkaAdmin  # noqa: PLC0415
     from headrace.core.topics import accepted_topic  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
@@ -63,6 +63,6 @@ def create(
 @app.command()
 def asyncapi() -> None:
     """Print the AsyncAPI 3 document of all topics, as JSON."""
-    from headrace.adapters.asyncapi import document  # noqa: PLC0415
+    from headrace.adapters.asyncapi.document import document  # noqa: PLC0415
 
     typer.echo(json.dumps(document(), indent=2))

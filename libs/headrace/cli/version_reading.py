@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:  # Arrow costs most of a second that `headrace --help` need not pay
-    from headrace.adapters.version_store import VersionStore
+    from headrace.adapters.versions.store import VersionStore
     from headrace.core.staged import Staged
     from headrace.core.versions import RowKind
 
@@ -19,7 +19,7 @@ Kind = Annotated[str, typer.Option(help="accepted, rejected or embeddings.")]
 async def open_versions() -> "AsyncIterator[VersionStore]":
     """The versions in the object store that the settings name. Raises Stop where it is gone."""
     from headrace.adapters.object_store import ObjectStoreSettings, open_object_store  # noqa: PLC0415
-    from headrace.adapters.version_store import VersionStore  # noqa: PLC0415
+    from headrace.adapters.versions.store import VersionStore  # noqa: PLC0415
 
     async with open_object_store(ObjectStoreSettings()) as objects:
         yield VersionStore(objects)
@@ -27,7 +27,7 @@ async def open_versions() -> "AsyncIterator[VersionStore]":
 
 async def waiting(versions: "VersionStore", name: str) -> "Staged":
     """What is staged behind the latest version."""
-    from headrace.adapters.staging import StagingArea  # noqa: PLC0415
+    from headrace.adapters.versions.staging import StagingArea  # noqa: PLC0415
 
     latest = await versions.latest(name)
     return await StagingArea(versions.objects).since(name, latest.manifest.inputs if latest else {})

@@ -46,7 +46,7 @@ def account(*, dataset: AnyDataset = "", as_json: AsJson = False) -> None:
 
 
 async def _account(dataset: str | None) -> dict[str, object]:
-    from headrace.adapters.accounts import Accounts  # noqa: PLC0415
+    from headrace.adapters.kafka.accounts import Accounts  # noqa: PLC0415
     from headrace.runtime.large_bodies import large_bodies  # noqa: PLC0415
     from headrace.runtime.settings import DeliverySettings, RuntimeSettings  # noqa: PLC0415
 
@@ -70,8 +70,8 @@ async def _account(dataset: str | None) -> dict[str, object]:
 
 
 async def _watch(dataset: str | None, every_s: float) -> None:
-    from headrace.adapters.accounts import Accounts  # noqa: PLC0415
-    from headrace.adapters.kafka_admin import KafkaAdmin  # noqa: PLC0415
+    from headrace.adapters.kafka.accounts import Accounts  # noqa: PLC0415
+    from headrace.adapters.kafka.admin import KafkaAdmin  # noqa: PLC0415
     from headrace.cli.live import LiveView  # noqa: PLC0415
     from headrace.runtime.large_bodies import large_bodies  # noqa: PLC0415
     from headrace.runtime.settings import DeliverySettings, RuntimeSettings  # noqa: PLC0415

@@ -6,9 +6,9 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from headrace.adapters.wire_dossier import dossier_from
-from headrace.adapters.wire_fields import Undecodable
-from headrace.adapters.wire_sample import chat_form, sample_from_message
+from headrace.adapters.wire.dossiers import dossier_from
+from headrace.adapters.wire.fields import Undecodable
+from headrace.adapters.wire.samples import chat_form, sample_from_message
 from headrace.core.dossiers import Dossier
 from headrace.core.samples import Sample, prompt_hash_of
 from headrace_protos.sample.v1 import dossier_pb2, sample_pb2

@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from headrace.adapters.claim_check import LargeBodies, reference_in
-from headrace.adapters.kafka import bootstrap_list, partitions_of, reach
-from headrace.adapters.unreachable import BrokerUnreachable
-from headrace.adapters.wire_fields import Undecodable
+from headrace.adapters.kafka.streams import bootstrap_list, partitions_of, reach
+from headrace.adapters.kafka.unreachable import BrokerUnreachable
+from headrace.adapters.wire.fields import Undecodable
 from headrace.client.accepted import Item, item_from
 from headrace.client.chunks import Chunk
 from headrace.client.limits import PositionGone, SubscribeLimits, UnreadableRecord

@@ -13,8 +13,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from headrace.adapters.checkpoint_store import CheckpointDetails, CheckpointStore, UnsafeCheckpoint
-from headrace.adapters.kafka import EventPublisher, read_topic
+from headrace.adapters.checkpoints.store import CheckpointDetails, CheckpointStore, UnsafeCheckpoint
+from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.client.limits import ClientSettings
 from headrace.core.checkpoints import CheckpointKind, CheckpointPublished, PositionRange, TrainingData

@@ -19,8 +19,8 @@ from typing import Any, Self, TypeVar
 import pyarrow as pa
 
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
-from headrace.adapters.version_checkout import checkout
-from headrace.adapters.version_store import BATCH_ROWS, Version, VersionStore
+from headrace.adapters.versions.checkout import checkout
+from headrace.adapters.versions.store import BATCH_ROWS, Version, VersionStore
 from headrace.client.loop_thread import LoopThread
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.version_names import NoSuchVersion

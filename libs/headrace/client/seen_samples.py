@@ -7,11 +7,11 @@ from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
-from headrace.adapters.checkpoint_store import CheckpointStore
+from headrace.adapters.checkpoints.store import CheckpointStore
 from headrace.adapters.claim_check import ClaimLimits, LargeBodies
-from headrace.adapters.kafka import read_topic
+from headrace.adapters.kafka.streams import read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.store import VersionStore
 from headrace.client.gathered import Gathered
 from headrace.client.limits import ClientSettings
 from headrace.core.checkpoints import CheckpointPublished, TrainingData

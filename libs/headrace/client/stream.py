@@ -20,7 +20,7 @@ from headrace.core.versions import RowKind, Version
 
 if TYPE_CHECKING:  # the object store's client costs most of a second, which importing this should not
     from headrace.adapters.object_store import ObjectStoreSettings
-    from headrace.adapters.version_store import VersionStore
+    from headrace.adapters.versions.store import VersionStore
     from headrace.client.version_rows import VersionRows
 
 STARTS = ("beginning", "now")
@@ -164,7 +164,7 @@ def sources_of(plan: Plan) -> int:
 
 async def _version(stack: AsyncExitStack, plan: Plan, name: str) -> "tuple[VersionStore, Version]":
     from headrace.adapters.object_store import open_object_store  # noqa: PLC0415 - see above
-    from headrace.adapters.version_store import VersionStore  # noqa: PLC0415 - see above
+    from headrace.adapters.versions.store import VersionStore  # noqa: PLC0415 - see above
 
     store = _store_settings(plan.store)
     if store is None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.adapters.version_store import Version, VersionStore
+from headrace.adapters.versions.store import Version, VersionStore
 from headrace.client.accepted import Accepted
 from headrace.client.bridge import Held
 from headrace.client.chunks import Chunk

@@ -14,7 +14,7 @@ from headrace.core.refusals import Refused
 
 Fields = dict[str, Any]
 Row = Mapping[str, Any]
-"""A row by its columns' names, see `headrace.adapters.sample_rows`."""
+"""A row by its columns' names, see `headrace.adapters.versions.sample_rows`."""
 
 
 class ExportFormat(StrEnum):

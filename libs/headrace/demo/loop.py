@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import RenderableType
 from rich.table import Table
 
-from headrace.adapters.kafka import read_topic
+from headrace.adapters.kafka.streams import read_topic
 from headrace.cli.train import shown
 from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, CheckpointRolledOut
 from headrace.core.events import Stop

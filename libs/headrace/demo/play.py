@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.live import Live
 
 from headrace import checks
-from headrace.adapters import wire
-from headrace.adapters.accounts import Accounts
-from headrace.adapters.kafka import EventPublisher, read_topic
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.kafka.accounts import Accounts
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
-from headrace.adapters.policies import PolicyTopics, publish_policy, standing_policies
-from headrace.adapters.policy_file import parse_policy
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.policies.file import parse_policy
+from headrace.adapters.policies.published import PolicyTopics, publish_policy, standing_policies
+from headrace.adapters.versions.store import VersionStore
+from headrace.adapters.wire import events as wire
 from headrace.cli.live import LiveView
 from headrace.client.submit import Submitted, submit
 from headrace.core.dossiers import CURRENT, DatasetCutRequested, Dossier, Verdict

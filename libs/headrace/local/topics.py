@@ -2,8 +2,8 @@
 
 from kafka.errors import KafkaError
 
-from headrace.adapters.kafka import BrokerUnreachable
-from headrace.adapters.kafka_admin import KafkaAdmin
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.streams import BrokerUnreachable
 from headrace.local.launch import StackFailed
 from headrace.runtime.settings import RuntimeSettings
 

@@ -15,8 +15,8 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from headrace.adapters.claim_check import LargeBodies
-from headrace.adapters.kafka_admin import KafkaAdmin
-from headrace.adapters.unreachable import BrokerUnreachable, no_answer
+from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.unreachable import BrokerUnreachable, no_answer
 from headrace.core.topics import dlq_topic_name, retry_topic_name
 from headrace.runtime.delivery import Hop
 from headrace.runtime.health import Health

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from aiokafka import ConsumerRecord
 
-from headrace.adapters.kafka import RecordReader
+from headrace.adapters.kafka.streams import RecordReader
 from headrace.core.topics import Topic
 from headrace.runtime.settings import RuntimeSettings
 

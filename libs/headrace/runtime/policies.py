@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
-from headrace.adapters.kafka import decoded
+from headrace.adapters.kafka.streams import decoded
 from headrace.core.dossiers import PolicyPublished
 from headrace.core.policies import Policy
 from headrace.core.topics import POLICY_PUBLISHED

@@ -4,7 +4,7 @@ import logging
 
 from aiokafka import ConsumerRecord
 
-from headrace.adapters.kafka import decoded
+from headrace.adapters.kafka.streams import decoded
 from headrace.core.checkpoints import CheckpointRolledOut
 from headrace.core.topics import CHECKPOINT_ROLLED_OUT
 from headrace.runtime.followed import FollowedTopic

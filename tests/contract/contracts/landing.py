@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorSet
 from google.protobuf.message import Message
 
-from headrace.adapters.wire import encode, message_name
+from headrace.adapters.wire.events import encode, message_name
 from headrace_protos.ingest.v1 import ingest_pb2
 from tests.fakes.bodies import BODIES
 

@@ -7,8 +7,8 @@ import jsonschema
 import pytest
 from faststream.specification.asyncapi.v3_0_0.schema import ApplicationSchema
 
-from headrace.adapters.asyncapi import document
-from headrace.adapters.wire import message_name
+from headrace.adapters.asyncapi.document import document
+from headrace.adapters.wire.events import message_name
 from headrace.core.topics import CONSUMERS, PRODUCERS, TOPICS, accepted_topic, consumer_group_id, dlq_topic_name, retry_topic_name
 from tests.contract.contracts.landing import GOLDEN
 

@@ -8,8 +8,8 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_binary, to_binary
 from cloudevents.core.formats.base import Format
 from cloudevents.core.v1.event import CloudEvent
 
-from headrace.adapters.envelope import event_of, record_of, texts_of
-from headrace.adapters.wire import Undecodable, encode, message_name
+from headrace.adapters.wire.envelope import event_of, record_of, texts_of
+from headrace.adapters.wire.events import Undecodable, encode, message_name
 from headrace.core.events import Position, Send
 from headrace.core.topics import INGEST, SUBMITTED, TOPICS, Topic, accepted_topic
 from tests.fakes.bodies import BODIES, DOSSIER, NOON

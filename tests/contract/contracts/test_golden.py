@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.message import Message
 
-from headrace.adapters.wire import decode, encode, message_name
+from headrace.adapters.wire.events import decode, encode, message_name
 from tests.contract.contracts.landing import GOLDEN, LANDED, fields_of, image, message_type, twin
 from tests.fakes.bodies import BODIES
 

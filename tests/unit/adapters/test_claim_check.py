@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from headrace.adapters.claim_check import BodyReference, ClaimLimits, LargeBodies, detached, no_large_bodies, reference_in
-from headrace.adapters.envelope import DATA_REFERENCE, Record
-from headrace.adapters.wire import Undecodable
+from headrace.adapters.wire.envelope import DATA_REFERENCE, Record
+from headrace.adapters.wire.events import Undecodable
 from headrace.core.events import Stop
 from tests.fakes.object_store import FakeObjectStore
 

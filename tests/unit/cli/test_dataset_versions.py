@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from headrace.adapters.shards import ShardLimits
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_draft import CutSettings
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.shards import ShardLimits
+from headrace.adapters.versions.store import VersionStore
 from headrace.cli.main import app
 from headrace.core.dossiers import Cost
 from headrace.core.reasons import Reason

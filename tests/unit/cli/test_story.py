@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from headrace.adapters.sample_history import Ending
+from headrace.adapters.versions.sample_history import Ending
 from headrace.cli.sample import _plain
 from headrace.cli.story import story
 from headrace.core.decide import decide

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import pyarrow.parquet as pq
 import pytest
 
-from headrace.adapters.shards import ShardLimits
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_draft import CutSettings
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.shards import ShardLimits
 from headrace.client.datasets import DamagedVersion, Datasets, NoSuchVersion, RowKind, open_datasets
 from headrace.core.events import Stop
 from headrace.core.reasons import Reason

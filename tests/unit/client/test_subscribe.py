@@ -2,8 +2,8 @@
 
 import pytest
 
-from headrace.adapters.wire import encode
-from headrace.adapters.wire_fields import Undecodable
+from headrace.adapters.wire.events import encode
+from headrace.adapters.wire.fields import Undecodable
 from headrace.client.accepted import Accepted, Retracted, accepted_from, item_from
 from headrace.client.chunks import Chunk
 from headrace.client.limits import ClientSettings

@@ -72,5 +72,5 @@ async def test_decoding_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RecursionError("deep")
 
-    monkeypatch.setattr("headrace.adapters.wire.decode", broken)
+    monkeypatch.setattr("headrace.adapters.wire.events.decode", broken)
     assert decode(TOPIC, record(b"x")).error == "RecursionError: deep"

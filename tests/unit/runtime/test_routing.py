@@ -4,7 +4,7 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from headrace.adapters.claim_check import detached
-from headrace.adapters.envelope import (
+from headrace.adapters.wire.envelope import (
     ATTEMPT,
     ERROR,
     ERROR_CLASS,

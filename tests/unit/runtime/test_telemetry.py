@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.trace import StatusCode
 
-from headrace.adapters.envelope import Record, record_of
+from headrace.adapters.wire.envelope import Record, record_of
 from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Send
 from headrace.core.topics import PLACED, SCORED, SUBMITTED, dlq_topic_name
 from headrace.runtime.observer import BatchOutcome

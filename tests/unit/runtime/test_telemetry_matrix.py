@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from headrace.adapters.envelope import Record, record_of
-from headrace.adapters.wire import encode
+from headrace.adapters.wire.envelope import Record, record_of
+from headrace.adapters.wire.events import encode
 from headrace.core import topics
 from headrace.core.dossiers import DatasetCutRequested, Dossier, IndexedSample, ScoredSample
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send

@@ -8,7 +8,7 @@ from headrace.adapters.chat.endpoint import chat_session
 from headrace.adapters.chat.kept import ChatEndpoints, KeptChat, LimitsOf, Told, spend_of
 from headrace.adapters.chat.replies import Replies
 from headrace.adapters.chat.settings import RepliesSettings
-from headrace.adapters.kafka import START_S
+from headrace.adapters.kafka.streams import START_S
 from headrace.core.budgets import BudgetLedger, Limits
 from headrace.core.chat import KeptReply
 

@@ -15,11 +15,11 @@ from typing import Self
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from headrace.adapters import wire
 from headrace.adapters.chat.settings import RepliesSettings
 from headrace.adapters.chat.shelf import Shelf
-from headrace.adapters.envelope import Record, record_of
-from headrace.adapters.kafka import RECORD_BYTES_MAX, START_S, bootstrap_list, partitions_of, reach
+from headrace.adapters.kafka.streams import RECORD_BYTES_MAX, START_S, bootstrap_list, partitions_of, reach
+from headrace.adapters.wire import events as wire
+from headrace.adapters.wire.envelope import Record, record_of
 from headrace.core.chat import KeptReply
 from headrace.core.events import Send, Stop
 from headrace.core.topics import CHAT_REPLIES

@@ -15,7 +15,7 @@ from headrace.adapters.exports.files import Written, written_file
 from headrace.adapters.exports.folder import folder_in_the_making, write_marker
 from headrace.adapters.exports.shapes import SHAPES
 from headrace.adapters.exports.sink import LEFT_OUT, Sink
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.store import VersionStore
 from headrace.core.exports import LEFT_MEANING, ExportFormat
 from headrace.core.versions import RowKind, Version
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from headrace.adapters.sample_rows import DECIDED_SCHEMA
+from headrace.adapters.versions.sample_rows import DECIDED_SCHEMA
 from headrace.core.exports import ExportFormat, Fields, Left, Row, to_alpaca, to_messages, to_sharegpt
 
 HOLDS, TIME = b"holds", b"time"

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from google.protobuf.message import DecodeError
 
-from headrace.adapters.sample_rows import DECIDED_SCHEMA
-from headrace.adapters.shards import read_columns
-from headrace.adapters.version_store import NoSuchVersion, VersionStore
-from headrace.adapters.wire_fields import Undecodable
-from headrace.adapters.wire_pages import signals_from
+from headrace.adapters.versions.sample_rows import DECIDED_SCHEMA
+from headrace.adapters.versions.shards import read_columns
+from headrace.adapters.versions.store import NoSuchVersion, VersionStore
+from headrace.adapters.wire.fields import Undecodable
+from headrace.adapters.wire.pages import signals_from
 from headrace.core.dossiers import CURRENT, DatasetCommitted
 from headrace.core.policies import Policy
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore

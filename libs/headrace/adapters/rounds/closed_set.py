@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.adapters.rounds.measured_rows import MeasuredRows, ends_of, slices_up_to
-from headrace.adapters.sorted_rows import RUN_BYTES, RowSorter, latest_revisions
+from headrace.adapters.versions.sorted_rows import RUN_BYTES, RowSorter, latest_revisions
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.rounds.densities import Vectors
 from headrace.core.rounds.pages import RowsMissing

@@ -7,10 +7,10 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from headrace.adapters import wire
 from headrace.adapters.claim_check import LargeBodies
-from headrace.adapters.envelope import ERROR, event_of, texts_of
-from headrace.adapters.kafka import START_S, RecordReader
+from headrace.adapters.kafka.streams import START_S, RecordReader
+from headrace.adapters.wire import events as wire
+from headrace.adapters.wire.envelope import ERROR, event_of, texts_of
 from headrace.core.dossiers import DatasetCutRequested, Dossier, Rewrite, ScoredSample
 from headrace.core.events import Position
 from headrace.core.rounds.moves import CUT_BY_PREFIX

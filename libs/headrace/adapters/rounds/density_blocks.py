@@ -14,7 +14,7 @@ from headrace.adapters.rounds.closed_set import PromptVectors
 from headrace.adapters.rounds.parquet_rows import read_table
 from headrace.adapters.rounds.signal_table import SIGNAL_TABLE
 from headrace.adapters.rounds.survey_files import SurveyFiles
-from headrace.adapters.shards import write_segment
+from headrace.adapters.versions.shards import write_segment
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.rounds.densities import QUERY_ROWS, Neighbourhoods, nearest
 from headrace.core.rounds.progress import DensitiesMade

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.adapters.retracted_samples import retracted_samples
 from headrace.adapters.rounds.signal_table import SignalFile, held_out_flags, read_batches
 from headrace.adapters.rounds.survey_files import SurveyFiles
-from headrace.adapters.shards import parquet
+from headrace.adapters.versions.retracted_samples import retracted_samples
+from headrace.adapters.versions.shards import parquet
 from headrace.core.retractions import is_retracted
 from headrace.core.rounds.redundancy import Neighbouring, most_redundant
 from headrace.core.rounds.rules import Axis

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from headrace.adapters.rounds.parquet_rows import read_table
 from headrace.adapters.rounds.signal_table import SIGNAL_TABLE
-from headrace.adapters.sample_rows import POSITION_FIELDS
-from headrace.adapters.shards import write_segment
+from headrace.adapters.versions.sample_rows import POSITION_FIELDS
+from headrace.adapters.versions.shards import write_segment
 from headrace.core.dossiers import BASE, CURRENT, JUDGED, Embeddings
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
 from headrace.core.rounds.pages import why_not_made

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from headrace.adapters.shards import parquet
+from headrace.adapters.versions.shards import parquet
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
 from headrace.core.versions import DamagedVersion
 

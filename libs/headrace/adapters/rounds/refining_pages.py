@@ -8,15 +8,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from headrace.adapters.retracted_samples import retracted_samples
 from headrace.adapters.rounds.closed_set import PromptVectors
 from headrace.adapters.rounds.parquet_rows import rows_from, rows_of
 from headrace.adapters.rounds.selection_scan import SELECTION
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.rounds.survey_files import LocalSurvey, SurveyFiles
 from headrace.adapters.rounds.survey_pages import dossier_in
-from headrace.adapters.shards import parquet
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.retracted_samples import retracted_samples
+from headrace.adapters.versions.shards import parquet
+from headrace.adapters.versions.store import VersionStore
 from headrace.core.dossiers import Rewrite
 from headrace.core.retractions import is_retracted
 from headrace.core.rounds.pages import RefiningPage

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Self
 
-from headrace.adapters.kafka import START_S, RecordReader, decoded
+from headrace.adapters.kafka.streams import START_S, RecordReader, decoded
 from headrace.core.events import Stop
 from headrace.core.rounds.progress import RoundState
 from headrace.core.topics import ROUND_STATE

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headrace.adapters.rounds.signal_table import HeldOut, SignalFile, merge_keys, number_columns, read_batches, signal_rows
-from headrace.adapters.shards import LocalShard, ShardLimits, write_shards
+from headrace.adapters.versions.shards import LocalShard, ShardLimits, write_shards
 from headrace.core.rounds.rules import Axis, Mode, SelectionRules
 from headrace.core.rounds.selection import is_beyond, owned
 from headrace.core.rounds.signal_rows import Flags, SignalRows

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.store import VersionStore
 from headrace.core.versions import Shard
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.adapters.shards import parquet
+from headrace.adapters.versions.shards import parquet
 from headrace.core.dossiers import JUDGED
 from headrace.core.retractions import is_retracted
 from headrace.core.rounds.moments import Floats

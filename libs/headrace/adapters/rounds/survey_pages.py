@@ -4,10 +4,10 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.adapters import wire
 from headrace.adapters.rounds.parquet_rows import rows_from
 from headrace.adapters.rounds.shard_files import ShardFiles
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.store import VersionStore
+from headrace.adapters.wire import events as wire
 from headrace.core.dossiers import BASE, Dossier, Signals
 from headrace.core.rounds.pages import SurveyPage
 from headrace.core.rounds.surveys import Purpose, Survey, SurveyedSample, SurveyRequested

@@ -18,9 +18,9 @@ from headrace.adapters.rounds.density_blocks import block_keys, read_densities
 from headrace.adapters.rounds.measured_rows import MEASURED_ROWS, MeasuredRows
 from headrace.adapters.rounds.signal_table import SIGNAL_TABLE, SignalFile
 from headrace.adapters.rounds.survey_pages import is_surveyed
-from headrace.adapters.shards import ShardLimits, write_shards
-from headrace.adapters.sorted_rows import RUN_BYTES, latest_revisions
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.shards import ShardLimits, write_shards
+from headrace.adapters.versions.sorted_rows import RUN_BYTES, latest_revisions
+from headrace.adapters.versions.store import VersionStore
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.rounds.pages import RowsMissing
 from headrace.core.rounds.stored import densities_prefix, signals_key

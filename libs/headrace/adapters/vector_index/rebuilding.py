@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headrace.adapters.retracted_samples import retracted_samples
-from headrace.adapters.staging import StagingArea
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.retracted_samples import retracted_samples
+from headrace.adapters.versions.staging import StagingArea
+from headrace.adapters.versions.store import VersionStore
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.ports.vector_index import AcceptedPoint, Content, Space, Vector, VectorIndex, Vectors
 from headrace.core.retractions import is_retracted

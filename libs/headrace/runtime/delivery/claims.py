@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ProducerFenced
 
-from headrace.adapters.envelope import Record
-from headrace.adapters.kafka import bootstrap_list
+from headrace.adapters.kafka.streams import bootstrap_list
+from headrace.adapters.wire.envelope import Record
 from headrace.runtime.delivery.transactions import throw_away, write
 from headrace.runtime.settings import DeliverySettings
 

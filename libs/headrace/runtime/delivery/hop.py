@@ -12,10 +12,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
-from headrace.adapters import kafka_mend  # noqa: F401  # before the first consumer: claims read committed offsets
 from headrace.adapters.claim_check import LargeBodies
-from headrace.adapters.envelope import not_before_of
-from headrace.adapters.kafka import bootstrap_list
+from headrace.adapters.kafka import mend as kafka_mend  # noqa: F401  # before the first consumer: claims read committed offsets
+from headrace.adapters.kafka.streams import bootstrap_list
+from headrace.adapters.wire.envelope import not_before_of
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Stop
 from headrace.core.topics import consumer_group_id, retry_topic_name
 from headrace.runtime.delivery.claims import Claim, Claims

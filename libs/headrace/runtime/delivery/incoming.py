@@ -7,9 +7,9 @@ from typing import Any
 from aiokafka import ConsumerRecord
 from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 
-from headrace.adapters import wire
 from headrace.adapters.claim_check import BodyReference, LargeBodies, reference_in
-from headrace.adapters.envelope import event_of, texts_of
+from headrace.adapters.wire import events as wire
+from headrace.adapters.wire.envelope import event_of, texts_of
 from headrace.core.events import Event, Position
 from headrace.core.topics import Topic
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from headrace.adapters import kafka_mend  # noqa: F401  # before the first consumer: redriving reads a committed offset
 from headrace.adapters.claim_check import LargeBodies
-from headrace.adapters.envelope import (
+from headrace.adapters.kafka import mend as kafka_mend  # noqa: F401  # before the first consumer: redriving reads a committed offset
+from headrace.adapters.kafka.streams import RecordReader, bootstrap_list, reach
+from headrace.adapters.wire.envelope import (
     ATTEMPT,
     ERROR,
     ERROR_CLASS,
@@ -20,7 +21,6 @@ from headrace.adapters.envelope import (
     origin_of,
     texts_of,
 )
-from headrace.adapters.kafka import RecordReader, bootstrap_list, reach
 from headrace.core.events import Position
 from headrace.core.topics import DLQ_SUFFIX, RETRY_SUFFIX
 from headrace.runtime.delivery.transactions import throw_away, write

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.adapters.claim_check import detached
-from headrace.adapters.envelope import (
+from headrace.adapters.wire.envelope import (
     ATTEMPT,
     ERROR,
     ERROR_CLASS,

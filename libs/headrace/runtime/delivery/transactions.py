@@ -10,8 +10,8 @@ from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
-from headrace.adapters.envelope import Record
-from headrace.adapters.partitioning import partition_of
+from headrace.adapters.kafka.partitioning import partition_of
+from headrace.adapters.wire.envelope import Record
 
 sender.BACKOFF_OVERRIDE = 0.005
 """Seconds until a transaction is begun again that met the last one's markers still being written; aiokafka waits 20 ms."""

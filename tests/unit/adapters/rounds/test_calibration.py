@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from headrace.adapters.rounds.calibration import Calibrations, CalibrationTooLong
-from headrace.adapters.shards import ShardLimits
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_draft import CutSettings
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.shards import ShardLimits
+from headrace.adapters.versions.store import VersionStore
 from headrace.core.dossiers import JUDGED, DatasetCommitted, Judgement
 from headrace.core.policies import Policy
 from headrace.core.reasons import Reason

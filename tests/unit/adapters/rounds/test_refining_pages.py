@@ -16,10 +16,10 @@ from headrace.adapters.rounds.selection_scan import select
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.rounds.survey_table import build_signal_table
-from headrace.adapters.shards import ShardLimits
-from headrace.adapters.staging import StagingArea
-from headrace.adapters.version_draft import CutSettings
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.shards import ShardLimits
+from headrace.adapters.versions.staging import StagingArea
+from headrace.adapters.versions.store import VersionStore
 from headrace.core.fine_tuning import is_held_out
 from headrace.core.rounds.progress import Ending, RewriteEnded
 from headrace.core.rounds.rules import Axis, AxisRule, SelectionRules

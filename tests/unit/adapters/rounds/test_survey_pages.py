@@ -4,9 +4,9 @@ import pytest
 
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.rounds.survey_pages import PageLimits, SurveyPages
-from headrace.adapters.shards import ShardLimits
-from headrace.adapters.version_draft import CutSettings
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.shards import ShardLimits
+from headrace.adapters.versions.store import VersionStore
 from headrace.core.dossiers import BASE
 from headrace.core.fine_tuning import is_held_out
 from headrace.core.reasons import Reason

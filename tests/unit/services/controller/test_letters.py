@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from headrace.adapters.rounds.dead_letters import SOURCES, Letter, letter_in, said_by
-from headrace.adapters.wire import encode
+from headrace.adapters.wire.events import encode
 from headrace.core.dossiers import DatasetCutRequested
 from headrace.core.events import Stop
 from headrace.core.rounds.progress import Action, RoundAsked, RoundProgressed, RoundState, RowLost

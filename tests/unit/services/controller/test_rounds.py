@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.adapters.envelope import derived_id
+from headrace.adapters.wire.envelope import derived_id
 from headrace.core.checkpoints import CheckpointRefused, RefusedStep
 from headrace.core.dossiers import DatasetCommitted
 from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Send, Stop

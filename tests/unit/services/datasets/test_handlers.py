@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_draft import CutSettings
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.draft import CutSettings
 from headrace.core.dossiers import DatasetCommitted, DatasetCutRequested, Decision, Dossier, Embeddings, IndexedSample, Verdict
 from headrace.core.events import Emit, Event, Position, Reject, Retry, Stop
 from headrace.core.policies import Policy, VersionRules

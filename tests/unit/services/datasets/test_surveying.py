@@ -8,7 +8,7 @@ import pytest
 from headrace.adapters.rounds.measured_rows import MeasuredRows
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.rounds.survey_pages import PageLimits, SurveyPages
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.store import VersionStore
 from headrace.core.events import Emit, Event, Position, Reject, Retry, Stop
 from headrace.core.policies import Policy
 from headrace.core.rounds.pages import RefiningPage, RowsMissing

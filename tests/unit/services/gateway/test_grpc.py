@@ -7,7 +7,7 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from headrace.adapters import wire
+from headrace.adapters.wire import events as wire
 from headrace.core.samples import Message, content_hash_of
 from headrace_protos.ingest.v1 import ingest_pb2, ingest_pb2_grpc
 from headrace_protos.sample.v1 import dossier_pb2, sample_pb2

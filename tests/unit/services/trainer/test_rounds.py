@@ -5,10 +5,10 @@ from contextlib import aclosing
 
 import pytest
 
-from headrace.adapters.version_cut import VersionCutter
-from headrace.adapters.version_draft import CutSettings
-from headrace.adapters.version_store import VersionStore
-from headrace.adapters.wire import encode
+from headrace.adapters.versions.cut import VersionCutter
+from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.store import VersionStore
+from headrace.adapters.wire.events import encode
 from headrace.client.accepted import Retracted, accepted_from
 from headrace.client.gathered import Gathered
 from headrace.core.positions import Position, position_from

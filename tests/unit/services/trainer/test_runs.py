@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.adapters.checkpoint_store import CheckpointStore
+from headrace.adapters.checkpoints.store import CheckpointStore
 from headrace.client.gathered import Gathered
 from headrace.core.checkpoints import CheckpointKind, CheckpointPublished, TrainingData
 from headrace.core.events import Stop

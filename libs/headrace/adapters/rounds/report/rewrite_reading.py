@@ -9,11 +9,11 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.adapters import wire
-from headrace.adapters.cost_tally import cost_tally
 from headrace.adapters.rounds.report.limits import ReportLimits
 from headrace.adapters.rounds.report.shard_groups import rows_where, value_counts
-from headrace.adapters.wire_fields import Undecodable
+from headrace.adapters.versions.cost_tally import cost_tally
+from headrace.adapters.wire import events as wire
+from headrace.adapters.wire.fields import Undecodable
 from headrace.core.dossiers import CURRENT, Dossier, Rewrite, Verdict
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.rounds.report.contents import Exchange, RewriteNumbers, RewriteSeen, RewriteShown, VersionNumbers

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.adapters.shards import parquet, read_columns
+from headrace.adapters.versions.shards import parquet, read_columns
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
 from headrace.core.versions import DamagedVersion, Shard
 

@@ -12,7 +12,7 @@ from headrace.adapters.rounds.report.page import render
 from headrace.adapters.rounds.report.rewrite_reading import rewrite_numbers, version_numbers
 from headrace.adapters.rounds.report.table_reading import RowsDrawn, SignalTableReading
 from headrace.adapters.rounds.signal_table import SignalFile
-from headrace.adapters.version_store import VersionStore
+from headrace.adapters.versions.store import VersionStore
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
 from headrace.core.rounds.progress import RoundState
 from headrace.core.rounds.report.composing import report_of, summary_from

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from headrace.adapters.rounds.report.limits import ReportLimits
 from headrace.adapters.rounds.selection_scan import SELECTION
 from headrace.adapters.rounds.signal_table import SignalFile, number_columns, read_batches, signal_rows
-from headrace.adapters.shards import parquet
+from headrace.adapters.versions.shards import parquet
 from headrace.core.rounds.moments import Floats
 from headrace.core.rounds.report.contents import CODE, Outcome, Outcomes, Points, TableNumbers
 from headrace.core.rounds.report.distributions import Frame, HistogramCount, frame_of

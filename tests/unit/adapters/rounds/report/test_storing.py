@@ -9,7 +9,7 @@ import pytest
 
 from headrace.adapters.rounds.report.limits import ReportLimits
 from headrace.adapters.rounds.report.storing import report_key, store_report
-from headrace.adapters.version_gaps import note_pruned
+from headrace.adapters.versions.gaps import note_pruned
 from headrace.core.events import Stop
 from headrace.core.rounds.progress import HeldOutMeasured, Phase, RowCounts
 from headrace.core.rounds.rules import Mode, SelectionRules

@@ -1,0 +1,262 @@
+"""Topics and groups: what exists, what should, and how far behind readers are. Blocking; call it from a thread."""
+
+import socket
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from kafka import KafkaAdminClient
+from kafka.admin import MemberToRemove
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    KafkaError,
+    NotCoordinatorError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+from kafka.protocol.consumer import IsolationLevel, OffsetSpec
+from kafka.structs import TopicPartition
+
+from headrace.adapters.kafka.streams import START_S, bootstrap_list
+from headrace.adapters.kafka.unreachable import BrokerUnreachable, no_answer
+from headrace.core.topics import CONSUMERS, DAY_MS, TOPICS, accepted_topic, consumer_group_id, dlq_topic_name, retry_topic_name
+
+RETRY_RETENTION_MS = 7 * DAY_MS
+DEAD_LETTER_RETENTION_MS = 90 * DAY_MS
+_CONNECT_S = 2.0
+_CONNECT_AGAIN_S = 0.2
+_COMING = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
+"""What a broker says of groups in its first seconds, and after another one was lost; the client does not ask again by itself."""
+_RETURNED_BYTES_MAX = 2 * 1024 * 1024
+"""Retries and dead letters carry headers of ours beside a record that may be as large as the broker takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it is to be created; `config` holds the broker's own names."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """How far one group is behind in one partition, in offsets from `committed` to `end` (the last stable offset).
+
+    Offsets are not records: every transaction leaves a marker, so an idle partition keeps a gap of one or more.
+    """
+
+    group: str
+    topic: str
+    partition: int
+    committed: int
+    end: int
+
+    @property
+    def offsets(self) -> int:
+        return max(0, self.end - self.committed)
+
+
+def topic_specs(partitions: int) -> tuple[TopicSpec, ...]:
+    """Every topic of the registry, and the retry and dead-letter topics of its consumers.
+
+    `partitions` is for the topics that are split at all; those of one partition keep it. A retry topic has as many as its
+    topic; dead letters have one, since people read them.
+    """
+    specs = []
+    for topic in TOPICS:
+        split = partitions if topic.partitions > 1 else 1
+        cleanup = {"cleanup.policy": "compact"} if topic.retention_ms is None else {"retention.ms": str(topic.retention_ms)}
+        specs.append(TopicSpec(topic.name, split, cleanup))
+        for group in CONSUMERS.get(topic.name, ()):
+            specs += consumer_specs(topic.name, group, split)
+    return tuple(specs)
+
+
+def consumer_specs(topic: str, group: str, partitions: int) -> tuple[TopicSpec, TopicSpec]:
+    """The retry and the dead-letter topic of one consumer."""
+    larger = {"max.message.bytes": str(_RETURNED_BYTES_MAX)}
+    return (
+        TopicSpec(retry_topic_name(topic, group), partitions, {"retention.ms": str(RETRY_RETENTION_MS), **larger}),
+        TopicSpec(dlq_topic_name(topic, group), 1, {"retention.ms": str(DEAD_LETTER_RETENTION_MS), **larger}),
+    )
+
+
+def consumer_groups() -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Every exactly-once consumer's group id and the topics it reads: its topic and the retries of it."""
+    return tuple(
+        (consumer_group_id(topic, group), (topic, retry_topic_name(topic, group)))
+        for topic, groups in CONSUMERS.items()
+        for group in groups
+    )
+
+
+class KafkaAdmin:
+    """A connection for administration; a context manager."""
+
+    def __init__(self, bootstrap: str, *, start_s: float = START_S) -> None:
+        """Connects.
+
+        Raises:
+            BrokerUnreachable: the broker does not answer within `start_s` seconds.
+        """
+        self._start_s = start_s
+        servers = bootstrap_list(bootstrap)
+        # A client that cannot connect leaves its sockets and its thread behind, so it is made when somebody is there.
+        if not _somebody_listens(servers, start_s):
+            raise no_answer(bootstrap, start_s)
+        try:
+            self._client = KafkaAdminClient(
+                bootstrap_servers=servers, bootstrap_timeout_ms=int(start_s * 1000), client_id="headrace-admin"
+            )
+        except KafkaError as error:
+            raise no_answer(bootstrap, start_s) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def topics(self) -> dict[str, int]:
+        """The existing topics of Headrace and their partitions."""
+        described = self._client.describe_topics()
+        return {
+            topic["name"]: len(topic["partitions"])
+            for topic in sorted(described, key=lambda topic: str(topic["name"]))
+            if topic["name"].startswith("headrace.")
+        }
+
+    def ensure_topics(self, *, partitions: int, replication_factor: int) -> list[str]:
+        """Creates those topics of the registry that are missing; returns their names. Existing ones stay as they are.
+
+        Raises:
+            KafkaError: the broker refused.
+        """
+        return self.create(topic_specs(partitions), replication_factor=replication_factor)
+
+    def create_accepted_topic(self, dataset_id: str, *, partitions: int, replication_factor: int) -> bool:
+        """Creates a dataset's accepted topic; False where it exists.
+
+        Raises:
+            ValueError: the dataset id is not a plain lower-case name.
+            KafkaError: the broker refused.
+        """
+        topic = accepted_topic(dataset_id)
+        spec = TopicSpec(topic.name, partitions, {"retention.ms": str(topic.retention_ms)})
+        return bool(self.create([spec], replication_factor=replication_factor))
+
+    def create(self, specs: Sequence[TopicSpec], *, replication_factor: int) -> list[str]:
+        """Creates those topics that are missing, waits until they can be used, and returns their names.
+
+        Raises:
+            KafkaError: the broker refused.
+        """
+        existing = set(self._client.list_topics())
+        wanted = {
+            spec.name: {"num_partitions": spec.partitions, "replication_factor": replication_factor, "configs": dict(spec.config)}
+            for spec in specs
+            if spec.name not in existing
+        }
+        if not wanted:
+            return []
+        response = self._client.create_topics(wanted, raise_errors=False)
+        for topic in response["topics"]:
+            error = for_code(topic["error_code"])
+            if topic["error_code"] and error is not TopicAlreadyExistsError:  # someone else creates them too
+                raise error(f"{topic['name']}: {topic.get('error_message')}")
+        self._client.wait_for_topics(list(wanted))
+        return list(wanted)
+
+    def gaps(self, groups: Iterable[tuple[str, Sequence[str]]]) -> list[Gap]:
+        """How far these groups are behind in their topics; a group that never committed is behind from the beginning.
+
+        Topics that do not exist are left out.
+
+        Raises:
+            KafkaError: the broker did not answer.
+        """
+        groups = list(groups)
+        existing = self.topics()
+        wanted = {
+            group: [TopicPartition(topic, number) for topic in topics for number in range(existing.get(topic, 0))]
+            for group, topics in groups
+        }
+        partitions = {tp for tps in wanted.values() for tp in tps}
+        if not partitions:
+            return []
+        committed = self._offsets_of({group: tps for group, tps in wanted.items() if tps})
+        ends = self.ends(partitions)
+        beginnings = self._client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+        return [
+            Gap(group, tp.topic, tp.partition, _committed(committed.get(group, {}), tp, beginnings[tp].offset), ends[tp])
+            for group, tps in wanted.items()
+            for tp in tps
+        ]
+
+    def dismiss(self, client_ids: Mapping[str, str]) -> int:
+        """Takes the members with these client ids (by group) out of their groups; returns how many there were.
+
+        A member that died in silence keeps its partitions until its session ends; whoever knows that it is dead need not wait.
+
+        Raises:
+            BrokerUnreachable: the broker refused, or has no coordinator yet.
+        """
+        dismissed = 0
+        try:
+            described = self._client.describe_groups(list(client_ids))
+            for group, client_id in client_ids.items():
+                members = described.get(group, {}).get("members") or ()
+                gone = [MemberToRemove(member_id=each["member_id"]) for each in members if each["client_id"] == client_id]
+                if gone:
+                    self._client.remove_group_members(group, gone)
+                    dismissed += len(gone)
+        except KafkaError as error:
+            raise BrokerUnreachable(f"Kafka does not let members go: {error}") from error
+        return dismissed
+
+    def _offsets_of(self, wanted: Mapping[str, Sequence[TopicPartition]]) -> Mapping[str, Any]:
+        deadline = time.monotonic() + self._start_s
+        while True:
+            try:
+                offsets: Mapping[str, Any] = self._client.list_group_offsets(wanted)
+            except _COMING as error:
+                if time.monotonic() > deadline:
+                    raise BrokerUnreachable(
+                        f"Kafka has no coordinator for its groups within {self._start_s:g} s: {error}"
+                    ) from error
+                time.sleep(_CONNECT_AGAIN_S)
+            else:
+                return offsets
+
+    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The last stable offset of each partition: where a reader of committed records ends."""
+        specs = dict.fromkeys(partitions, OffsetSpec.LATEST)
+        found = self._client.list_partition_offsets(specs, isolation_level=IsolationLevel.READ_COMMITTED)
+        return {tp: at.offset for tp, at in found.items()}
+
+
+def _committed(offsets: Mapping[Any, Any], tp: TopicPartition, beginning: int) -> int:
+    at = offsets.get(tp)
+    return beginning if at is None or at.offset < 0 else max(int(at.offset), beginning)
+
+
+def _somebody_listens(servers: Sequence[str], start_s: float) -> bool:
+    deadline = time.monotonic() + start_s
+    while True:
+        for server in servers:
+            host, _, port = server.rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+            except (OSError, ValueError):
+                continue
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_CONNECT_AGAIN_S)

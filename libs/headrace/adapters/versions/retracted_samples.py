@@ -1,0 +1,30 @@
+"""Which samples of a dataset were retracted, as the object store knows it: the latest version, and what was staged since."""
+
+from headrace.adapters.versions.staging import StagingArea
+from headrace.adapters.versions.store import VersionStore
+from headrace.core.ports.object_store import ObjectStore
+from headrace.core.retractions import highest
+from headrace.core.versions import RowKind
+
+_COLUMNS = ("sample_id", "revision")
+
+
+async def retracted_samples(objects: ObjectStore, dataset_id: str) -> dict[str, int]:
+    """The highest retracted revision by sample id; memory grows with the retractions, not with the dataset.
+
+    Raises:
+        Stop: the store is gone.
+        DamagedVersion: an object is missing or altered.
+        ValueError: an impossible dataset id.
+    """
+    versions, staging = VersionStore(objects), StagingArea(objects)
+    latest = await versions.latest(dataset_id)
+    rules: list[tuple[str, int]] = []
+    if latest:
+        async for batch in versions.rows(latest.manifest, RowKind.RETRACTIONS, _COLUMNS):
+            rules += zip(batch["sample_id"].to_pylist(), batch["revision"].to_pylist(), strict=True)
+    staged = await staging.since(dataset_id, latest.manifest.inputs if latest else {})
+    for part in staged.retractions():
+        table = await staging.read(dataset_id, part, [*_COLUMNS, "offset"])
+        rules += zip(table["sample_id"].to_pylist(), table["revision"].to_pylist(), strict=True)
+    return highest(rules)
