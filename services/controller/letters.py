@@ -9,6 +9,7 @@ from headrace.adapters.kafka.streams import BrokerUnreachable, KafkaError
 from headrace.adapters.rounds.dead_letters import Letter
 from headrace.core.events import Send, Stop
 from headrace.core.rounds.progress import RoundAsked, RoundProgressed, RoundState, RowLost
+from headrace.core.rounds.surveys import Purpose
 from headrace.core.topics import ROUND_PROGRESSED
 from services.controller.rounds import States
 
@@ -48,7 +49,8 @@ def says_something(progressed: RoundProgressed, states: States) -> bool:
 def _is_known(progressed: RoundProgressed, state: RoundState) -> bool:
     match progressed.fact:
         case RowLost(axis=None) as fact:
-            return f"{fact.sample_id}/{fact.revision}" in {*state.rows.lost, *state.held_out_rows.lost}
+            counts = state.held_out_rows if fact.purpose is Purpose.EVALUATION else state.rows
+            return f"{fact.sample_id}/{fact.revision}" in {*counts.lost, *counts.returned}
         case RowLost() as fact:
             return f"{fact.sample_id}/{fact.axis}" in {*state.rewrites.lost, *state.rewrites.returned}
         case RoundAsked() as fact:

@@ -1,7 +1,7 @@
 """Datasets' part in rounds: rows go out page by page, signals come in and are staged, and what was selected goes on."""
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,6 +79,8 @@ async def take_step(events: Sequence[Event[RoundStepRequested]], surveying: Surv
 async def stage_measured(events: Sequence[Event[MeasuredSample]], surveying: Surveying) -> list[Result]:
     """Stage each survey's rows, and tell its round how many they are: the counts become visible once, with the offsets.
 
+    Rows that were sent back from the dead letters are told of one by one: the round may know them as lost.
+
     Raises:
         Stop: the object store is gone, or refuses.
     """
@@ -91,7 +93,8 @@ async def stage_measured(events: Sequence[Event[MeasuredSample]], surveying: Sur
     for (survey, stream), indices in groups.items():
         rows = [(events[i].body, Place(stream, events[i].position.offset, events[i].time)) for i in indices]
         surveying.staged(await surveying.measured.stage(survey, stream, rows))
-        results[indices[-1]] = Emit((_progress(survey, _counted(survey, [measured for measured, _ in rows])),))
+        facts = _counted(survey, [events[i] for i in indices])
+        results[indices[-1]] = Emit(tuple(_progress(survey, fact) for fact in facts))
     return results
 
 
@@ -145,7 +148,21 @@ def _progress(survey: Survey, fact: Fact) -> Send:
     return Send(ROUND_PROGRESSED, RoundProgressed(survey.dataset_id, survey.round_id, fact))
 
 
-def _counted(survey: Survey, rows: Sequence[MeasuredSample]) -> RowsMeasured:
+def _counted(survey: Survey, events: Sequence[Event[MeasuredSample]]) -> Iterator[RowsMeasured]:
+    first_time = [event.body for event in events if not _was_sent_back(event)]
+    if first_time:
+        yield _sum(survey, first_time)
+    for event in events:
+        if _was_sent_back(event):
+            yield _sum(survey, [event.body], f"{event.body.sample_id}/{event.body.revision}")
+
+
+def _was_sent_back(event: Event[MeasuredSample]) -> bool:
+    """Here, or on its way to scoring."""
+    return event.sent_back or event.body.sent_back
+
+
+def _sum(survey: Survey, rows: Sequence[MeasuredSample], sent_back: str = "") -> RowsMeasured:
     costs = [measured.cost for measured in rows if measured.cost]
     return RowsMeasured(
         survey.purpose,
@@ -153,6 +170,7 @@ def _counted(survey: Survey, rows: Sequence[MeasuredSample]) -> RowsMeasured:
         not_made=sum(why_not_made(measured) is not None for measured in rows),
         tokens=sum((cost.prompt_tokens or 0) + (cost.completion_tokens or 0) for cost in costs),
         seconds=sum(cost.seconds or 0.0 for cost in costs),
+        sent_back=sent_back,
     )
 
 

@@ -31,7 +31,7 @@ async def survey(events: Sequence[Event[SurveyedSample]], scoring: Scoring) -> l
             sheet.ended = Reject("not_pinned", f"the survey of round {row.survey.round_id} does not name a version of each model")
     await _measure_current([(row, sheet) for row, sheet in rows if sheet.ended is None], scoring)
     await _measure_base([(row, sheet) for row, sheet in rows if sheet.is_measured and row.survey.base_model], scoring)
-    return [_result(row, sheet) for row, sheet in rows]
+    return [_result(event, sheet) for event, sheet in zip(events, sheets, strict=True)]
 
 
 async def _measure_current(rows: Sequence[tuple[SurveyedSample, Sheet]], scoring: Scoring) -> None:
@@ -72,12 +72,12 @@ def _known(row: SurveyedSample, sheet: Sheet) -> Signals | None:
     return signals and replace(signals, role=BASE, judgement=None)
 
 
-def _result(row: SurveyedSample, sheet: Sheet) -> Result:
+def _result(event: Event[SurveyedSample], sheet: Sheet) -> Result:
     if sheet.ended is not None:
         return sheet.ended
-    sample = row.sample
+    sample = event.body.sample
     measured = MeasuredSample(
-        row.survey,
+        event.body.survey,
         sample.id,
         sample.revision,
         sample.content_hash,
@@ -87,5 +87,6 @@ def _result(row: SurveyedSample, sheet: Sheet) -> Result:
         sheet.signals,
         sheet.current.embeddings if sheet.current else None,
         sheet.cost,
+        event.sent_back,
     )
     return Emit((Send(MEASURED, measured),))

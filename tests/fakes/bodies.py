@@ -133,6 +133,7 @@ COSTS = (Cost("scoring", 0.125, 40, 0), Cost("judge", None, None, 12, 0.003, "EU
 REWRITE = Rewrite(
     "round-1", 1, Axis.HARD, 2, 3, replace(SAMPLE, revision=0), 2.5, "smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5),
     3.25, 0.5, 4.75, ("What is 6 times 8?",), 4_096, 0.25, "not_better: 3.5 is not below 3.25", COSTS,
+    "78" * 32, adds=True,
 )  # fmt: skip
 DOSSIER = Dossier(SAMPLE, NOON, (SIGNALS, SIGNALS_NOT_MADE), PLACEMENT, CHECKS, DECISIONS, COSTS, REWRITE)
 EMBEDDINGS = Embeddings("smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5), struct.pack("<4f", 1, 0, 0, 0))
@@ -141,18 +142,20 @@ SURVEY = Survey(
     "arithmetic", "round-1", Purpose.ROUND, "9f" * 32, "smollm2-135m", "2", "base-model", "1", Judge.LOGITS, 0.125, "seed"
 )
 STARTED = RoundStarted(SURVEY, 5, 100, "0123456789ab", "{}", "ada", NOON, "ab" * 32)
-SELECTED = RowsSelected(Purpose.ROUND, 7, 5, 3, '{"hard":{}}', "34" * 32, 1.5, 10, 1.75, 20)
-COUNTS = RowCounts(100, all_sent=True, measured=98, not_made=1, lost=("problem-1/0",), tokens=12_000, seconds=60.5)
+SELECTED = RowsSelected(Purpose.ROUND, 7, 5, 3, '{"hard":{}}', "34" * 32, 1.5, 10, 1.75, 20, 6)
+COUNTS = RowCounts(
+    100, all_sent=True, measured=98, not_made=1, lost=("problem-1/0",), tokens=12_000, seconds=60.5, returned=("problem-2/0",)
+)
 FACTS = (
     STARTED,
     RoundAsked(Action.FREEZE, "the judge looks wrong", "ada", "dead-letter-1"),
     RowsSent(Purpose.ROUND, 50, complete=True),
-    RowsMeasured(Purpose.EVALUATION, 50, 1, 6_000, 30.5),
+    RowsMeasured(Purpose.EVALUATION, 50, 1, 6_000, 30.5, "problem-2/0"),
     RowLost(Purpose.ROUND, "problem-1", 2, "scoring", "ModelMissing: version 2", Axis.HARD),
     DensitiesMade(50, complete=True),
     SELECTED,
     RewritesRequested(15, complete=True),
-    RewriteEnded(Axis.SPARSE, "problem-7", Ending.REJECTED, "not_better", 2, 900, 0.0125, parent_model_written=True),
+    RewriteEnded(Axis.SPARSE, "problem-7", Ending.REJECTED, "not_better", 2, 900, 0.0125, parent_model_written=True, adds=True),
     RowsEvicted(4),
     RoundCommitted("8e" * 32, 6, 104),
     CheckpointMeasures("ab" * 32, "3", "golden loss too high", "8e" * 32),
@@ -166,14 +169,14 @@ STATE = RoundState(
         15, all_requested=True, accepted={"hard": 3}, rejected={"sparse": 4}, not_made={"low_quality": 1}, attempts=20,
         tokens=9_000, money=0.125, cost_unknown=2, lost=("problem-3/hard",), rows_asked=15, tokens_charged=11_000,
         money_charged=0.25, tokens_allowed_each=1_000, money_allowed_each=0.0625, near_duplicates=1, human_replaced=2,
-        human_unmended=3, model_unmended=1, returned=("problem-2/hard",),
+        human_unmended=3, model_unmended=1, returned=("problem-2/hard",), beside=1,
     ),
     evicted=4, committed=RoundCommitted("8e" * 32, 6, 104), checkpoint=CheckpointMeasures("ab" * 32, "3", "refused", "8e" * 32),
     held_out=HeldOutMeasured(1.5, 1.25, 10), passed=(PassedPhase(Phase.SURVEYING, NOON - 60),),
     awaits=Awaited.GUARDS, waived=("human_rows",), dead_letters=("dead-letter-1",),
 )  # fmt: skip
 STEPS = (
-    SurveyRequested(SURVEY, 1, 500),
+    SurveyRequested(SURVEY, 1, 500, "problem-7"),
     DensityRequested(SURVEY, 1_024, 2_048, 2),
     SelectionRequested(SURVEY, 100, "{}"),
     RefiningRequested(SURVEY, 10, 5, 2, 2, 4_096, 0.25),
@@ -212,7 +215,17 @@ BODIES: dict[str, Any] = {
     "RollbackRequested": RollbackRequested("signals", "rollback-1", "ab" * 32, "ada"),
     "SurveyedSample": SurveyedSample(SURVEY, SAMPLE, (SIGNALS_NOT_MADE,)),
     "MeasuredSample": MeasuredSample(
-        SURVEY, "problem-7", 3, SAMPLE.content_hash, "12" * 32, "refined", "56" * 32, (SIGNALS,), EMBEDDINGS, COSTS[0]
+        SURVEY,
+        "problem-7",
+        3,
+        SAMPLE.content_hash,
+        "12" * 32,
+        "refined",
+        "56" * 32,
+        (SIGNALS,),
+        EMBEDDINGS,
+        COSTS[0],
+        sent_back=True,
     ),
     "RefinementRequested": RefinementRequested(REWRITE),
     "RoundTimer": RoundTimer("arithmetic", "round-1", 4),

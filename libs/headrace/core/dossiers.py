@@ -132,7 +132,8 @@ class Rewrite:
     None where they were not made; `bound` is the threshold that the parent is on the wrong side of. `parent_embedding` is
     the parent's prompt embedding, float32 little-endian of unit length. `hints` are the prompts of its nearest neighbours,
     on axis "sparse" only. `tokens_allowed` and `money_allowed` limit what this and all later attempts may still spend. `spent`
-    is what the attempts before it cost.
+    is what the attempts before it cost. `ruler_hash` is that of the judgement that `parent_quality` comes from, empty where it
+    is not known. A rewrite that `adds` stands beside its parent, though its axis replaces.
     """
 
     round_id: str
@@ -153,6 +154,8 @@ class Rewrite:
     money_allowed: float | None = None
     previous_failure: str = ""
     spent: "tuple[Cost, ...]" = ()
+    ruler_hash: str = ""
+    adds: bool = False
 
 
 class CheckOutcome(StrEnum):

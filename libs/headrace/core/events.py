@@ -25,7 +25,7 @@ class Event(Generic[Body]):
     `id` is the CloudEvents id, a function of the event's inputs: a redelivered record has the same one. `time` is Unix
     seconds. `attempt` counts from 1 and grows when the record comes back through a retry topic. `position` is where this
     very record was read, `origin` where its first copy was when it came back through a retry topic, else None; `headers`
-    are the record's remaining text headers.
+    are the record's remaining text headers. `sent_back` records were among the dead letters before.
     """
 
     id: str
@@ -37,6 +37,7 @@ class Event(Generic[Body]):
     attempt: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
     origin: Position | None = None
+    sent_back: bool = False
 
     @property
     def first_position(self) -> Position:

@@ -1,5 +1,7 @@
 """Where results go, and when too many of them are dead letters."""
 
+from dataclasses import replace
+
 import pytest
 from aiokafka import ConsumerRecord
 
@@ -14,13 +16,16 @@ from headrace.adapters.wire.envelope import (
     ORIGIN_PARTITION,
     ORIGIN_TIMESTAMP,
     ORIGIN_TOPIC,
+    SENT_BACK,
     Record,
     texts_of,
 )
 from headrace.core.events import Emit, Reject, Result, Retry, Send
 from headrace.runtime.delivery.incoming import decode
+from headrace.runtime.delivery.redrive import returned_record
 from headrace.runtime.delivery.routing import DeadLetterLimit, Routed, Router, back_off_s
 from headrace.runtime.settings import DeliverySettings
+from tests.fakes.certain import certain
 from tests.fakes.toy_topics import toy_topic
 
 SETTINGS = DeliverySettings(attempts_max=3, retry_s_min=1, retry_s_max=5, record_bytes_max=1_024)
@@ -77,6 +82,18 @@ def test_a_retry_of_a_retry_keeps_its_first_coordinates() -> None:
     said = texts_of(second.headers)
     assert (said[ATTEMPT], said[NOT_BEFORE], said[ORIGIN_TOPIC], said[ORIGIN_OFFSET]) == ("3", "102000", "toy.in", "9")
     assert len(second.headers) == len(first.headers)
+
+
+def test_what_was_sent_back_from_the_dead_letters_says_so_whatever_becomes_of_it() -> None:
+    """The mark stays through further attempts and further dead letters; on the source topic nobody can set it."""
+    letter = routed(Reject("Bad", "")).records[0]
+    back = returned_record(record("toy.in.svc.dlq", headers=letter.headers), "toy.in.svc.retry")
+    read = record("toy.in.svc.retry", headers=back.headers)
+    assert decode(TOPIC, read).event == replace(certain(decode(TOPIC, read).event), sent_back=True)
+    for result in (Retry("Busy", ""), Reject("Bad", "")):
+        assert texts_of(routed(result, read).records[0].headers)[SENT_BACK] == "1"
+    assert SENT_BACK not in texts_of(letter.headers)
+    assert not certain(decode(TOPIC, record(headers=back.headers)).event).sent_back
 
 
 def test_the_last_attempt_ends_among_the_dead_letters() -> None:

@@ -22,6 +22,8 @@ ORIGIN_TOPIC = f"{OWN_PREFIX}origin_topic"
 ORIGIN_PARTITION = f"{OWN_PREFIX}origin_partition"
 ORIGIN_OFFSET = f"{OWN_PREFIX}origin_offset"
 ORIGIN_TIMESTAMP = f"{OWN_PREFIX}origin_timestamp_ms"
+SENT_BACK = f"{OWN_PREFIX}sent_back"
+"""On records that were sent back from the dead letters, and on what their further attempts leave behind."""
 ERROR_CLASS = f"{OWN_PREFIX}error_class"
 ERROR = f"{OWN_PREFIX}error"
 GROUP = f"{OWN_PREFIX}group"
@@ -113,6 +115,7 @@ def event_of(
         attempt=integer(own, ATTEMPT, 1),
         headers={name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)},
         origin=origin,
+        sent_back=SENT_BACK in own,
     )
 
 

@@ -67,6 +67,11 @@ def _surveyed(state: RoundState, fact: RowsSent | RowsMeasured, phase: Phase) ->
 def _rows(counts: RowCounts, fact: RowsSent | RowsMeasured) -> RowCounts:
     if isinstance(fact, RowsSent):
         return replace(counts, sent=counts.sent + fact.rows, all_sent=counts.all_sent or fact.complete)
+    if fact.sent_back in counts.returned:
+        return counts
+    if fact.sent_back:
+        left = tuple(name for name in counts.lost if name != fact.sent_back)
+        counts = replace(counts, lost=left, returned=(*counts.returned, fact.sent_back))
     return replace(
         counts,
         measured=counts.measured + fact.rows,
@@ -77,7 +82,7 @@ def _rows(counts: RowCounts, fact: RowsSent | RowsMeasured) -> RowCounts:
 
 
 def _lost(state: RoundState, fact: RowLost, phase: Phase) -> RoundState:
-    """Each is named once, however often its dead letter is read."""
+    """Each is named once, however often its dead letter is read; and not at all where it was measured since."""
     if fact.axis is not None:
         name, counts = f"{fact.sample_id}/{fact.axis}", state.rewrites
         if phase not in _REWRITING or name in (*counts.lost, *counts.returned):
@@ -85,11 +90,15 @@ def _lost(state: RoundState, fact: RowLost, phase: Phase) -> RoundState:
         charged = _charged(counts, tokens=None, money=None)
         return replace(state, rewrites=replace(charged, lost=(*counts.lost, name)))
     name = f"{fact.sample_id}/{fact.revision}"
-    if fact.purpose is Purpose.ROUND and phase is Phase.SURVEYING and name not in state.rows.lost:
-        return replace(state, rows=replace(state.rows, lost=(*state.rows.lost, name)))
-    if fact.purpose is Purpose.EVALUATION and phase is Phase.EVALUATING and name not in state.held_out_rows.lost:
-        return replace(state, held_out_rows=replace(state.held_out_rows, lost=(*state.held_out_rows.lost, name)))
+    if fact.purpose is Purpose.ROUND and phase is Phase.SURVEYING:
+        return replace(state, rows=_with_lost(state.rows, name))
+    if fact.purpose is Purpose.EVALUATION and phase is Phase.EVALUATING:
+        return replace(state, held_out_rows=_with_lost(state.held_out_rows, name))
     return state
+
+
+def _with_lost(counts: RowCounts, name: str) -> RowCounts:
+    return counts if name in (*counts.lost, *counts.returned) else replace(counts, lost=(*counts.lost, name))
 
 
 def _selected(state: RoundState, fact: RowsSelected) -> RoundState:

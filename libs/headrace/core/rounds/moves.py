@@ -133,8 +133,9 @@ class _At:
 
 def _too_many_lost(state: RoundState, rules: RoundPolicy, now: float) -> Moved | None:
     lost = len(state.rows.lost) + len(state.held_out_rows.lost) + len(state.rewrites.lost)
-    if lost > LOST_NAMED_MAX:
-        return halted(state, Phase.STOPPED, RoundReason.TOO_MANY_LOST, f"{lost} rows are among the dead letters", now)
+    named = lost + len(state.rows.returned) + len(state.held_out_rows.returned) + len(state.rewrites.returned)
+    if named > LOST_NAMED_MAX:
+        return halted(state, Phase.STOPPED, RoundReason.TOO_MANY_LOST, f"{named} rows are or were among the dead letters", now)
     if lost > rules.guards.lost_rows_max and RoundReason.ROWS_LOST not in state.waived:
         told = f"{lost} rows are among the dead letters: above guards.lost_rows_max ({rules.guards.lost_rows_max})"
         return halted(state, Phase.FROZEN, RoundReason.ROWS_LOST, told, now)

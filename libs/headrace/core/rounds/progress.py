@@ -104,13 +104,17 @@ class RowsSent:
 
 @dataclass(frozen=True, slots=True)
 class RowsMeasured:
-    """Rows are in the survey's table, `not_made` of them without signals; model tokens read, and seconds."""
+    """Rows are in the survey's table, `not_made` of them without signals; model tokens read, and seconds.
+
+    A row that was sent back from the dead letters is told of by itself, and named in `sent_back` as "sample/revision".
+    """
 
     purpose: Purpose
     rows: int
     not_made: int
     tokens: int = 0
     seconds: float = 0.0
+    sent_back: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,8 @@ class RowsSelected:
     """The table was scanned. `held_out_loss` is the mean over held-out rows in nats per token, None without any.
 
     With purpose EVALUATION `held_out_loss_before` is the mean over the same rows in the round's own table, and `held_out_rows`
-    are those that have both. `model_written_rows` of the table were generated or refined.
+    are those that have both. `model_written_rows` of the table were generated or refined. `collapsed` are to leave because
+    another row has their merge key (mode MIDDO_COMPAT alone).
     """
 
     purpose: Purpose
@@ -154,6 +159,7 @@ class RowsSelected:
     held_out_rows: int
     held_out_loss_before: float | None = None
     model_written_rows: int = 0
+    collapsed: int = 0
 
     @property
     def total(self) -> int:
@@ -173,7 +179,7 @@ class RewriteEnded:
     """The way of one rewrite ended, after all its attempts; cost is None where an endpoint does not say.
 
     `parent_model_written`: the parent was generated or refined, too. Who does not know says False, and guards count on the
-    safe side.
+    safe side. `adds`: it stands beside its parent, though its axis replaces.
     """
 
     axis: Axis
@@ -184,6 +190,7 @@ class RewriteEnded:
     tokens: int | None = None
     money: float | None = None
     parent_model_written: bool = False
+    adds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +261,10 @@ class HeldOutMeasured:
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """How far a survey is; `lost` are those among the dead letters, as "sample/revision"."""
+    """How far a survey is; `lost` are those among the dead letters, as "sample/revision".
+
+    `returned` are those that were sent back from there and measured after all: whatever is told of them first, each counts once.
+    """
 
     sent: int = 0
     all_sent: bool = False
@@ -263,6 +273,7 @@ class RowCounts:
     lost: tuple[str, ...] = ()
     tokens: int = 0
     seconds: float = 0.0
+    returned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +285,8 @@ class RewriteCounts:
     counts ends whose tokens are not known: `tokens` and `money` are the sums of those that are. What is charged to the budgets
     also has what the unknown ones were allowed: `tokens_allowed_each` and `money_allowed_each`, as of the latest page.
     `human_replaced` are parents written by people that an accepted rewrite replaced; of rejected rewrites that were to replace
-    their parent, `human_unmended` and `model_unmended` say who wrote it.
+    their parent, `human_unmended` and `model_unmended` say who wrote it. `beside` are accepted rewrites that stand beside their
+    parent, though their axis replaces.
     """
 
     requested: int = 0
@@ -297,6 +309,7 @@ class RewriteCounts:
     human_unmended: int = 0
     model_unmended: int = 0
     returned: tuple[str, ...] = ()
+    beside: int = 0
 
     @property
     def under_way(self) -> int:

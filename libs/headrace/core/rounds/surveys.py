@@ -46,11 +46,16 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class SurveyRequested:
-    """Ask for the page of a survey that begins at this row of this shard of the version's accepted rows."""
+    """Ask for the page of a survey that begins behind this sample of this shard of the version's accepted rows.
+
+    `shard` counts the shards that the version was cut with. Rows are in order of their ids and keep it when others are forgotten;
+    their numbers do not: `row` is what an earlier release names, and counts only where `after` is empty.
+    """
 
     survey: Survey
     shard: int = 0
     row: int = 0
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class MeasuredSample:
     """One row's signals for the survey's table; `embeddings` is None where they were not made.
 
     `merge_key` is what the authors' code tells rows apart by: SHA-256 of prompt and response, without what surrounds them.
+    `sent_back` rows were among the dead letters before: a round may have counted them as lost.
     """
 
     survey: Survey
@@ -79,6 +85,7 @@ class MeasuredSample:
     signals: tuple[Signals, ...]
     embeddings: Embeddings | None
     cost: Cost | None = None
+    sent_back: bool = False
 
     @property
     def dataset_id(self) -> str:

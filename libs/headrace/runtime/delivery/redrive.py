@@ -16,6 +16,7 @@ from headrace.adapters.wire.envelope import (
     NOT_BEFORE,
     ORIGIN_TIMESTAMP,
     OWN_PREFIX,
+    SENT_BACK,
     Record,
     integer,
     origin_of,
@@ -28,7 +29,7 @@ from headrace.runtime.delivery.transactions import throw_away, write
 REDRIVE_GROUP = "headrace.redrive"
 """Its offset in a dead-letter topic says up to where the letters were redriven."""
 _CHUNK = 200
-_DROPPED = frozenset({ATTEMPT, ERROR, ERROR_CLASS, GROUP, NOT_BEFORE})
+_DROPPED = frozenset({ATTEMPT, ERROR, ERROR_CLASS, GROUP, NOT_BEFORE, SENT_BACK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ async def redrive(bootstrap: str, dlq_topic: str, *, limit: int | None = None) -
             batch = (await consumer.getmany(timeout_ms=200, max_records=most)).get(tp, [])
             if batch:
                 await write(
-                    producer, [_returned(record, retry_topic) for record in batch], tp, batch[-1].offset + 1, REDRIVE_GROUP
+                    producer, [returned_record(record, retry_topic) for record in batch], tp, batch[-1].offset + 1, REDRIVE_GROUP
                 )
                 sent += len(batch)
     finally:
@@ -135,9 +136,10 @@ async def redrive(bootstrap: str, dlq_topic: str, *, limit: int | None = None) -
     return sent
 
 
-def _returned(record: ConsumerRecord, retry_topic: str) -> Record:
+def returned_record(record: ConsumerRecord, retry_topic: str) -> Record:
+    """A dead letter as it goes back: its attempts begin anew, and it says that it was here."""
     headers = tuple((name, value) for name, value in record.headers if name not in _DROPPED)
-    return Record(retry_topic, record.key, record.value, headers)
+    return Record(retry_topic, record.key, record.value, (*headers, (SENT_BACK, b"1")))
 
 
 def _consumer(bootstrap: str, dlq_topic: str) -> AIOKafkaConsumer:

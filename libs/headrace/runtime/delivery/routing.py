@@ -17,6 +17,7 @@ from headrace.adapters.wire.envelope import (
     ORIGIN_TIMESTAMP,
     ORIGIN_TOPIC,
     OWN_PREFIX,
+    SENT_BACK,
     Headers,
     Record,
     derived_id,
@@ -150,6 +151,7 @@ class Router:
                 ORIGIN_PARTITION: str(integer(texts, ORIGIN_PARTITION, -1)),
                 ORIGIN_OFFSET: str(integer(texts, ORIGIN_OFFSET, -1)),
                 ORIGIN_TIMESTAMP: str(integer(texts, ORIGIN_TIMESTAMP, -1)),
+                **({SENT_BACK: "1"} if SENT_BACK in texts else {}),
             }
         return {
             ORIGIN_TOPIC: record.topic,

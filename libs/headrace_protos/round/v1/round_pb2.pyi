@@ -52,14 +52,16 @@ class RoundStepRequested(_message.Message):
     def __init__(self, survey: _Optional[_Union[SurveyRequested, _Mapping]] = ..., density: _Optional[_Union[DensityRequested, _Mapping]] = ..., selection: _Optional[_Union[SelectionRequested, _Mapping]] = ..., refining: _Optional[_Union[RefiningRequested, _Mapping]] = ..., eviction: _Optional[_Union[EvictionRequested, _Mapping]] = ...) -> None: ...
 
 class SurveyRequested(_message.Message):
-    __slots__ = ("survey", "shard", "row")
+    __slots__ = ("survey", "shard", "row", "after")
     SURVEY_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     ROW_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     survey: Survey
     shard: int
     row: int
-    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., shard: _Optional[int] = ..., row: _Optional[int] = ...) -> None: ...
+    after: str
+    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., shard: _Optional[int] = ..., row: _Optional[int] = ..., after: _Optional[str] = ...) -> None: ...
 
 class SurveyedSample(_message.Message):
     __slots__ = ("survey", "sample", "known")
@@ -72,7 +74,7 @@ class SurveyedSample(_message.Message):
     def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., sample: _Optional[_Union[_sample_pb2.Sample, _Mapping]] = ..., known: _Optional[_Iterable[_Union[_dossier_pb2.Signals, _Mapping]]] = ...) -> None: ...
 
 class MeasuredSample(_message.Message):
-    __slots__ = ("survey", "sample_id", "revision", "content_hash", "prompt_hash", "origin_kind", "merge_key", "signals", "embeddings", "cost")
+    __slots__ = ("survey", "sample_id", "revision", "content_hash", "prompt_hash", "origin_kind", "merge_key", "signals", "embeddings", "cost", "sent_back")
     SURVEY_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +85,7 @@ class MeasuredSample(_message.Message):
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    SENT_BACK_FIELD_NUMBER: _ClassVar[int]
     survey: Survey
     sample_id: str
     revision: int
@@ -93,7 +96,8 @@ class MeasuredSample(_message.Message):
     signals: _containers.RepeatedCompositeFieldContainer[_dossier_pb2.Signals]
     embeddings: _dossier_pb2.Embeddings
     cost: _dossier_pb2.Cost
-    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., sample_id: _Optional[str] = ..., revision: _Optional[int] = ..., content_hash: _Optional[str] = ..., prompt_hash: _Optional[str] = ..., origin_kind: _Optional[str] = ..., merge_key: _Optional[str] = ..., signals: _Optional[_Iterable[_Union[_dossier_pb2.Signals, _Mapping]]] = ..., embeddings: _Optional[_Union[_dossier_pb2.Embeddings, _Mapping]] = ..., cost: _Optional[_Union[_dossier_pb2.Cost, _Mapping]] = ...) -> None: ...
+    sent_back: bool
+    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., sample_id: _Optional[str] = ..., revision: _Optional[int] = ..., content_hash: _Optional[str] = ..., prompt_hash: _Optional[str] = ..., origin_kind: _Optional[str] = ..., merge_key: _Optional[str] = ..., signals: _Optional[_Iterable[_Union[_dossier_pb2.Signals, _Mapping]]] = ..., embeddings: _Optional[_Union[_dossier_pb2.Embeddings, _Mapping]] = ..., cost: _Optional[_Union[_dossier_pb2.Cost, _Mapping]] = ..., sent_back: _Optional[bool] = ...) -> None: ...
 
 class DensityRequested(_message.Message):
     __slots__ = ("survey", "first_row", "rows", "neighbours")
@@ -236,18 +240,20 @@ class RowsSent(_message.Message):
     def __init__(self, purpose: _Optional[str] = ..., rows: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class RowsMeasured(_message.Message):
-    __slots__ = ("purpose", "rows", "not_made", "tokens", "seconds")
+    __slots__ = ("purpose", "rows", "not_made", "tokens", "seconds", "sent_back")
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     NOT_MADE_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SENT_BACK_FIELD_NUMBER: _ClassVar[int]
     purpose: str
     rows: int
     not_made: int
     tokens: int
     seconds: float
-    def __init__(self, purpose: _Optional[str] = ..., rows: _Optional[int] = ..., not_made: _Optional[int] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
+    sent_back: str
+    def __init__(self, purpose: _Optional[str] = ..., rows: _Optional[int] = ..., not_made: _Optional[int] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., sent_back: _Optional[str] = ...) -> None: ...
 
 class RowLost(_message.Message):
     __slots__ = ("purpose", "sample_id", "revision", "service", "error", "axis")
@@ -274,7 +280,7 @@ class DensitiesMade(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class RowsSelected(_message.Message):
-    __slots__ = ("purpose", "hard", "sparse", "low_quality", "thresholds_json", "selection_sha256", "held_out_loss", "held_out_rows", "held_out_loss_before", "model_written_rows")
+    __slots__ = ("purpose", "hard", "sparse", "low_quality", "thresholds_json", "selection_sha256", "held_out_loss", "held_out_rows", "held_out_loss_before", "model_written_rows", "collapsed")
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
     HARD_FIELD_NUMBER: _ClassVar[int]
     SPARSE_FIELD_NUMBER: _ClassVar[int]
@@ -285,6 +291,7 @@ class RowsSelected(_message.Message):
     HELD_OUT_ROWS_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_LOSS_BEFORE_FIELD_NUMBER: _ClassVar[int]
     MODEL_WRITTEN_ROWS_FIELD_NUMBER: _ClassVar[int]
+    COLLAPSED_FIELD_NUMBER: _ClassVar[int]
     purpose: str
     hard: int
     sparse: int
@@ -295,7 +302,8 @@ class RowsSelected(_message.Message):
     held_out_rows: int
     held_out_loss_before: float
     model_written_rows: int
-    def __init__(self, purpose: _Optional[str] = ..., hard: _Optional[int] = ..., sparse: _Optional[int] = ..., low_quality: _Optional[int] = ..., thresholds_json: _Optional[str] = ..., selection_sha256: _Optional[str] = ..., held_out_loss: _Optional[float] = ..., held_out_rows: _Optional[int] = ..., held_out_loss_before: _Optional[float] = ..., model_written_rows: _Optional[int] = ...) -> None: ...
+    collapsed: int
+    def __init__(self, purpose: _Optional[str] = ..., hard: _Optional[int] = ..., sparse: _Optional[int] = ..., low_quality: _Optional[int] = ..., thresholds_json: _Optional[str] = ..., selection_sha256: _Optional[str] = ..., held_out_loss: _Optional[float] = ..., held_out_rows: _Optional[int] = ..., held_out_loss_before: _Optional[float] = ..., model_written_rows: _Optional[int] = ..., collapsed: _Optional[int] = ...) -> None: ...
 
 class RewritesRequested(_message.Message):
     __slots__ = ("rows", "complete")
@@ -306,7 +314,7 @@ class RewritesRequested(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class RewriteEnded(_message.Message):
-    __slots__ = ("axis", "parent_id", "ending", "reason", "attempts", "tokens", "money", "parent_model_written")
+    __slots__ = ("axis", "parent_id", "ending", "reason", "attempts", "tokens", "money", "parent_model_written", "adds")
     AXIS_FIELD_NUMBER: _ClassVar[int]
     PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     ENDING_FIELD_NUMBER: _ClassVar[int]
@@ -315,6 +323,7 @@ class RewriteEnded(_message.Message):
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     MONEY_FIELD_NUMBER: _ClassVar[int]
     PARENT_MODEL_WRITTEN_FIELD_NUMBER: _ClassVar[int]
+    ADDS_FIELD_NUMBER: _ClassVar[int]
     axis: str
     parent_id: str
     ending: str
@@ -323,7 +332,8 @@ class RewriteEnded(_message.Message):
     tokens: int
     money: float
     parent_model_written: bool
-    def __init__(self, axis: _Optional[str] = ..., parent_id: _Optional[str] = ..., ending: _Optional[str] = ..., reason: _Optional[str] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., parent_model_written: _Optional[bool] = ...) -> None: ...
+    adds: bool
+    def __init__(self, axis: _Optional[str] = ..., parent_id: _Optional[str] = ..., ending: _Optional[str] = ..., reason: _Optional[str] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., parent_model_written: _Optional[bool] = ..., adds: _Optional[bool] = ...) -> None: ...
 
 class RowsEvicted(_message.Message):
     __slots__ = ("rows",)
@@ -432,7 +442,7 @@ class PassedPhase(_message.Message):
     def __init__(self, phase: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RowCounts(_message.Message):
-    __slots__ = ("sent", "all_sent", "measured", "not_made", "lost", "tokens", "seconds")
+    __slots__ = ("sent", "all_sent", "measured", "not_made", "lost", "tokens", "seconds", "returned")
     SENT_FIELD_NUMBER: _ClassVar[int]
     ALL_SENT_FIELD_NUMBER: _ClassVar[int]
     MEASURED_FIELD_NUMBER: _ClassVar[int]
@@ -440,6 +450,7 @@ class RowCounts(_message.Message):
     LOST_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    RETURNED_FIELD_NUMBER: _ClassVar[int]
     sent: int
     all_sent: bool
     measured: int
@@ -447,10 +458,11 @@ class RowCounts(_message.Message):
     lost: _containers.RepeatedScalarFieldContainer[str]
     tokens: int
     seconds: float
-    def __init__(self, sent: _Optional[int] = ..., all_sent: _Optional[bool] = ..., measured: _Optional[int] = ..., not_made: _Optional[int] = ..., lost: _Optional[_Iterable[str]] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
+    returned: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, sent: _Optional[int] = ..., all_sent: _Optional[bool] = ..., measured: _Optional[int] = ..., not_made: _Optional[int] = ..., lost: _Optional[_Iterable[str]] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., returned: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RewriteCounts(_message.Message):
-    __slots__ = ("requested", "all_requested", "accepted", "rejected", "not_made", "attempts", "tokens", "money", "cost_unknown", "lost", "rows_asked", "tokens_charged", "money_charged", "tokens_allowed_each", "money_allowed_each", "near_duplicates", "human_replaced", "human_unmended", "model_unmended", "returned")
+    __slots__ = ("requested", "all_requested", "accepted", "rejected", "not_made", "attempts", "tokens", "money", "cost_unknown", "lost", "rows_asked", "tokens_charged", "money_charged", "tokens_allowed_each", "money_allowed_each", "near_duplicates", "human_replaced", "human_unmended", "model_unmended", "returned", "beside")
     class AcceptedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -492,6 +504,7 @@ class RewriteCounts(_message.Message):
     HUMAN_UNMENDED_FIELD_NUMBER: _ClassVar[int]
     MODEL_UNMENDED_FIELD_NUMBER: _ClassVar[int]
     RETURNED_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_FIELD_NUMBER: _ClassVar[int]
     requested: int
     all_requested: bool
     accepted: _containers.ScalarMap[str, int]
@@ -512,4 +525,5 @@ class RewriteCounts(_message.Message):
     human_unmended: int
     model_unmended: int
     returned: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, requested: _Optional[int] = ..., all_requested: _Optional[bool] = ..., accepted: _Optional[_Mapping[str, int]] = ..., rejected: _Optional[_Mapping[str, int]] = ..., not_made: _Optional[_Mapping[str, int]] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., cost_unknown: _Optional[int] = ..., lost: _Optional[_Iterable[str]] = ..., rows_asked: _Optional[int] = ..., tokens_charged: _Optional[int] = ..., money_charged: _Optional[float] = ..., tokens_allowed_each: _Optional[int] = ..., money_allowed_each: _Optional[float] = ..., near_duplicates: _Optional[int] = ..., human_replaced: _Optional[int] = ..., human_unmended: _Optional[int] = ..., model_unmended: _Optional[int] = ..., returned: _Optional[_Iterable[str]] = ...) -> None: ...
+    beside: int
+    def __init__(self, requested: _Optional[int] = ..., all_requested: _Optional[bool] = ..., accepted: _Optional[_Mapping[str, int]] = ..., rejected: _Optional[_Mapping[str, int]] = ..., not_made: _Optional[_Mapping[str, int]] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., cost_unknown: _Optional[int] = ..., lost: _Optional[_Iterable[str]] = ..., rows_asked: _Optional[int] = ..., tokens_charged: _Optional[int] = ..., money_charged: _Optional[float] = ..., tokens_allowed_each: _Optional[int] = ..., money_allowed_each: _Optional[float] = ..., near_duplicates: _Optional[int] = ..., human_replaced: _Optional[int] = ..., human_unmended: _Optional[int] = ..., model_unmended: _Optional[int] = ..., returned: _Optional[_Iterable[str]] = ..., beside: _Optional[int] = ...) -> None: ...

@@ -157,6 +157,16 @@ async def test_measured_rows_are_staged_and_counted(world):
     assert len(world.bytes) == 4
 
 
+async def test_rows_that_were_sent_back_are_told_of_one_by_one(world):
+    """By name, wherever on their way they were among the dead letters: the round may have counted them as lost."""
+    rows = [measured(dossier(sample_id).sample, survey()) for sample_id in "abc"]
+    events = [world.event(MEASURED, row) for row in (rows[0], replace(rows[1], sent_back=True), rows[2])]
+    *others, result = await stage_measured([*events[:2], replace(events[2], sent_back=True)], world.surveying)
+    assert [facts(each) for each in others] == [[], []]
+    told = RowsMeasured(Purpose.ROUND, 1, not_made=0, tokens=15, seconds=0.5)
+    assert facts(result) == [told, replace(told, sent_back="b/0"), replace(told, sent_back="c/0")]
+
+
 async def test_rows_that_cannot_be_staged_are_refused_alone(world):
     """A round id that is no name is a dead letter; a dataset without a policy is waited for; the rest is staged."""
     rows = [

@@ -160,3 +160,9 @@ async def test_measuring_twice_gives_the_same() -> None:
     """A redelivered batch leads to the same body."""
     events = [row("a", WITH_BASE), row("b")]
     assert await survey(events, scoring(models())) == await survey(events, scoring(models()))
+
+
+async def test_a_row_that_was_sent_back_from_the_dead_letters_says_so() -> None:
+    """Its round may have counted it as lost."""
+    events = [replace(row("a"), sent_back=True), row("b")]
+    assert [measured(result).sent_back for result in await survey(events, scoring(models()))] == [True, False]
