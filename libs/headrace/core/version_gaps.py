@@ -87,7 +87,7 @@ def filled(manifest: Manifest, gaps: Mapping[str, Gap]) -> Manifest:
     forgotten: dict[RowKind, int] = {}
     shards: dict[RowKind, tuple[Shard, ...]] = {}
     for kind, before in manifest.shards.items():
-        stand_ins = [_stand_in(shard, gaps) for shard in before]
+        stand_ins = [stand_in(shard, gaps) for shard in before]
         shards[kind] = tuple(shard for shard in stand_ins if shard is not None)
         lacking = sum(shard.rows for shard in before) - sum(shard.rows for shard in shards[kind])
         if lacking:
@@ -95,7 +95,8 @@ def filled(manifest: Manifest, gaps: Mapping[str, Gap]) -> Manifest:
     return manifest.model_copy(update={"shards": shards, "forgotten": forgotten}) if forgotten else manifest
 
 
-def _stand_in(shard: Shard, gaps: Mapping[str, Gap]) -> Shard | None:
+def stand_in(shard: Shard, gaps: Mapping[str, Gap]) -> Shard | None:
+    """The shard itself, or what is left of it; None where nothing is."""
     left: Shard | None = shard
     while left is not None and left.sha256 in gaps:
         left = gaps[left.sha256].replacement

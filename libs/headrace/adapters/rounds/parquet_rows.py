@@ -51,6 +51,24 @@ def rows_from(path: Path, name: str, columns: Collection[str], first: int) -> It
             raise DamagedVersion(f"{name}: cannot be read: {error}") from error
 
 
+def rows_behind(path: Path, name: str, columns: Collection[str], after: str) -> Iterator[dict[str, Any]]:
+    """Rows with ids above one, in order, with `sample_id` among their columns; row groups that lie before it are not read.
+
+    Raises:
+        DamagedVersion: the file, called `name`, cannot be read.
+    """
+    wanted = list(dict.fromkeys(("sample_id", *columns)))
+    with path.open("rb") as handle, parquet(handle, name) as file:
+        try:
+            for group in range(file.num_row_groups):
+                if not _may_reach_beyond(file, group, after):
+                    continue
+                for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group], columns=wanted):
+                    yield from batch.filter(pc.greater(batch["sample_id"], after)).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedVersion(f"{name}: cannot be read: {error}") from error
+
+
 def rows_of(path: Path, name: str, columns: Collection[str], sample_ids: Collection[str]) -> Iterator[dict[str, Any]]:
     """The rows of these samples; row groups that cannot hold one are not read.
 
@@ -81,8 +99,17 @@ def _groups_from(file: pq.ParquetFile, first: int) -> tuple[list[int], int]:
     return [], 0
 
 
+def _may_reach_beyond(file: pq.ParquetFile, group: int, after: str) -> bool:
+    statistics = _id_statistics(file, group)
+    return statistics is None or not statistics.has_min_max or statistics.max.encode() > after.encode()
+
+
+def _id_statistics(file: pq.ParquetFile, group: int) -> pq.Statistics | None:
+    return file.metadata.row_group(group).column(file.schema_arrow.get_field_index("sample_id")).statistics
+
+
 def _may_hold(file: pq.ParquetFile, group: int, wanted: pa.Array) -> bool:
-    statistics = file.metadata.row_group(group).column(file.schema_arrow.get_field_index("sample_id")).statistics
+    statistics = _id_statistics(file, group)
     if statistics is None or not statistics.has_min_max:
         return True
     return bool(pc.any(pc.and_(pc.greater_equal(wanted, statistics.min), pc.less_equal(wanted, statistics.max))).as_py())

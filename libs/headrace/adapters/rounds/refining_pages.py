@@ -91,6 +91,13 @@ class RefiningPages:
 
     async def _samples(self, asked: RefiningRequested, sample_ids: Collection[str]) -> dict[str, Sample]:
         """These samples as the version has them; those that are forgotten since are left out."""
+        try:
+            return await self._read(asked, sample_ids)
+        except DamagedVersion:
+            await self._versions.gaps.refresh()  # a sample in that shard may just have been forgotten
+            return await self._read(asked, sample_ids)
+
+    async def _read(self, asked: RefiningRequested, sample_ids: Collection[str]) -> dict[str, Sample]:
         manifest = await self._versions.manifest(asked.survey.dataset_id, asked.survey.version)
         found: dict[str, Sample] = {}
         for shard in manifest.shards_of(RowKind.ACCEPTED):

@@ -1,10 +1,12 @@
 """Reading a version's accepted rows page by page, from any row on: what a survey sends out."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from headrace.adapters.rounds.parquet_rows import rows_from
+from headrace.adapters.rounds.parquet_rows import rows_behind, rows_from
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.versions.store import VersionStore
 from headrace.adapters.wire import events as wire
@@ -36,34 +38,54 @@ class SurveyPages:
         self._limits = limits
 
     async def read(self, asked: SurveyRequested) -> SurveyPage:
-        """The page that begins at the row asked for, in the manifest's order of shards."""
+        """The page that begins behind the sample asked for, in the order of the shards that the version was cut with.
+
+        Samples may be forgotten while a survey runs: those that were not sent by then are left out, and no other row is sent
+        twice or missed.
+        """
+        try:
+            return await self._page(asked)
+        except DamagedVersion:
+            await self._versions.gaps.refresh()  # a sample in that shard may just have been forgotten
+            return await self._page(asked)
+
+    async def _page(self, asked: SurveyRequested) -> SurveyPage:
         survey = asked.survey
-        manifest = await self._versions.manifest(survey.dataset_id, survey.version)
-        shards = manifest.shards_of(RowKind.ACCEPTED)
+        shards = await self._versions.shards_as_cut(survey.dataset_id, survey.version, RowKind.ACCEPTED)
         if asked.shard >= len(shards):
             return SurveyPage((), None)
-        shard = shards[asked.shard]
-        async with self._files.held(shard) as path:
-            rows, end = await asyncio.to_thread(self._read, path, shard, asked)
-        if end < shard.rows:
-            return SurveyPage(rows, SurveyRequested(survey, asked.shard, end))
+        rows, after = await self._rows(shards[asked.shard], asked)
+        if after is not None:
+            return SurveyPage(rows, SurveyRequested(survey, asked.shard, after=after))
         is_last = asked.shard + 1 == len(shards)
         return SurveyPage(rows, None if is_last else SurveyRequested(survey, asked.shard + 1))
 
-    def _read(self, path: Path, shard: Shard, asked: SurveyRequested) -> tuple[tuple[SurveyedSample, ...], int]:
+    async def _rows(self, shard: Shard | None, asked: SurveyRequested) -> tuple[tuple[SurveyedSample, ...], str | None]:
+        """The page's rows of a shard, and the id of the last one that was looked at; None at the shard's end."""
+        if shard is None:
+            return (), None
+        async with self._files.held(shard) as path:
+            return await asyncio.to_thread(self._read, path, shard, asked)
+
+    def _read(self, path: Path, shard: Shard, asked: SurveyRequested) -> tuple[tuple[SurveyedSample, ...], str | None]:
         found: list[SurveyedSample] = []
-        end, size = asked.row, 0
-        for row in rows_from(path, shard.key, ("prompt_hash", "dossier"), asked.row):
+        after, size = "", 0
+        for count, row in enumerate(_from(path, shard, asked)):
             dossier_bytes: bytes = row["dossier"]
             size += len(dossier_bytes)
-            if end > asked.row and size > self._limits.bytes_max:
-                break
-            end += 1
+            if count and (count >= self._limits.rows_max or size > self._limits.bytes_max):
+                return tuple(found), after
+            after = row["sample_id"]
             if is_surveyed(asked.survey, row["prompt_hash"]):
                 found.append(_surveyed(asked.survey, dossier_in(dossier_bytes, shard)))
-            if end - asked.row >= self._limits.rows_max:
-                break
-        return tuple(found), end
+        return tuple(found), None
+
+
+def _from(path: Path, shard: Shard, asked: SurveyRequested) -> Iterator[dict[str, Any]]:
+    columns = ("sample_id", "prompt_hash", "dossier")
+    if asked.row and not asked.after:
+        return rows_from(path, shard.key, columns, asked.row)
+    return rows_behind(path, shard.key, columns, asked.after)
 
 
 def is_surveyed(survey: Survey, prompt_hash: str) -> bool:

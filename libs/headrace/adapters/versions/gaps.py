@@ -16,8 +16,9 @@ from headrace.core.version_gaps import (
     pruned_from,
     pruned_key,
     record_bytes,
+    stand_in,
 )
-from headrace.core.versions import DamagedVersion, Manifest
+from headrace.core.versions import DamagedVersion, Manifest, RowKind, Shard
 
 _LISTED_S = 1.0
 """How long a listing of gap records is good: a history is read without listing them for each version."""
@@ -35,14 +36,21 @@ class VersionGaps:
 
     async def filled(self, manifest: Manifest) -> Manifest:
         """The manifest as it can be read now. Raises Stop, or DamagedVersion where a record cannot be read."""
+        return filled(manifest, self._gaps) if await self._read(manifest) else manifest
+
+    async def stand_ins(self, stored: Manifest, kind: RowKind) -> tuple[Shard | None, ...]:
+        """What is left of each shard of a manifest as it was stored, None where nothing is. Raises as `filled` does."""
+        await self._read(stored)
+        return tuple(stand_in(shard, self._gaps) for shard in stored.shards_of(kind))
+
+    async def _read(self, manifest: Manifest) -> bool:
+        """Whether there are gaps in the manifest, which are then known."""
         if self._clock() - self._listed_at >= _LISTED_S:
             await self.refresh()
-        if not self._known:
-            return manifest
         wanted = [shard.sha256 for shards in manifest.shards.values() for shard in shards if shard.sha256 in self._known]
         for sha256 in wanted:
             await self._read_chain(sha256)
-        return filled(manifest, self._gaps) if wanted else manifest
+        return bool(wanted)
 
     async def refresh(self) -> None:
         """Learns of the records there are now."""

@@ -101,9 +101,20 @@ class VersionStore:
 
     async def manifest(self, dataset_id: str, version: str) -> Manifest:
         """The manifest of a version id, whether or not a branch leads to it. Raises DamagedVersion where it is missing."""
+        return await self.manifest_at(await self._key_of(dataset_id, version), version)
+
+    async def shards_as_cut(self, dataset_id: str, version: str, kind: RowKind) -> tuple[Shard | None, ...]:
+        """The shards of a kind in the places that they were cut with, as they can be read now; None where nothing is left.
+
+        Forgetting changes no place. Raises as `manifest` does.
+        """
+        stored = await self._stored_manifest(await self._key_of(dataset_id, version), version)
+        return await self.gaps.stand_ins(stored, kind)
+
+    async def _key_of(self, dataset_id: str, version: str) -> str:
         async for entry in self.objects.list(manifest_prefix(dataset_id)):
             if entry.key.endswith(f"-{version}.json"):
-                return await self.manifest_at(entry.key, version)
+                return entry.key
         raise DamagedVersion(f"{manifest_prefix(dataset_id)}*-{version}.json: no such object")
 
     async def manifest_at(self, key: str, version: str) -> Manifest:

@@ -4,7 +4,9 @@ import pytest
 
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.rounds.survey_pages import PageLimits, SurveyPages
+from headrace.adapters.versions.cut import VersionCutter
 from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.forgetting import Forgetting
 from headrace.adapters.versions.shards import ShardLimits
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.dossiers import BASE
@@ -13,7 +15,8 @@ from headrace.core.reasons import Reason
 from headrace.core.rounds.surveys import Purpose, Survey, SurveyedSample, SurveyRequested
 from headrace.core.samples import prompt_hash_of
 from headrace.core.versions import DamagedVersion, RowKind
-from tests.fakes.decisions import dossier
+from tests.fakes.certain import certain
+from tests.fakes.decisions import DATASET, RETRACTED, dossier, place, retraction
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.surveys import accepted, cut_version, survey, with_base
 
@@ -50,6 +53,46 @@ async def test_every_row_is_in_one_page(tmp_path, limits, sizes):
     assert [len(page) for page in pages] == sizes
     assert [row.sample.id for page in pages for row in page] == IDS
     assert all(row.survey.version == version.id and row.sample == dossier(row.sample.id).sample for page in pages for row in page)
+
+
+@pytest.mark.parametrize("rows_max", [1, 2, 5])
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+async def test_forgetting_moves_no_row_of_a_survey_that_runs(tmp_path, at, rows_max):
+    """Rows and a whole shard go between two pages, sent or not: no other row is missed or sent twice, by whatever process."""
+    objects = FakeObjectStore()
+    version = await cut_version(objects, accepted("a", "b"), SMALL)
+    version = await cut_version(objects, accepted(*IDS), SMALL)
+    gone = ["a", "b", "s00", "s03", "s11"]
+    cutter = VersionCutter(objects, SMALL)
+    await cutter.staging.stage_retracted(DATASET, RETRACTED, [(retraction(each), place(n)) for n, each in enumerate(gone)])
+    await cutter.cut(DATASET, "retracted")
+    pages, found = pages_of(objects, tmp_path, rows_max=rows_max), []
+    asked: SurveyRequested | None = SurveyRequested(survey(version.id))
+    for _ in range(at):
+        page = await pages.read(certain(asked))
+        found += [row.sample.id for row in page.rows]
+        asked = page.following
+    for sample_id in gone:
+        await Forgetting(VersionStore(objects), DATASET, sample_id).forget()
+    for again in (pages, pages_of(objects, tmp_path / "other", rows_max=rows_max)):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        rest, following = [], asked
+        while following is not None:
+            page = await again.read(following)
+            rest += [row.sample.id for row in page.rows]
+            following = page.following
+        both = found + rest
+        assert sorted(each for each in both if each not in gone) == [each for each in IDS if each not in gone]
+        assert len(set(both)) == len(both)
+    assert not set(rest) & set(gone)  # the process that knows the gaps; the other one learns of them within a second
+
+
+async def test_a_page_that_an_earlier_release_asked_for_begins_where_it_says(tmp_path):
+    """By the number of the row: a survey goes on over an update."""
+    objects = FakeObjectStore()
+    version = await cut_version(objects, accepted(*IDS), SMALL)
+    page = await pages_of(objects, tmp_path).read(SurveyRequested(survey(version.id), 0, 7))
+    assert [row.sample.id for row in page.rows] == IDS[7:9]
 
 
 async def test_the_disk_holds_few_shards(tmp_path):
