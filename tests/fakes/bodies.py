@@ -51,6 +51,8 @@ from headrace.core.rounds.progress import (
     HeldOutMeasured,
     PassedPhase,
     Phase,
+    PutOff,
+    ReasonCount,
     RewriteCounts,
     RewriteEnded,
     RewritesRequested,
@@ -133,7 +135,7 @@ COSTS = (Cost("scoring", 0.125, 40, 0), Cost("judge", None, None, 12, 0.003, "EU
 REWRITE = Rewrite(
     "round-1", 1, Axis.HARD, 2, 3, replace(SAMPLE, revision=0), 2.5, "smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5),
     3.25, 0.5, 4.75, ("What is 6 times 8?",), 4_096, 0.25, "not_better: 3.5 is not below 3.25", COSTS,
-    "78" * 32, adds=True,
+    "78" * 32, adds=True, row=12,
 )  # fmt: skip
 DOSSIER = Dossier(SAMPLE, NOON, (SIGNALS, SIGNALS_NOT_MADE), PLACEMENT, CHECKS, DECISIONS, COSTS, REWRITE)
 EMBEDDINGS = Embeddings("smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5), struct.pack("<4f", 1, 0, 0, 0))
@@ -155,7 +157,21 @@ FACTS = (
     DensitiesMade(50, complete=True),
     SELECTED,
     RewritesRequested(15, complete=True),
-    RewriteEnded(Axis.SPARSE, "problem-7", Ending.REJECTED, "not_better", 2, 900, 0.0125, parent_model_written=True, adds=True),
+    RewriteEnded(
+        Axis.SPARSE,
+        "problem-7",
+        Ending.REJECTED,
+        "not_better",
+        2,
+        900,
+        0.0125,
+        parent_model_written=True,
+        adds=True,
+        detail="density is 0.5",
+        tokens_needed=2_668,
+        money_needed=0.5,
+        row=12,
+    ),
     RowsEvicted(4),
     RoundCommitted("8e" * 32, 6, 104),
     CheckpointMeasures("ab" * 32, "3", "golden loss too high", "8e" * 32),
@@ -170,6 +186,8 @@ STATE = RoundState(
         tokens=9_000, money=0.125, cost_unknown=2, lost=("problem-3/hard",), rows_asked=15, tokens_charged=11_000,
         money_charged=0.25, tokens_allowed_each=1_000, money_allowed_each=0.0625, near_duplicates=1, human_replaced=2,
         human_unmended=3, model_unmended=1, returned=("problem-2/hard",), beside=1,
+        put_off=(PutOff(12, Axis.HARD, 2_668, 0.5),), page_rows=5, not_begun=2,
+        reasons=(ReasonCount(Ending.NOT_MADE, "invalid", 1, "no new prompt between the marks"),),
     ),
     evicted=4, committed=RoundCommitted("8e" * 32, 6, 104), checkpoint=CheckpointMeasures("ab" * 32, "3", "refused", "8e" * 32),
     held_out=HeldOutMeasured(1.5, 1.25, 10), passed=(PassedPhase(Phase.SURVEYING, NOON - 60),),
@@ -179,7 +197,7 @@ STEPS = (
     SurveyRequested(SURVEY, 1, 500, "problem-7"),
     DensityRequested(SURVEY, 1_024, 2_048, 2),
     SelectionRequested(SURVEY, 100, "{}"),
-    RefiningRequested(SURVEY, 10, 5, 2, 2, 4_096, 0.25),
+    RefiningRequested(SURVEY, 10, 5, 2, 2, 4_096, 0.25, (11, 13)),
     EvictionRequested(SURVEY, 4),
 )
 

@@ -133,7 +133,8 @@ class Rewrite:
     the parent's prompt embedding, float32 little-endian of unit length. `hints` are the prompts of its nearest neighbours,
     on axis "sparse" only. `tokens_allowed` and `money_allowed` limit what this and all later attempts may still spend. `spent`
     is what the attempts before it cost. `ruler_hash` is that of the judgement that `parent_quality` comes from, empty where it
-    is not known. A rewrite that `adds` stands beside its parent, though its axis replaces.
+    is not known. A rewrite that `adds` stands beside its parent, though its axis replaces. `row` is its row of the round's
+    selection.
     """
 
     round_id: str
@@ -156,6 +157,7 @@ class Rewrite:
     spent: "tuple[Cost, ...]" = ()
     ruler_hash: str = ""
     adds: bool = False
+    row: int = 0
 
 
 class CheckOutcome(StrEnum):

@@ -119,7 +119,7 @@ def _plain(name: str, hint: Any, field: Any) -> _Field:
 
 
 def _repeated(name: str, kind: Any) -> _Field:
-    if kind is str:
+    if kind in {str, int}:
         return _Field(name, lambda message: tuple(getattr(message, name)), lambda m, value: getattr(m, name).extend(value))
     if kind in _ELSEWHERE:
         read_one, make_one = _ELSEWHERE[kind]

@@ -179,7 +179,9 @@ class RewriteEnded:
     """The way of one rewrite ended, after all its attempts; cost is None where an endpoint does not say.
 
     `parent_model_written`: the parent was generated or refined, too. Who does not know says False, and guards count on the
-    safe side. `adds`: it stands beside its parent, though its axis replaces.
+    safe side. `adds`: it stands beside its parent, though its axis replaces. `row` is its row of the selection, `detail` what
+    the reason alone does not say, for people. What was not begun because its allowance did not suffice says how much it would
+    have needed at least: `tokens_needed`, and `money_needed` where prices are known.
     """
 
     axis: Axis
@@ -191,6 +193,10 @@ class RewriteEnded:
     money: float | None = None
     parent_model_written: bool = False
     adds: bool = False
+    detail: str = ""
+    tokens_needed: int | None = None
+    money_needed: float | None = None
+    row: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +283,29 @@ class RowCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class PutOff:
+    """A rewrite, by its row of the selection, that was not begun, and the least allowance that it could be begun with.
+
+    `money_needed` is None where no prices are known.
+    """
+
+    row: int
+    axis: Axis
+    tokens_needed: int
+    money_needed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonCount:
+    """How many rewrites ended for one reason, and what one of them said; the ending is REJECTED or NOT_MADE."""
+
+    ending: Ending
+    reason: str
+    count: int
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RewriteCounts:
     """How far refinement is, by axis.
 
@@ -286,7 +315,8 @@ class RewriteCounts:
     also has what the unknown ones were allowed: `tokens_allowed_each` and `money_allowed_each`, as of the latest page.
     `human_replaced` are parents written by people that an accepted rewrite replaced; of rejected rewrites that were to replace
     their parent, `human_unmended` and `model_unmended` say who wrote it. `beside` are accepted rewrites that stand beside their
-    parent, though their axis replaces.
+    parent, though their axis replaces. `put_off` are those of the latest page, of `page_rows`, that could not be begun with what
+    they were allowed, in the selection's order; `not_begun` never were. `reasons` tallies what was rejected or not made.
     """
 
     requested: int = 0
@@ -310,11 +340,15 @@ class RewriteCounts:
     model_unmended: int = 0
     returned: tuple[str, ...] = ()
     beside: int = 0
+    put_off: tuple[PutOff, ...] = ()
+    page_rows: int = 0
+    not_begun: int = 0
+    reasons: tuple[ReasonCount, ...] = ()
 
     @property
     def under_way(self) -> int:
-        """Rewrites that were requested and whose way is not over."""
-        return max(0, self.requested - self.ended)
+        """Rewrites that were requested and whose way is not over; those put off are on no way."""
+        return max(0, self.requested - self.ended - len(self.put_off))
 
     @property
     def ended(self) -> int:

@@ -117,7 +117,10 @@ class SelectionRequested:
 
 @dataclass(frozen=True, slots=True)
 class RefiningRequested:
-    """Ask for the next `rows` of a round's selection to be sent to refinement, each with its allowance."""
+    """Ask for the next `rows` of a round's selection to be sent to refinement, each with its allowance.
+
+    Where `only_rows` names some, in their order, the others among them were asked for before.
+    """
 
     survey: Survey
     first_row: int
@@ -126,6 +129,7 @@ class RefiningRequested:
     round_ordinal: int
     tokens_allowed_each: int | None = None
     money_allowed_each: float | None = None
+    only_rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
