@@ -11,7 +11,7 @@ from headrace.adapters.claim_check import ClaimLimits, LargeBodies, reference_in
 from headrace.adapters.kafka.claims_in_use import claims_in_use
 from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
-from headrace.adapters.versions.gc import CLAIM_PREFIX, GarbageCollector, Keeping
+from headrace.adapters.versions.gc import CLAIM_PREFIX, Elsewhere, GarbageCollector, Keeping
 from headrace.adapters.versions.sweeps import store_now
 from headrace.core.events import Emit, Event, Handler, Result, Send, Stop
 from headrace.core.topics import Topic, dlq_topic_name
@@ -133,7 +133,7 @@ async def test_claims_that_records_refer_to_are_known_and_others_collected(
         began = await store_now(store)
         while await store_now(store) < began + 2:  # noqa: ASYNC110 - some stores tell time in whole seconds
             await asyncio.sleep(0.2)
-        gone = [each.entry.key async for each in GarbageCollector(store, Keeping(1)).delete(used)]
+        gone = [each.entry.key async for each in GarbageCollector(store, Keeping(1)).delete(Elsewhere(used))]
         assert unused in gone
         kept = {bytes.fromhex(entry.key.rpartition("/")[2]) async for entry in store.list(CLAIM_PREFIX)}
     assert sent <= kept

@@ -44,6 +44,11 @@ def gc(
     claims: Annotated[
         bool, typer.Option(help="Also large bodies that no record refers to any more; reads all that Kafka retains.")
     ] = True,
+    rounds: Annotated[
+        bool,
+        typer.Option(help="Also what rounds left behind that have ended, but for their reports; reads their states in Kafka."),
+    ] = True,
+    rounds_for: Annotated[str, typer.Option(help="Keep what a round left behind for so long after its end.")] = "30d",
     forget: Annotated[
         tuple[str, str] | None,
         typer.Option(metavar="DATASET SAMPLE", help="Remove a retracted sample's bytes from old versions, and nothing else."),
@@ -51,6 +56,9 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """Delete what nothing refers to: shards, manifests and staged rows that no branch or tag leads to, large bodies, scratch.
+
+    Also the signal tables and all else of rounds that ended long ago (--rounds-for); reports stay, and so does everything of a
+    round that runs or is frozen.
 
     Every version of every dataset is kept unless --keep-last or --keep-for prunes old ones. Services may go on working.
 
@@ -60,23 +68,27 @@ def gc(
     if forget is not None:
         _forget(*forget, as_json=as_json)
         return
-    asyncio.run(_collect(_keeping(grace, keep_last, keep_for), dry_run=dry_run, claims=claims, as_json=as_json))
+    keeping = _keeping(grace, keep_last, keep_for, rounds_for)
+    asyncio.run(_collect(keeping, dry_run=dry_run, claims=claims, rounds=rounds, as_json=as_json))
 
 
-def _keeping(grace: str, last: int | None, keep_for: str) -> "Keeping":
+def _keeping(grace: str, last: int | None, keep_for: str, rounds_for: str) -> "Keeping":
     from headrace.adapters.versions.gc import Keeping  # noqa: PLC0415
 
-    return Keeping(_seconds(grace, "--grace"), last, _seconds(keep_for, "--keep-for") if keep_for else None)
+    keep_for_s = _seconds(keep_for, "--keep-for") if keep_for else None
+    return Keeping(_seconds(grace, "--grace"), last, keep_for_s, _seconds(rounds_for, "--rounds-for"))
 
 
-async def _collect(keeping: "Keeping", *, dry_run: bool, claims: bool, as_json: bool) -> None:
-    from headrace.adapters.versions.gc import GarbageCollector  # noqa: PLC0415
+async def _collect(keeping: "Keeping", *, dry_run: bool, claims: bool, rounds: bool, as_json: bool) -> None:
+    from headrace.adapters.versions.gc import Elsewhere, GarbageCollector  # noqa: PLC0415
     from headrace.adapters.versions.sweeps import SweepRunning  # noqa: PLC0415
 
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     async with open_versions() as versions:
-        used = await _claims_in_use(versions.objects) if claims else None
+        used = Elsewhere(
+            await _claims_in_use(versions.objects) if claims else None, await _ended_rounds(versions.objects) if rounds else None
+        )
         collector = GarbageCollector(versions.objects, keeping)
         try:
             async with aclosing(collector.find(used) if dry_run else collector.delete(used)) as garbage:
@@ -106,11 +118,22 @@ async def _claims_in_use(objects: "ObjectStore") -> frozenset[bytes] | None:
     return await claims_in_use(settings.kafka, start_s=settings.kafka_start_s)
 
 
+async def _ended_rounds(objects: "ObjectStore") -> dict[str, float] | None:
+    """None where no round left anything behind: nobody has to read their states for nothing."""
+    from headrace.adapters.versions.gc import ended_rounds  # noqa: PLC0415
+    from headrace.cli.round_reading import read_states  # noqa: PLC0415
+    from headrace.core.rounds.stored import ROUNDS_PREFIX  # noqa: PLC0415
+
+    if await anext(objects.list(ROUNDS_PREFIX), None) is None:
+        return None
+    return ended_rounds((await read_states()).known())
+
+
 def _list(found: "Found", *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"what": found.what.value, "key": found.entry.key, "bytes": found.entry.size_bytes}))
     else:
-        typer.echo(f"{found.what.value:<9} {found.entry.size_bytes:>12,}  {found.entry.key}")
+        typer.echo(f"{found.what.value:<12} {found.entry.size_bytes:>12,}  {found.entry.key}")
 
 
 def _forget(dataset: str, sample: str, *, as_json: bool) -> None:

@@ -1,11 +1,14 @@
 """Collecting what nothing refers to: mark from every reference, sweep what is older than a grace period by the store's clock.
 
 Roots are all objects under `refs/`: branches keep their history (or its end, as asked), tags the versions they name. Only
-what this module knows is ever deleted: manifests, shards, staged segments, claims, and scratch objects.
+what this module knows is ever deleted: manifests, shards, staged segments, claims, what rounds left behind, and scratch objects.
+
+No version refers to what lies under `rounds/`: it belongs to its round, and goes when that has ended long enough ago. The
+report stays: it holds in itself what it shows of the rest.
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -15,6 +18,8 @@ from headrace.adapters.versions.gaps import note_pruned
 from headrace.adapters.versions.store import PrunedVersion, VersionStore
 from headrace.adapters.versions.sweeps import SWEEP_S_MAX, store_now, sweeping
 from headrace.core.ports.object_store import ObjectEntry, ObjectMissing, ObjectStore, ObjectTooLarge
+from headrace.core.rounds.progress import RoundState
+from headrace.core.rounds.stored import ROUNDS_PREFIX, report_key, round_prefix
 from headrace.core.staged import segment_from
 from headrace.core.topics import require_dataset_id
 from headrace.core.versions import REFERENCE_BYTES_MAX, DamagedVersion, Version, manifest_key, stored_from
@@ -24,6 +29,8 @@ CLAIM_PREFIX = "claims/sha256/"
 _SHA256_BYTES = 32
 _BRANCH_PARTS = 3
 """refs/<dataset>/<branch>.json; what lies deeper, as tags do, keeps one version and not its history."""
+_ROUND_PARTS = 3
+"""rounds/<dataset>/<round>/..."""
 
 
 class Garbage(StrEnum):
@@ -33,6 +40,7 @@ class Garbage(StrEnum):
     SHARD = "shard"
     SEGMENT = "segment"
     CLAIM = "claim"
+    ROUND = "round object"
     SCRATCH = "scratch"
 
 
@@ -41,8 +49,37 @@ _PREFIXES = {
     Garbage.SHARD: "shards/",
     Garbage.SEGMENT: "staging/",
     Garbage.CLAIM: CLAIM_PREFIX,
+    Garbage.ROUND: ROUNDS_PREFIX,
     Garbage.SCRATCH: "probes/",
 }
+
+
+ROUNDS_FOR_S = 30 * 86_400.0
+"""How long what an ended round left behind is kept, where nobody says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What the store does not know of its objects; what is None was not looked up, and is left alone.
+
+    `claims` are the hashes of claims in use. `rounds` says when each ended round did so, Unix seconds, by the prefix of its
+    objects; those of other rounds are needed.
+    """
+
+    claims: Collection[bytes] | None = None
+    rounds: Mapping[str, float] | None = None
+
+
+NOTHING_KNOWN = Elsewhere()
+
+
+def ended_rounds(states: Iterable[RoundState]) -> dict[str, float]:
+    """When each round that has ended did so, by the prefix of its objects; a frozen one has not."""
+    return {
+        round_prefix(state.dataset_id, state.round_id): state.phase_since
+        for state in states
+        if state.ordinal and not state.running
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +95,13 @@ class Keeping:
     """What is kept although nothing refers to it, and how much history.
 
     `grace_s`: nothing younger than this is deleted. A branch keeps its latest `last` versions and those younger than `for_s`
-    seconds; all of them where neither is set.
+    seconds; all of them where neither is set. What a round left behind is kept for `rounds_for_s` seconds after its end.
     """
 
     grace_s: float
     last: int | None = None
     for_s: float | None = None
+    rounds_for_s: float = ROUNDS_FOR_S
 
     @property
     def prunes(self) -> bool:
@@ -110,8 +148,8 @@ class GarbageCollector:
         self._clock = clock
         self._now = 0.0
 
-    async def find(self, claims: Collection[bytes] | None = None) -> AsyncGenerator[Found]:
-        """What would be deleted. `claims` are the hashes of claims in use; without them claims are left alone.
+    async def find(self, elsewhere: Elsewhere = NOTHING_KNOWN) -> AsyncGenerator[Found]:
+        """What would be deleted.
 
         Raises:
             DamagedVersion: a reference or a manifest cannot be read, so nobody knows what it needs: nothing may be deleted.
@@ -119,10 +157,10 @@ class GarbageCollector:
         """
         self._now = await store_now(self._objects)
         marked = await self._mark()
-        async for found in self._garbage(marked, claims):
+        async for found in self._garbage(marked, elsewhere):
             yield found
 
-    async def delete(self, claims: Collection[bytes] | None = None) -> AsyncGenerator[Found]:
+    async def delete(self, elsewhere: Elsewhere = NOTHING_KNOWN) -> AsyncGenerator[Found]:
         """Delete it, and tell each object that went. A history that was pruned says so before its first manifest goes.
 
         Raises:
@@ -136,7 +174,7 @@ class GarbageCollector:
             if self._keeping.prunes:
                 for dataset_id, sequence in marked.oldest.items():
                     await note_pruned(self._objects, dataset_id, sequence)
-            async for found in self._garbage(marked, claims):
+            async for found in self._garbage(marked, elsewhere):
                 if self._clock() - began > SWEEP_S_MAX:
                     return
                 # Looked at again at the last moment: whoever needs it has made it young since it was listed.
@@ -189,29 +227,36 @@ class GarbageCollector:
         require_dataset_id(root.dataset)
         return root
 
-    async def _garbage(self, marked: _Marked, claims: Collection[bytes] | None) -> AsyncGenerator[Found]:
+    async def _garbage(self, marked: _Marked, elsewhere: Elsewhere) -> AsyncGenerator[Found]:
+        unknown = {Garbage.CLAIM: elsewhere.claims is None, Garbage.ROUND: elsewhere.rounds is None}
         for what, prefix in _PREFIXES.items():
-            if what is Garbage.CLAIM and claims is None:
+            if unknown.get(what, False):
                 continue
             async for entry in self._objects.list(prefix):
-                if self._is_old(entry) and not _is_needed(what, entry.key, marked, claims or ()):
+                if self._is_old(entry) and not self._is_needed(what, entry.key, marked, elsewhere):
                     yield Found(what, entry)
 
     def _is_old(self, entry: ObjectEntry) -> bool:
         return self._now - entry.modified > self._keeping.grace_s
 
+    def _is_needed(self, what: Garbage, key: str, marked: _Marked, elsewhere: Elsewhere) -> bool:
+        """Whether something refers to the object, or it is none of ours."""
+        if what is Garbage.MANIFEST:
+            return key in marked.manifests
+        if what is Garbage.SEGMENT:
+            segment, dataset_id = segment_from(key), key.split("/")[1]
+            return segment is None or segment.last > marked.taken.get(dataset_id, {}).get(segment.stream, -1)
+        if what is Garbage.ROUND:
+            return self._round_needs(key, elsewhere.rounds or {})
+        if what is Garbage.SCRATCH:
+            return False
+        sha256 = _digest(key.rpartition("/")[2].removesuffix(".parquet"))
+        return sha256 is None or sha256 in (marked.shards if what is Garbage.SHARD else elsewhere.claims or ())
 
-def _is_needed(what: Garbage, key: str, marked: _Marked, claims: Collection[bytes]) -> bool:
-    """Whether something refers to the object, or it is none of ours."""
-    if what is Garbage.MANIFEST:
-        return key in marked.manifests
-    if what is Garbage.SEGMENT:
-        segment, dataset_id = segment_from(key), key.split("/")[1]
-        return segment is None or segment.last > marked.taken.get(dataset_id, {}).get(segment.stream, -1)
-    if what is Garbage.SCRATCH:
-        return False
-    sha256 = _digest(key.rpartition("/")[2].removesuffix(".parquet"))
-    return sha256 is None or sha256 in (marked.shards if what is Garbage.SHARD else claims)
+    def _round_needs(self, key: str, ended: Mapping[str, float]) -> bool:
+        prefix = "/".join(key.split("/")[:_ROUND_PARTS]) + "/"
+        ended_at = ended.get(prefix)
+        return ended_at is None or key == report_key(prefix) or self._now - ended_at <= self._keeping.rounds_for_s
 
 
 def _mark_version(version: Version, marked: _Marked) -> None:

@@ -1,4 +1,6 @@
-"""Where a round's objects lie: one folder for each survey, `rounds/<dataset>/<round>/<purpose>/`. Pure.
+"""Where a round's objects lie: its report, `rounds/<dataset>/<round>/report.html`, and a folder for each survey. Pure.
+
+In that folder, `rounds/<dataset>/<round>/<purpose>/`:
 
     measured/<stream>/<last>-<first>-<rows>.parquet    rows as they were measured, segment by segment
     closed.json                                        which of them belong to the survey, once that is settled
@@ -7,7 +9,8 @@
     thresholds.json                                    the selection's summary: canonical JSON of `SelectionSummary`
     selection.parquet                                  what was selected
 
-Everything is written once; what is written again after a kill is the same.
+Everything but the report is written once; what is written again after a kill is the same. Some time after the round's end
+collection takes it all, the report excepted.
 """
 
 import re
@@ -27,16 +30,26 @@ class BadRoundId(ValueError):
     """The round's id is no plain name: it would become part of object keys."""
 
 
-def survey_prefix(survey: Survey) -> str:
-    """Under which everything of a survey lies.
+def round_prefix(dataset_id: str, round_id: str) -> str:
+    """Under which everything of a round lies.
 
     Raises:
         BadRoundId: the round's id is no plain name.
         ValueError: neither is the dataset's.
     """
-    if not _ROUND_ID.fullmatch(survey.round_id):
-        raise BadRoundId(f"round id {survey.round_id[:80]!r} must be letters, digits, dots, hyphens and underscores, at most 128")
-    return f"{ROUNDS_PREFIX}{require_dataset_id(survey.dataset_id)}/{survey.round_id}/{survey.purpose.value}/"
+    if not _ROUND_ID.fullmatch(round_id):
+        raise BadRoundId(f"round id {round_id[:80]!r} must be letters, digits, dots, hyphens and underscores, at most 128")
+    return f"{ROUNDS_PREFIX}{require_dataset_id(dataset_id)}/{round_id}/"
+
+
+def report_key(prefix: str) -> str:
+    """Where the report of the round lies whose objects have this prefix."""
+    return f"{prefix}report.html"
+
+
+def survey_prefix(survey: Survey) -> str:
+    """Under which everything of a survey lies. Raises as `round_prefix` does."""
+    return f"{round_prefix(survey.dataset_id, survey.round_id)}{survey.purpose.value}/"
 
 
 def signals_key(survey: Survey) -> str:

@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
-from headrace.adapters.versions.gc import Garbage, GarbageCollector, Keeping
+from headrace.adapters.versions.gc import Elsewhere, Garbage, GarbageCollector, Keeping, ended_rounds
 from headrace.adapters.versions.store import PrunedVersion, VersionStore
 from headrace.adapters.versions.sweeps import SWEEP_KEY, SWEEP_S_MAX, SweepRunning, SweepWatch, sweeping
 from headrace.adapters.versions.tags import create_tag
 from headrace.core.events import Stop
+from headrace.core.rounds.progress import Phase, RoundState
 from headrace.core.versions import DamagedVersion, RowKind, Version
 from tests.fakes.certain import certain
 from tests.fakes.decisions import DATASET
 from tests.fakes.object_store import FakeObjectStore
+from tests.fakes.round_parts import Parts, Rounds, started
 from tests.unit.adapters.versions.test_retractions import Interrupted, World
 
 HOUR = 3_600.0
@@ -212,7 +214,39 @@ async def test_what_others_keep_in_the_bucket_is_left_alone():
     world.now += 2 * DAY
     assert await world.collected() == []
     collector = GarbageCollector(world.store, Keeping(DAY))
-    assert [each.entry.key async for each in collector.delete({bytes.fromhex(used)})] == [f"claims/sha256/cd/{unused}"]
+    assert [each.entry.key async for each in collector.delete(Elsewhere({bytes.fromhex(used)}))] == [f"claims/sha256/cd/{unused}"]
+
+
+def a_round(world: Kept, round_id: str, phase: Phase, *, days_ago: float = 0) -> RoundState:
+    """A round of the dataset that came to this phase so many days ago."""
+    begun = certain(Rounds().run(started(), Parts())).begun
+    since = world.now - days_ago * DAY
+    return RoundState(DATASET, round_id, 1, phase, begun, transition=3, phase_since=since, updated_at=since)
+
+
+async def test_what_rounds_left_behind_goes_long_after_their_end():
+    """Of one that runs or is frozen, of one nobody knows and of a young one nothing goes; of an old one all but its report."""
+    world = Kept()
+    names = ["round/signals.parquet", "round/measured/measured/00001/1-1-1.parquet", "evaluation/closed.json", "report.html"]
+    rounds = ("old", "young", "runs", "frozen", "unknown")
+    for round_id in rounds:
+        for name in names:
+            await world.store.put(f"rounds/{DATASET}/{round_id}/{name}", b"x")
+    world.now += 40 * DAY
+    ended = ended_rounds([
+        a_round(world, "old", Phase.STOPPED, days_ago=31), a_round(world, "young", Phase.KEPT, days_ago=29),
+        a_round(world, "runs", Phase.TRAINING, days_ago=35), a_round(world, "frozen", Phase.FROZEN, days_ago=35),
+    ])  # fmt: skip
+    expected = [f"rounds/{DATASET}/old/{name}" for name in sorted(names) if name != "report.html"]
+    collector = GarbageCollector(world.store, Keeping(DAY))
+    assert [each async for each in collector.find()] == []
+    found = [each async for each in collector.find(Elsewhere(rounds=ended))]
+    assert [(each.what, each.entry.key) for each in found] == [(Garbage.ROUND, key) for key in sorted(expected)]
+    assert len(world.store.objects) == len(rounds) * len(names)
+    assert sorted([each.entry.key async for each in collector.delete(Elsewhere(rounds=ended))]) == sorted(expected)
+    left = Keeping(DAY, rounds_for_s=28 * DAY)
+    gone = [each.entry.key async for each in GarbageCollector(world.store, left).delete(Elsewhere(rounds=ended))]
+    assert {key.split("/")[2] for key in gone} == {"young"}
 
 
 async def test_two_sweeps_do_not_run_at_once():

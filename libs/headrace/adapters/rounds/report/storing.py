@@ -18,19 +18,13 @@ from headrace.core.rounds.progress import RoundState
 from headrace.core.rounds.report.composing import report_of, summary_from
 from headrace.core.rounds.report.contents import RewriteNumbers, RewriteSeen, TableNumbers
 from headrace.core.rounds.rules import Mode
-from headrace.core.rounds.stored import selection_key, signals_key, survey_prefix, thresholds_key
+from headrace.core.rounds.stored import report_key, round_prefix, selection_key, signals_key, thresholds_key
 from headrace.core.rounds.surveys import Purpose, Survey
 from headrace.core.rounds.tally import SelectionSummary
 from headrace.core.version_names import NoSuchVersion
 from headrace.core.versions import DamagedVersion, Manifest, manifest_key
 
 _DEFAULT = ReportLimits()
-
-
-def report_key(state: RoundState) -> str:
-    """Where a round's report lies. Raises ValueError where an id is no plain name."""
-    prefix = survey_prefix(_survey(state))
-    return f"{prefix.removesuffix(Purpose.ROUND.value + '/')}report.html"
 
 
 async def store_report(
@@ -43,6 +37,7 @@ async def store_report(
 ) -> str:
     """Write the report of a round as it stands, and return its key; one that is there is replaced.
 
+    But one whose tables were collected since stays as it is: nobody could write it again.
     It takes any state of a round: what the round has not come to is told as missing. `known` are other states at hand, as
     `report_of` wants them. Tables lie on local disk under `folder` meanwhile.
 
@@ -51,11 +46,13 @@ async def store_report(
         Stop: the store is gone.
         ValueError: the dataset's or the round's id is no plain name.
     """
-    key, survey = report_key(state), _survey(state)
+    key, survey = report_key(round_prefix(state.dataset_id, state.round_id)), _survey(state)
     versions = VersionStore(objects, folder)
     with tempfile.TemporaryDirectory(prefix="headrace-report-", dir=folder, ignore_cleanup_errors=True) as scratch:
         summary = await _summary(objects, survey, limits)
         table, drawn = await _table(objects, survey, summary, Path(scratch), limits)
+        if table is None and state.selected is not None and await objects.stat(key) is not None:
+            return key
         manifest = await _manifest(versions, state)
         rewrites = await rewrite_numbers(objects, manifest, state.round_id, limits) if manifest else None
         version = await version_numbers(objects, manifest) if manifest else None

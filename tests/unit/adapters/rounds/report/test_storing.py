@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headrace.adapters.rounds.report.limits import ReportLimits
-from headrace.adapters.rounds.report.storing import report_key, store_report
+from headrace.adapters.rounds.report.storing import store_report
 from headrace.adapters.versions.gaps import note_pruned
 from headrace.core.events import Stop
 from headrace.core.rounds.progress import HeldOutMeasured, Phase, RowCounts
@@ -62,10 +62,19 @@ class Page(HTMLParser):
 
 async def page_of(objects, state, known=(), **limits) -> tuple[str, Page]:
     key = await store_report(objects, state, known, limits=ReportLimits(**limits))
-    assert key == report_key(state)
+    assert key == f"rounds/{state.dataset_id}/{state.round_id}/report.html"
     body = objects.objects[key].decode("utf-8")
     assert "nan" not in re.sub("[a-z]*nan[a-z]+", "", body)
     return body, Page(body)
+
+
+async def test_a_report_stays_where_its_tables_were_collected():
+    """Asked for again long after the round, it is the one that was written then."""
+    objects, state = await a_round(40, rewrites=6)
+    body, _ = await page_of(objects, state)
+    for key in [each for each in objects.objects if each.startswith("rounds/") and not each.endswith("report.html")]:
+        del objects.objects[key]
+    assert (await page_of(objects, state))[0] == body
 
 
 async def test_a_whole_round_is_told():
