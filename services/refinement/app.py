@@ -38,7 +38,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             answering=settings.answering(),
         )
         pings = {"policies": runtime.policies.ping, "chat": chat.ping}
-        subscribed = subscriptions(refinement, batch_records_max=settings.batch_records_max, batch_wait_ms=settings.batch_wait_ms)
+        subscribed = subscriptions(refinement, batch_records_max=settings.batch_records_max)
         yield Service(NAME, subscribed, pings)
 
 

@@ -19,7 +19,6 @@ class RefinementSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_REFINEMENT_", frozen=True, extra="ignore")
 
     batch_records_max: int = Field(64, ge=1, le=1024, description="Rewrites in hand at a time; the endpoints limit their calls.")
-    batch_wait_ms: int = Field(10, ge=0, le=10_000, description="Longest wait for a batch to fill.")
     style: Style = Field(
         Style.MARKED, description="How a refiner is asked: marked, or plain for models too small to keep to a form."
     )

@@ -9,7 +9,7 @@ from services.refinement.handlers import Refinement, refine
 NAME = "refinement"
 
 
-def subscriptions(refinement: Refinement, *, batch_records_max: int, batch_wait_ms: int) -> tuple[Subscription, ...]:
+def subscriptions(refinement: Refinement, *, batch_records_max: int) -> tuple[Subscription, ...]:
     """Refinement reads one topic."""
     handler = partial(refine, refinement=refinement)
-    return (Subscription(REFINEMENT_REQUESTED, NAME, handler, batch_records_max=batch_records_max, batch_wait_ms=batch_wait_ms),)
+    return (Subscription(REFINEMENT_REQUESTED, NAME, handler, batch_records_max=batch_records_max),)

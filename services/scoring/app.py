@@ -26,7 +26,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
     ) as models:
         scoring = Scoring(runtime.policies.policy_of, models)
         pings = {"policies": runtime.policies.ping, "roll-outs": runtime.roll_outs.ping, "triton": models.ping}
-        subscribed = subscriptions(scoring, batch_records_max=settings.batch_records_max, batch_wait_ms=settings.batch_wait_ms)
+        subscribed = subscriptions(scoring, batch_records_max=settings.batch_records_max)
         yield Service(NAME, subscribed, pings)
 
 

@@ -22,7 +22,6 @@ class ScoringSettings(BaseSettings):
         "", pattern="^[0-9]*$", description="Its version; empty follows the roll-outs, and before the first takes the newest."
     )
     batch_records_max: int = Field(24, ge=1, le=1024, description="Samples measured at a time.")
-    batch_wait_ms: int = Field(10, ge=0, le=10_000, description="Longest wait for a batch to fill.")
     rows_max: int = Field(_LIMITS.rows_max, ge=1, le=64, description="Conversations in one request; Triton's own limit is 64.")
     bytes_max: int = Field(
         _LIMITS.bytes_max, ge=1024, description="Bytes of conversations in one request; a longer one goes alone."

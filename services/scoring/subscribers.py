@@ -10,13 +10,9 @@ from services.scoring.surveying import survey
 NAME = "scoring"
 
 
-def subscriptions(scoring: Scoring, *, batch_records_max: int, batch_wait_ms: int) -> tuple[Subscription, ...]:
+def subscriptions(scoring: Scoring, *, batch_records_max: int) -> tuple[Subscription, ...]:
     """New samples, and the rows of surveys: batches of the two are measured side by side."""
     return (
-        Subscription(
-            SUBMITTED, NAME, partial(score, scoring=scoring), batch_records_max=batch_records_max, batch_wait_ms=batch_wait_ms
-        ),
-        Subscription(
-            SURVEYED, NAME, partial(survey, scoring=scoring), batch_records_max=batch_records_max, batch_wait_ms=batch_wait_ms
-        ),
+        Subscription(SUBMITTED, NAME, partial(score, scoring=scoring), batch_records_max=batch_records_max),
+        Subscription(SURVEYED, NAME, partial(survey, scoring=scoring), batch_records_max=batch_records_max),
     )

@@ -15,16 +15,15 @@ Ping = Callable[[], Awaitable[None]]
 class Subscription:
     """One topic read exactly once by one group.
 
-    `batch_records_max` bounds the records given to the handler at a time (all partitions together); the batch is handed
-    over as soon as `batch_wait_ms` have passed since its first record. Where strangers write the topic, `trusted` is False:
-    many dead letters then say something about them and nothing about a bad deploy, and do not stop the consumer.
+    `batch_records_max` bounds the records given to the handler at a time (all partitions together). Where strangers write
+    the topic, `trusted` is False: many dead letters then say something about them and nothing about a bad deploy, and do not
+    stop the consumer.
     """
 
     topic: Topic
     group: str
     handler: Handler[Any]
     batch_records_max: int = 256
-    batch_wait_ms: int = 10
     trusted: bool = True
 
 

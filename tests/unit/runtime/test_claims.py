@@ -1,12 +1,14 @@
 """Claims without a broker: what happens in which order when partitions come and go."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, ProducerFenced
 
+from headrace.adapters.kafka.fetch_wait import LONG_MS, SHORT_MS
 from headrace.runtime.delivery import claims as module
 from headrace.runtime.delivery.claims import Claims
 from headrace.runtime.settings import DeliverySettings
@@ -22,6 +24,7 @@ class FakeConsumer:
     def __init__(self, committed: int | None = 5) -> None:
         self.calls: list[tuple[str, Any]] = []
         self._committed = committed
+        self._fetcher = SimpleNamespace(_fetch_max_wait_ms=None)
 
     def pause(self, *partitions: TopicPartition) -> None:
         self.calls.append(("pause", set(partitions)))
@@ -86,6 +89,10 @@ class Setting:
         await self.claims.on_partitions_assigned({TP})
         await until(lambda: self.claims.of(TP) is not None)
         return self.claims.of(TP)
+
+    @property
+    def fetch_wait_ms(self) -> int | None:
+        return self.consumer._fetcher._fetch_max_wait_ms
 
     @property
     def order(self) -> list[str]:
@@ -193,6 +200,21 @@ async def test_a_delayed_partition_resumes_when_it_is_due_and_not_before(setting
     setting.now = 100.2
     await asyncio.sleep(0.15)
     assert setting.consumer.calls[-1] == ("resume", TP)
+    await setting.claims.close()
+
+
+async def test_fetches_come_back_soon_while_a_partition_is_about_to_be_read(setting: Setting) -> None:
+    """It is read only when the fetch for the others is back: so while it is taken over, and until it is due."""
+    await setting.claims.on_partitions_assigned({TP})
+    assert setting.fetch_wait_ms == SHORT_MS
+    claim = await setting.owned()
+    assert setting.fetch_wait_ms == LONG_MS
+    setting.claims.delay(claim, 7, 100.1)
+    setting.claims.idle()
+    assert setting.fetch_wait_ms == SHORT_MS
+    setting.now = 100.2
+    setting.claims.idle()
+    assert setting.fetch_wait_ms == LONG_MS
     await setting.claims.close()
 
 

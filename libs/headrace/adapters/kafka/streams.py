@@ -14,6 +14,7 @@ from aiokafka.structs import RecordMetadata
 
 from headrace.adapters.claim_check import LargeBodies, detached, reference_in
 from headrace.adapters.kafka import mend as kafka_mend  # noqa: F401  # before the first consumer
+from headrace.adapters.kafka.fetch_wait import LONG_MS, set_fetch_wait
 from headrace.adapters.kafka.unreachable import BrokerUnreachable, no_answer
 from headrace.adapters.wire import events as wire
 from headrace.adapters.wire.envelope import DATA_REFERENCE, Record, event_of, record_of, texts_of
@@ -215,6 +216,7 @@ class RecordReader:
                 yield record
 
     async def __aiter__(self) -> AsyncIterator[ConsumerRecord]:
+        set_fetch_wait(self._consumer, LONG_MS)
         while True:
             async for record in self._poll():
                 yield record

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ProducerFenced
 
+from headrace.adapters.kafka.fetch_wait import LONG_MS, SHORT_MS, set_fetch_wait
 from headrace.adapters.kafka.streams import bootstrap_list
 from headrace.adapters.wire.envelope import Record
 from headrace.runtime.delivery.transactions import throw_away, write
@@ -75,6 +76,7 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
         self._assigned = frozenset(assigned)
         for tp in assigned:
             self._take_over(tp)
+        self._set_fetch_wait()
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002  # rebalances are eager: all go
         """Lets the batch in hand finish, within bounds; then whatever is still in hand is void."""
@@ -108,6 +110,7 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
             for claim in self._claims.values():
                 if claim.due <= self._clock():  # else it has been arranged for
                     self._resume(claim)
+            self._set_fetch_wait()
 
     def of(self, tp: TopicPartition) -> Claim | None:
         """The partition's claim, None while it is not ours."""
@@ -243,6 +246,13 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
             asyncio.get_running_loop().call_later(wait_s, self._resume, claim)
         else:
             self._consumer_of().resume(claim.tp)
+            self._set_fetch_wait()
+
+    def _set_fetch_wait(self) -> None:
+        """Fetches come back soon while some partition is about to be read that is not read now."""
+        now, assigned = self._clock(), self._assigned or frozenset()
+        expected = len(self._claims) < len(assigned) or any(claim.due > now for claim in self._claims.values())
+        set_fetch_wait(self._consumer_of(), SHORT_MS if expected else LONG_MS)
 
     def _drop(self, claim: Claim) -> None:
         del self._claims[claim.tp]

@@ -6,9 +6,10 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
@@ -30,9 +31,8 @@ _faststream_log = _log.getChild("faststream")
 _faststream_log.setLevel(logging.ERROR)  # it warns at every start that topics are not created by itself
 _DEPENDENCY_WAIT_S_MIN = 0.25
 _LEAVE_S = 5.0
-_FETCH_WAIT_MS = 250
-_FETCH_WAIT_DELAYED_MS = 50
-"""How long an empty fetch waits at the broker. A partition that is resumed has to wait for it to come back."""
+_POLL_MS = 1_000
+"""Longest wait for records before the client is asked whether it is well; records that come end it at once."""
 
 
 def client_id_of(group: str, instance: str) -> str:
@@ -143,11 +143,8 @@ class Hop:
             no_reply=True,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            batch_timeout_ms=self._subscription.batch_wait_ms,
-            max_records=self._subscription.batch_records_max,
             fetch_max_bytes=settings.batch_bytes_max,
             max_partition_fetch_bytes=settings.batch_bytes_max,
-            fetch_max_wait_ms=_FETCH_WAIT_DELAYED_MS if topic.delayed else _FETCH_WAIT_MS,
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             rebalance_timeout_ms=settings.rebalance_timeout_ms,
@@ -156,7 +153,14 @@ class Hop:
             codec=Codec(topic),
         )
         subscriber(self._deliver)
+        # Its own sleeps half of the time and polls fifty times a second.
+        subscriber.get_msg = self._next_batch  # type: ignore[method-assign]  # there is no option for it
         return subscriber
+
+    async def _next_batch(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
+        """The records that have arrived, as soon as there are any, or none after a while."""
+        polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self._subscription.batch_records_max)
+        return tuple(chain.from_iterable(polled.values()))
 
     def _consumer(self) -> AIOKafkaConsumer:
         return self._subscriber.consumer
