@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from headrace.client.submit import ADMITTED
+from headrace.client.submission import ADMITTED
 from headrace.core.dossiers import Dossier
 from headrace.core.refusals import RefusalCode, Refused
 from headrace_protos.ingest.v1 import ingest_pb2, ingest_pb2_grpc

@@ -6,9 +6,8 @@ import time
 from collections.abc import AsyncGenerator
 
 from headrace.adapters.versions.store import VersionStore
-from headrace.client.accepted import Accepted, accepted_from
-from headrace.client.gathered import Gathered
-from headrace.client.subscribe import Item, Subscription
+from headrace.client import Accepted, Gathered, Item, Subscription
+from headrace.client.accepted import accepted_from
 from headrace.core.positions import position_from
 from headrace.core.versions import RowKind, Version
 
@@ -49,7 +48,7 @@ async def rounds(gathered: Gathered, subscription: Subscription, *, every_rows: 
     where the subscription ends. Rows, position and their number are kept together, and a round is owed until `round_done`:
     a restart loses and repeats nothing.
 
-    Raises: see `headrace.client.subscribe.Subscription`.
+    Raises: see `headrace.client.Subscription`.
     """
     if gathered.fact(_ROUND):
         yield position_in(gathered)

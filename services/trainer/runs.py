@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from headrace.adapters.checkpoints.store import CheckpointDetails, CheckpointStore
-from headrace.client.gathered import Gathered
+from headrace.client import Gathered
 from headrace.core.checkpoints import CheckpointKind, CheckpointPublished, TrainingData
 from headrace.core.fine_tuning import (
     HELD_OUT_FILE,

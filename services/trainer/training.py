@@ -11,9 +11,8 @@ from pathlib import Path
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.policies.published import PolicyTopics, policy_in, standing_policies
 from headrace.adapters.versions.store import VersionStore
-from headrace.client.checkpoints import announce, data_of
-from headrace.client.gathered import Gathered
-from headrace.client.subscribe import subscribe
+from headrace.client import Gathered, data_of, subscribe
+from headrace.client.checkpoints import announce
 from headrace.core.checkpoints import CheckpointPublished, TrainingData
 from headrace.core.policies import TrainingRules
 from headrace.lm.weights import weights_sha256

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import aiohttp
 import uvloop
 
-from headrace.client.submit import submit
+from headrace.client import submit
 from headrace.core.intake import IntakeLimits, parse_line
 from tests.fakes.gateway import HOST, started
 

@@ -16,7 +16,7 @@ import psutil
 
 from headrace.adapters.kafka.accounts import Accounts
 from headrace.adapters.kafka.streams import read_topic
-from headrace.client.submit import submit
+from headrace.client import submit
 from headrace.core.topics import DECIDED
 from tests.e2e.spine import Spine
 from tests.e2e.workload import POLICY, workload

@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.versions.cut import VersionCutter
 from headrace.adapters.versions.draft import CutSettings
-from headrace.client.subscribe import Accepted, subscribe
+from headrace.client import Accepted, subscribe
 from headrace.core.dossiers import Dossier
 from headrace.core.staged import Place
 from headrace.core.topics import accepted_topic

@@ -22,7 +22,7 @@ from headrace.adapters.kafka.streams import read_topic
 from headrace.adapters.object_store import MinioObjectStore, open_object_store
 from headrace.adapters.versions.check import check
 from headrace.adapters.versions.store import VersionStore
-from headrace.client.subscribe import Accepted, Item, Subscription, subscribe
+from headrace.client import Accepted, Item, Subscription, subscribe
 from headrace.core.checkpoints import CheckpointRefused
 from headrace.core.events import Stop
 from headrace.core.ledger import Account

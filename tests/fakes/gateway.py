@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import aiohttp
 import grpc
 
-from headrace.client.submit import ADMITTED
+from headrace.client.submission import ADMITTED
 from headrace.core.policies import Policy
 from headrace.runtime.telemetry import Telemetry
 from headrace_protos.ingest.v1 import ingest_pb2, ingest_pb2_grpc

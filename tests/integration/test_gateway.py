@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from headrace.adapters.kafka.admin import KafkaAdmin
 from headrace.adapters.kafka.streams import RecordReader, read_topic
 from headrace.adapters.policies.published import PolicyTopics, publish_policy
-from headrace.client.submit import Refused, Submitted, submit
+from headrace.client import Refused, Submitted, submit
 from headrace.core.policies import Policy
 from headrace.core.topics import INGEST, SUBMITTED, dlq_topic_name
 from headrace.local.ports import LOCALHOST, free_port

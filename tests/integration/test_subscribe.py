@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from headrace.client.subscribe import Accepted, Item, Retracted, subscribe
+from headrace.client import Accepted, Item, Retracted, subscribe
 from headrace.core.dossiers import Retraction
 from tests.fakes.accepted_topics import accepted, new_dataset, publish
 

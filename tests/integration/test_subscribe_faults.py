@@ -16,7 +16,7 @@ from kafka import KafkaProducer
 from headrace.adapters.claim_check import ClaimLimits, LargeBodies
 from headrace.adapters.kafka.unreachable import BrokerUnreachable
 from headrace.adapters.object_store import open_object_store
-from headrace.client.subscribe import Accepted, SubscribeLimits, UnreadableRecord, subscribe
+from headrace.client import Accepted, SubscribeLimits, UnreadableRecord, subscribe
 from headrace.core.dossiers import Retraction
 from headrace.core.events import Stop
 from headrace.core.topics import accepted_topic

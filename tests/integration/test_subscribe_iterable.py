@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from datasets.distributed import split_dataset_by_node
 
-from headrace.client.iterable import as_iterable_dataset
+from headrace.client import as_iterable_dataset
 from headrace.core.dossiers import Retraction
 from headrace.local.checkout import model_python
 from tests.fakes.accepted_topics import accepted, new_dataset, publish

@@ -17,7 +17,7 @@ from headrace.adapters.versions.draft import CutSettings
 from headrace.adapters.versions.shards import ShardLimits
 from headrace.adapters.versions.store import NoSuchVersion
 from headrace.adapters.wire.envelope import record_of
-from headrace.client.subscribe import BadPosition, Item, PositionGone, Retracted, SubscribeLimits, subscribe
+from headrace.client import BadPosition, Item, PositionGone, Retracted, SubscribeLimits, subscribe
 from headrace.core.dossiers import AcceptedSample, Dossier, Retraction
 from headrace.core.events import Send, Stop
 from headrace.core.staged import Place

@@ -18,9 +18,8 @@ from headrace.adapters.kafka.streams import read_topic
 from headrace.adapters.object_store import open_object_store
 from headrace.adapters.versions.cut import VersionCutter
 from headrace.adapters.versions.draft import CutSettings
-from headrace.client.checkpoints import data_of, publish
+from headrace.client import data_of, publish, subscribe
 from headrace.client.seen_samples import seen_samples
-from headrace.client.subscribe import subscribe
 from headrace.core.dossiers import Retraction
 from headrace.core.fine_tuning import is_held_out
 from headrace.core.reasons import Reason

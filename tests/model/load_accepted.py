@@ -5,7 +5,7 @@ import sys
 
 from torch.utils.data import DataLoader, get_worker_info
 
-from headrace.client.iterable import as_iterable_dataset
+from headrace.client import as_iterable_dataset
 
 
 def told(row: dict) -> dict:

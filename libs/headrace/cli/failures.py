@@ -37,7 +37,7 @@ def told_of(error: Exception) -> str | None:
 
     from headrace.adapters.kafka.unreachable import BrokerUnreachable  # noqa: PLC0415
     from headrace.adapters.versions.store import NoSuchVersion  # noqa: PLC0415
-    from headrace.client.limits import PositionGone, UnreadableRecord  # noqa: PLC0415
+    from headrace.client import PositionGone, UnreadableRecord  # noqa: PLC0415
     from headrace.core.checkpoint_manifests import BadCheckpoint  # noqa: PLC0415
     from headrace.core.events import Stop  # noqa: PLC0415
     from headrace.core.positions import BadPosition  # noqa: PLC0415

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:  # gRPC costs a quarter of a second that `headrace --help` need not pay
-    from headrace.client.submit import Answer
+    from headrace.client import Answer
 
 app = typer.Typer()
 
@@ -51,7 +51,7 @@ def submit(
     in. Sending a file again is safe: the same id and revision with the same content is never admitted twice, and a line without
     an id is known by its content. Ends with 1 when a line was refused.
     """
-    from headrace.client.submit import NotSubmitted  # noqa: PLC0415
+    from headrace.client import NotSubmitted  # noqa: PLC0415
 
     report = _Report(as_json=as_json)
     target = gateway if ":" in gateway else f"127.0.0.1:{gateway}"
@@ -112,7 +112,7 @@ class _Place:
 
 
 async def _send(files: list[str], dataset: str, target: str, token: str, patience: float, report: _Report) -> None:
-    from headrace.client.submit import submit  # noqa: PLC0415
+    from headrace.client import submit  # noqa: PLC0415
 
     places: dict[int, _Place] = {}
     samples = _samples(files, places, report)
@@ -128,7 +128,7 @@ async def _send(files: list[str], dataset: str, target: str, token: str, patienc
 
 
 def _take(answer: "Answer", place: _Place, report: _Report) -> None:
-    from headrace.client.submit import Refused  # noqa: PLC0415
+    from headrace.client import Refused  # noqa: PLC0415
 
     if isinstance(answer, Refused):
         report.refuse(place, answer.code, answer.error)

@@ -9,7 +9,7 @@ import typer
 from headrace.cli.options import AsJson
 
 if TYPE_CHECKING:  # the Kafka client costs most of a second that `headrace --help` need not pay
-    from headrace.client.subscribe import Item
+    from headrace.client import Item
 
 app = typer.Typer()
 
@@ -35,7 +35,7 @@ def subscribe(
 
     The last line, on standard error, is the position behind what was printed: `--from POSITION` goes on from there.
     """
-    from headrace.client.subscribe import subscribe as subscribed  # noqa: PLC0415
+    from headrace.client import subscribe as subscribed  # noqa: PLC0415
 
     with subscribed(dataset, start=start, follow=follow) as items:
         try:
@@ -53,7 +53,7 @@ def subscribe(
 
 
 def _fields(item: "Item") -> dict[str, Any]:
-    from headrace.client.subscribe import Accepted  # noqa: PLC0415
+    from headrace.client import Accepted  # noqa: PLC0415
 
     if isinstance(item, Accepted):
         return {"change": "accepted", **item.row()}
@@ -61,7 +61,7 @@ def _fields(item: "Item") -> dict[str, Any]:
 
 
 def _line(item: "Item") -> str:
-    from headrace.client.subscribe import Accepted  # noqa: PLC0415
+    from headrace.client import Accepted  # noqa: PLC0415
 
     if isinstance(item, Accepted):
         text = " | ".join(f"{turn['role']}: {turn['content']}" for turn in item.messages)

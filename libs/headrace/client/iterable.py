@@ -1,6 +1,6 @@
 """Accepted samples as a `datasets.IterableDataset`, for TRL, `DataLoader` workers and `accelerate` ranks. Needs `datasets`.
 
-    from headrace.client.iterable import as_iterable_dataset
+    from headrace.client import as_iterable_dataset
 
     rows = as_iterable_dataset("math", start="latest")
     trainer = SFTTrainer(model, train_dataset=rows, ...)
@@ -21,7 +21,7 @@ from datasets.iterable_dataset import _BaseExamplesIterable
 from headrace.client.accepted import Accepted
 from headrace.client.limits import ClientSettings
 from headrace.client.stream import Plan, sources_of
-from headrace.client.subscribe import SubscribeLimits, Subscription, planned
+from headrace.client.subscription import SubscribeLimits, Subscription, planned
 
 if TYPE_CHECKING:
     from headrace.adapters.object_store import ObjectStoreSettings

@@ -21,7 +21,7 @@ from headrace.adapters.policies.published import PolicyTopics, publish_policy, s
 from headrace.adapters.versions.store import VersionStore
 from headrace.adapters.wire import events as wire
 from headrace.cli.live import LiveView
-from headrace.client.submit import Submitted, submit
+from headrace.client import Submitted, submit
 from headrace.core.dossiers import CURRENT, DatasetCutRequested, Dossier, Verdict
 from headrace.core.events import Send, Stop
 from headrace.core.ledger import Account

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.client.accepted import Accepted, Retracted
+from headrace.client import Accepted, Retracted
 from headrace.client.bridge import Held
 from headrace_protos.sample.v1 import dossier_pb2
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headrace.client.gathered import Gathered
+from headrace.client import Gathered
 from headrace.core.fine_tuning import is_held_out
 
 SHARE = 0.3

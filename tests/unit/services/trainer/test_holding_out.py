@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from headrace.client.gathered import Gathered
+from headrace.client import Gathered
 from headrace.core.exports import ExportFormat
 from services.trainer.gathering import gather_version
 from tests.fakes.exporting import Exporting

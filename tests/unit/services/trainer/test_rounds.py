@@ -9,8 +9,8 @@ from headrace.adapters.versions.cut import VersionCutter
 from headrace.adapters.versions.draft import CutSettings
 from headrace.adapters.versions.store import VersionStore
 from headrace.adapters.wire.events import encode
-from headrace.client.accepted import Retracted, accepted_from
-from headrace.client.gathered import Gathered
+from headrace.client import Gathered, Retracted
+from headrace.client.accepted import accepted_from
 from headrace.core.positions import Position, position_from
 from headrace.core.reasons import Reason
 from services.trainer.gathering import gather_version, position_in, round_done, rounds

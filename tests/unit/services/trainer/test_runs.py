@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.adapters.checkpoints.store import CheckpointStore
-from headrace.client.gathered import Gathered
+from headrace.client import Gathered
 from headrace.core.checkpoints import CheckpointKind, CheckpointPublished, TrainingData
 from headrace.core.events import Stop
 from headrace.core.fine_tuning import Hyperparameters, Progress, Stage

@@ -1,5 +1,7 @@
 """Reading what is admitted, as it is admitted: an iterator of accepted samples that can be resumed from a checkpoint.
 
+    from headrace.client import Accepted, subscribe
+
     for item in subscribe("math"):
         if isinstance(item, Accepted):
             train_on(item.messages)
@@ -13,19 +15,21 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from headrace.adapters.kafka.unreachable import BrokerUnreachable
 from headrace.client.accepted import Accepted, Item, Retracted
 from headrace.client.chunks import Chunk
 from headrace.client.limits import ClientSettings, PositionGone, SubscribeLimits, UnreadableRecord
 from headrace.client.loop_thread import LoopThread
 from headrace.client.stream import Plan, Stream
+from headrace.core.events import Stop
 from headrace.core.positions import BadPosition, Position
 
 if TYPE_CHECKING:
     from headrace.adapters.object_store import ObjectStoreSettings
 
 __all__ = [
-    "Accepted", "BadPosition", "Item", "Position", "PositionGone", "Retracted", "SubscribeLimits", "Subscription",
-    "UnreadableRecord", "subscribe",
+    "Accepted", "BadPosition", "BrokerUnreachable", "Item", "Position", "PositionGone", "Retracted", "Stop", "SubscribeLimits",
+    "Subscription", "UnreadableRecord", "subscribe",
 ]  # fmt: skip
 
 Result = TypeVar("Result")

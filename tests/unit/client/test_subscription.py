@@ -4,10 +4,10 @@ import pytest
 
 from headrace.adapters.wire.events import encode
 from headrace.adapters.wire.fields import Undecodable
-from headrace.client.accepted import Accepted, Retracted, accepted_from, item_from
+from headrace.client import Accepted, BadPosition, Retracted, SubscribeLimits, subscribe
+from headrace.client.accepted import accepted_from, item_from
 from headrace.client.chunks import Chunk
 from headrace.client.limits import ClientSettings
-from headrace.client.subscribe import BadPosition, SubscribeLimits, subscribe
 from headrace.core.dossiers import AcceptedSample, Retraction
 from headrace.core.positions import Position, position_from
 from headrace.core.samples import prompt_hash_of

@@ -7,7 +7,7 @@ import json
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
-from headrace.client.submit import NotSubmitted, Refused, Submitted, submit, submit_sync
+from headrace.client import NotSubmitted, Refused, Submitted, submit, submit_sync
 from headrace_protos.sample.v1 import sample_pb2
 from services.gateway.app import serving
 from tests.fakes.gateway import HOST, eventually, sample, started

@@ -1,7 +1,7 @@
 """Frozen versions of a dataset: which there are, what they say of themselves, and their accepted rows.
 
-    with open_datasets() as datasets:
-        version = datasets.version("math", "main~1")
+    with datasets() as stored:
+        version = stored.version("math", "main~1")
         for row in version.rows(["sample_id", "messages"]):
             train_on(row["messages"])
         version.checkout("math/")
@@ -26,7 +26,7 @@ from headrace.core.ports.object_store import ObjectStore
 from headrace.core.version_names import NoSuchVersion
 from headrace.core.versions import DamagedVersion, Manifest, RowKind
 
-__all__ = ["DamagedVersion", "DatasetVersion", "Datasets", "Manifest", "NoSuchVersion", "RowKind", "open_datasets"]
+__all__ = ["DamagedVersion", "DatasetVersion", "Datasets", "Manifest", "NoSuchVersion", "RowKind", "datasets"]
 
 Result = TypeVar("Result")
 
@@ -36,7 +36,7 @@ _AT_A_TIME = 32
 _WITHOUT_DOSSIER = "dossier"
 
 
-def open_datasets(store: ObjectStoreSettings | None = None) -> "Datasets":
+def datasets(store: ObjectStoreSettings | None = None) -> "Datasets":
     """The datasets of an object store; nothing is connected before it is entered by `with`."""
     return Datasets(open_object_store(store or ObjectStoreSettings()))
 
@@ -92,13 +92,13 @@ class Datasets:
     def store(self) -> VersionStore:
         """The versions for callers with an event loop of the store's. Raises RuntimeError before `with` and after it."""
         if self._versions is None:
-            raise RuntimeError("open the datasets by `with open_datasets() as datasets:`")
+            raise RuntimeError("open the datasets by `with datasets() as stored:`")
         return self._versions
 
     def call(self, call: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Run a coroutine beside the caller and wait for it. Raises RuntimeError before `with` and after it."""
         if self._loop is None:
-            raise RuntimeError("open the datasets by `with open_datasets() as datasets:`")
+            raise RuntimeError("open the datasets by `with datasets() as stored:`")
         return self._loop.call(call)
 
     def each(self, items: AsyncIterator[Result], at_a_time: int = 1) -> Iterator[Result]:
