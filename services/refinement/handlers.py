@@ -11,9 +11,9 @@ from headrace.core.dossiers import Cost, Dossier, Rewrite
 from headrace.core.events import Emit, Event, Reject, Result, Send, no_policy
 from headrace.core.policies import Policy
 from headrace.core.ports.chat_model import ChatModel, KeptReplies
-from headrace.core.rounds.attempts import ended
+from headrace.core.rounds.attempts import ended, not_begun
 from headrace.core.rounds.progress import Ending
-from headrace.core.rounds.rewrite_costs import AllowedChat, summed
+from headrace.core.rounds.rewrite_costs import BUDGET, AllowedChat, summed
 from headrace.core.rounds.rewriting import NotRewritable, Recipes, RewritingLimits, Task, task_for
 from headrace.core.rounds.rules import Axis, Mode
 from headrace.core.rounds.surveys import RefinementRequested
@@ -21,8 +21,6 @@ from headrace.core.topics import ROUND_PROGRESSED, SUBMITTED
 
 REPLIES_MAX = 3
 """How often a reply is asked for until one can be read."""
-BUDGET = "budget"
-"""The reason of a rewrite that its allowance did not suffice for."""
 
 _AXES = frozenset(Axis)
 
@@ -71,7 +69,7 @@ async def _result(event: Event[RefinementRequested], refinement: Refinement) -> 
     try:
         task = task_for(rewrite, refinement.recipes, refinement.limits, prompt_alone=policy.rounds.mode is Mode.MIDDO_COMPAT)
     except NotRewritable as why:
-        return _not_made(rewrite, why.obstacle, ())
+        return _not_made(rewrite, why.obstacle, (), str(why))
     return await _Attempt(event, task, refinement).result()
 
 
@@ -88,6 +86,8 @@ class _Attempt:
     async def result(self) -> Result:
         task, refinement = self._task, self._refinement
         call, read_prompt = task.refining_call(refinement.refining)
+        if (none := self._none_paid_for(call)) is not None:
+            return none
         prompt = await self._asked(call, read_prompt)
         if isinstance(prompt, NoAnswer):
             return self._none(prompt)
@@ -104,6 +104,22 @@ class _Attempt:
         )
         return Emit((Send(SUBMITTED, dossier),))
 
+    def _none_paid_for(self, call: Call) -> Result | None:
+        """Half a rewrite is money lost: it is begun where its allowance pays for both calls at their worst.
+
+        The new prompt is taken to have as many bytes as the refiner may write tokens.
+        """
+        task, refinement = self._task, self._refinement
+        if task.rewrite.tokens_allowed is None and task.rewrite.money_allowed is None:
+            return None
+        answering, _ = task.answering_call("?" * refinement.refining.max_tokens, refinement.answering)
+        needed, why = self._chat.shortfall([call, answering])
+        if not why:
+            return None
+        if task.rewrite.attempt > 1:
+            return _not_made(task.rewrite, BUDGET, (), why)
+        return Emit((Send(ROUND_PROGRESSED, not_begun(task.rewrite, needed, why)),))
+
     async def _asked(self, call: Call, read: Callable[[str], str]) -> Answer[str] | NoAnswer:
         rewrite = self._task.rewrite
         asked = replace(
@@ -118,9 +134,9 @@ class _Attempt:
 
     def _none(self, why: NoAnswer) -> Result:
         reason = BUDGET if why.hindrance is Hindrance.OVER_BUDGET else why.hindrance
-        return _not_made(self._task.rewrite, reason, self._costs)
+        return _not_made(self._task.rewrite, reason, self._costs, why.detail)
 
 
-def _not_made(rewrite: Rewrite, reason: str, costs: tuple[Cost, ...]) -> Emit:
+def _not_made(rewrite: Rewrite, reason: str, costs: tuple[Cost, ...], detail: str) -> Emit:
     """A rewrite that was not made says nothing about its parent, which stays as it is."""
-    return Emit((Send(ROUND_PROGRESSED, ended(rewrite, Ending.NOT_MADE, reason, (*rewrite.spent, *costs))),))
+    return Emit((Send(ROUND_PROGRESSED, ended(rewrite, Ending.NOT_MADE, reason, (*rewrite.spent, *costs), detail)),))

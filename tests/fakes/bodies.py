@@ -41,6 +41,7 @@ from headrace.core.dossiers import (
     Verdict,
 )
 from headrace.core.retractions import RetractionRequested
+from headrace.core.rounds.counts import PutOff, ReasonCount, RewriteCounts, RowCounts
 from headrace.core.rounds.progress import (
     Action,
     Awaited,
@@ -51,9 +52,6 @@ from headrace.core.rounds.progress import (
     HeldOutMeasured,
     PassedPhase,
     Phase,
-    PutOff,
-    ReasonCount,
-    RewriteCounts,
     RewriteEnded,
     RewritesRequested,
     RoundAsked,
@@ -62,7 +60,6 @@ from headrace.core.rounds.progress import (
     RoundStarted,
     RoundState,
     RoundTimer,
-    RowCounts,
     RowLost,
     RowsEvicted,
     RowsMeasured,

@@ -27,17 +27,16 @@ from headrace.core.dossiers import (
     Verdict,
 )
 from headrace.core.reasons import Reason
+from headrace.core.rounds.counts import RewriteCounts, RowCounts
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import (
     CheckpointMeasures,
     HeldOutMeasured,
     PassedPhase,
     Phase,
-    RewriteCounts,
     RoundCommitted,
     RoundStarted,
     RoundState,
-    RowCounts,
     RowsSelected,
 )
 from headrace.core.rounds.rules import Axis, SelectionRules

@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from headrace.core.rounds.progress import Phase, RoundState, RowCounts
+from headrace.core.rounds.counts import RowCounts
+from headrace.core.rounds.progress import Phase, RoundState
 from headrace.core.rounds.reasons import ROUND_MEANING, RoundReason
 from headrace.core.rounds.rules import Axis
 

@@ -59,7 +59,7 @@ class RefiningPages:
         """The rewrites of the page; of samples that were retracted since the survey only that they end."""
         async with self._surveys.of(asked.survey) as local:
             selection = await local.required_file(selection_key(asked.survey))
-            rows, total = await asyncio.to_thread(_selected, selection, asked)
+            rows, complete = await asyncio.to_thread(_selected, selection, asked)
             retracted = await retracted_samples(local.objects, asked.survey.dataset_id)
             standing = [row for row in rows if not is_retracted(retracted, row["sample_id"], row["revision"])]
             materials = await self._materials(asked, standing, retracted, local)
@@ -68,11 +68,11 @@ class RefiningPages:
         )
         made = {(each.axis, each.parent.id) for each in rewrites}
         ended = tuple(
-            RewriteEnded(Axis(row["axis"]), row["sample_id"], Ending.NOT_MADE, RETRACTED, attempts=0)
+            RewriteEnded(Axis(row["axis"]), row["sample_id"], Ending.NOT_MADE, RETRACTED, attempts=0, row=row["row"])
             for row in rows
             if (row["axis"], row["sample_id"]) not in made
         )
-        return RefiningPage(rewrites, ended, complete=asked.first_row + len(rows) >= total)
+        return RefiningPage(rewrites, ended, complete=complete)
 
     async def _materials(
         self, asked: RefiningRequested, rows: list[dict[str, Any]], retracted: Mapping[str, int], local: LocalSurvey
@@ -114,14 +114,17 @@ def _samples_in(path: Path, shard: Shard, sample_ids: Collection[str]) -> dict[s
     return {row["sample_id"]: dossier_in(row["dossier"], shard).sample for row in rows}
 
 
-def _selected(path: Path, asked: RefiningRequested) -> tuple[list[dict[str, Any]], int]:
-    """The page's rows of the selection, and how many rows the selection has."""
+def _selected(path: Path, asked: RefiningRequested) -> tuple[list[dict[str, Any]], bool]:
+    """The page's rows of the selection, each with its number there as `row`, and whether the selection ends with the page."""
     name = selection_key(asked.survey)
     with path.open("rb") as handle, parquet(handle, name) as file:
         total = int(file.metadata.num_rows)
         if file.schema_arrow.names != SELECTION.names:
             raise DamagedVersion(f"{name}: its columns are not those of a selection")
-    return list(islice(rows_from(path, name, SELECTION.names, asked.first_row), asked.rows)), total
+    page = islice(rows_from(path, name, SELECTION.names, asked.first_row), asked.rows)
+    rows = [selected | {"row": at} for at, selected in enumerate(page, asked.first_row)]
+    only = set(asked.only_rows)
+    return [each for each in rows if not only or each["row"] in only], asked.first_row + len(rows) >= total
 
 
 def _neighbours(path: Path, name: str, sample_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
@@ -166,6 +169,7 @@ def _rewrite(row: Mapping[str, Any], materials: _Materials) -> Rewrite:
         hints=tuple(_prompt_text(each)[: materials.hint_chars_max] for each in hints) if axis is Axis.SPARSE else (),
         tokens_allowed=asked.tokens_allowed_each,
         money_allowed=asked.money_allowed_each,
+        row=row["row"],
     )
 
 

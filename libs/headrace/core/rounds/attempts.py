@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass, replace
 
+from headrace.core.budgets import Spend
 from headrace.core.dossiers import Comparison, Cost, Decision, Dossier, Rewrite, Verdict
 from headrace.core.policies import Policy
 from headrace.core.reasons import Reason
 from headrace.core.retractions import RetractionReason, RetractionRequested
 from headrace.core.rounds.progress import Ending, RewriteEnded, RoundProgressed
 from headrace.core.rounds.revisions import ATTEMPTS_MAX
-from headrace.core.rounds.rewrite_costs import spent_so_far, summed, tokens_of
+from headrace.core.rounds.rewrite_costs import BUDGET, spent_so_far, summed, tokens_of
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import RefinementRequested
 from headrace.core.samples import OriginKind
 
 FAILURE_CHARS_MAX = 1_000
+DETAIL_CHARS_MAX = 300
+"""How much of what the reason alone does not say a round is told."""
 
 _SETTLED_ELSEWHERE = frozenset({Reason.REVISION_CONFLICT, Reason.STALE_REVISION, Reason.RETRACTED})
 """Somebody else has said what becomes of this sample: another attempt would end the same way."""
@@ -41,7 +44,7 @@ def consequences_of(decided: Dossier, policy: Policy, requested_by: str) -> Cons
         return Consequences(ended=ended(rewrite, Ending.ACCEPTED, decision.reason, spent_so_far(decided)))
     if decision.verdict is not Verdict.REJECTED or decision.reason == Reason.ALREADY_ADMITTED:
         return Consequences()
-    gone = ended(rewrite, Ending.REJECTED, decision.reason, spent_so_far(decided))
+    gone = ended(rewrite, Ending.REJECTED, decision.reason, spent_so_far(decided), _numbers(decision))
     if decision.reason in _SETTLED_ELSEWHERE:
         return Consequences(ended=gone)
     if rewrite.attempt < min(rewrite.attempts_max, ATTEMPTS_MAX):
@@ -49,14 +52,30 @@ def consequences_of(decided: Dossier, policy: Policy, requested_by: str) -> Cons
     return Consequences(ended=gone, retraction=_unmended(rewrite, policy, requested_by))
 
 
-def ended(rewrite: Rewrite, ending: Ending, reason: str, spent: tuple[Cost, ...]) -> RoundProgressed:
-    """The end of a rewrite's way, with what all its attempts cost."""
+def ended(rewrite: Rewrite, ending: Ending, reason: str, spent: tuple[Cost, ...], detail: str = "") -> RoundProgressed:
+    """The end of a rewrite's way, with what all its attempts cost, and a detail for people, cut short."""
     total = summed(spent)
     fact = RewriteEnded(
         Axis(rewrite.axis), rewrite.parent.id, ending, str(reason), rewrite.attempt, tokens_of(total), total.money,
-        parent_model_written=rewrite.parent.origin.kind is not OriginKind.INGESTED,
+        parent_model_written=rewrite.parent.origin.kind is not OriginKind.INGESTED, detail=_shown(detail), row=rewrite.row,
     )  # fmt: skip
     return RoundProgressed(rewrite.parent.dataset_id, rewrite.round_id, fact)
+
+
+def not_begun(rewrite: Rewrite, needed: Spend, detail: str) -> RoundProgressed:
+    """What is told of a rewrite that spent nothing, since its allowance is less than `needed`: it may be asked for again."""
+    fact = RewriteEnded(
+        Axis(rewrite.axis), rewrite.parent.id, Ending.NOT_MADE, BUDGET, 0, 0, 0.0,
+        parent_model_written=rewrite.parent.origin.kind is not OriginKind.INGESTED, detail=_shown(detail), row=rewrite.row,
+        tokens_needed=needed.tokens, money_needed=needed.money,
+    )  # fmt: skip
+    return RoundProgressed(rewrite.parent.dataset_id, rewrite.round_id, fact)
+
+
+def _shown(text: str) -> str:
+    """As one short line: it may hold an endpoint's words."""
+    line = " ".join("".join(each if each.isprintable() else " " for each in text[: 4 * DETAIL_CHARS_MAX]).split())
+    return line if len(line) <= DETAIL_CHARS_MAX else f"{line[:DETAIL_CHARS_MAX]} \u2026"
 
 
 def _next_attempt(rewrite: Rewrite, decision: Decision, spent: tuple[Cost, ...]) -> Rewrite:
@@ -66,8 +85,12 @@ def _next_attempt(rewrite: Rewrite, decision: Decision, spent: tuple[Cost, ...])
 
 def _failure(decision: Decision) -> str:
     """The reason and the numbers, in words that a refiner is shown."""
+    return "; ".join([str(decision.reason), *filter(None, [_numbers(decision)])])[:FAILURE_CHARS_MAX]
+
+
+def _numbers(decision: Decision) -> str:
     broken = [_said(comparison) for comparison in decision.comparisons if not comparison.held]
-    return "; ".join([str(decision.reason), *broken, *([decision.detail] if decision.detail else [])])[:FAILURE_CHARS_MAX]
+    return "; ".join([*broken, *filter(None, [decision.detail])])
 
 
 def _said(comparison: Comparison) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from headrace.core.rounds.counts import PutOff, ReasonCount, RewriteCounts, RowCounts
 from headrace.core.rounds.guards import REPLACING, is_near_duplicate
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import (
@@ -13,19 +14,22 @@ from headrace.core.rounds.progress import (
     Fact,
     HeldOutMeasured,
     Phase,
-    RewriteCounts,
     RewriteEnded,
     RewritesRequested,
     RoundCommitted,
     RoundState,
-    RowCounts,
     RowLost,
     RowsEvicted,
     RowsMeasured,
     RowsSelected,
     RowsSent,
 )
+from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import Purpose
+
+REASONS_MAX = 50
+"""How many reasons a round tells apart; further ones count together, as `OTHER_REASONS`."""
+OTHER_REASONS = "other"
 
 _REWRITING = frozenset({Phase.REFINING, Phase.VALIDATING})
 _COMMITTING = frozenset({Phase.COMMITTING, Phase.TRAINING})
@@ -117,6 +121,8 @@ def _requested(counts: RewriteCounts, fact: RewritesRequested) -> RewriteCounts:
 
 def _ended(counts: RewriteCounts, fact: RewriteEnded, rules: RoundPolicy) -> RewriteCounts:
     name = f"{fact.parent_id}/{fact.axis}"
+    if name not in counts.lost and (put_off := _put_off(counts, fact)):
+        return replace(counts, put_off=tuple(sorted((*counts.put_off, put_off), key=lambda each: each.row)))
     if name in counts.lost:  # it was sent back from the dead letters: its way has ended after all, and was charged already
         left = tuple(each for each in counts.lost if each != name)
         counts = replace(counts, lost=left, returned=(*counts.returned, name))
@@ -135,6 +141,17 @@ def _ended(counts: RewriteCounts, fact: RewriteEnded, rules: RoundPolicy) -> Rew
     return _ending(counts, fact)
 
 
+def _put_off(counts: RewriteCounts, fact: RewriteEnded) -> PutOff | None:
+    """What a rewrite that was not begun would need, where that is more than it was allowed."""
+    if fact.attempts or fact.tokens_needed is None:
+        return None
+    put_off = PutOff(fact.row, fact.axis, fact.tokens_needed, fact.money_needed)
+    tokens, money = counts.tokens_allowed_each, counts.money_allowed_each
+    lacks_tokens = tokens is not None and fact.tokens_needed > tokens
+    lacks_money = money is not None and (fact.money_needed is None or fact.money_needed > money)
+    return put_off if lacks_tokens or lacks_money else None
+
+
 def _ending(counts: RewriteCounts, fact: RewriteEnded) -> RewriteCounts:
     replacing, by_people = fact.axis in REPLACING, not fact.parent_model_written
     match fact.ending:
@@ -143,13 +160,26 @@ def _ending(counts: RewriteCounts, fact: RewriteEnded) -> RewriteCounts:
             return replace(counts, accepted=_one_more(counts.accepted, fact.axis), human_replaced=human)
         case Ending.REJECTED:
             return replace(
-                counts,
-                rejected=_one_more(counts.rejected, fact.axis),
+                tallied(counts, fact.axis, fact.ending, fact.reason, fact.detail),
                 human_unmended=counts.human_unmended + (replacing and by_people),
                 model_unmended=counts.model_unmended + (replacing and not by_people),
             )
         case Ending.NOT_MADE:
-            return replace(counts, not_made=_one_more(counts.not_made, fact.axis))
+            return tallied(counts, fact.axis, fact.ending, fact.reason, fact.detail)
+
+
+def tallied(counts: RewriteCounts, axis: Axis, ending: Ending, reason: str, example: str) -> RewriteCounts:
+    """One more rewrite that was rejected or not made, and why; the first example of a reason stays."""
+    known = [(each.ending, each.reason) for each in counts.reasons]
+    name = reason if (ending, reason) in known or len(known) < REASONS_MAX else OTHER_REASONS
+    before = next((each for each in counts.reasons if (each.ending, each.reason) == (ending, name)), None)
+    now = ReasonCount(ending, name, 1, example) if before is None else replace(before, count=before.count + 1)
+    if not now.example:
+        now = replace(now, example=example)
+    reasons = tuple(sorted((*(each for each in counts.reasons if each is not before), now), key=lambda r: (r.ending, r.reason)))
+    if ending is Ending.REJECTED:
+        return replace(counts, reasons=reasons, rejected=_one_more(counts.rejected, axis))
+    return replace(counts, reasons=reasons, not_made=_one_more(counts.not_made, axis))
 
 
 def _charged(counts: RewriteCounts, *, tokens: int | None, money: float | None) -> RewriteCounts:

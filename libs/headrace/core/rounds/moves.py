@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from headrace.core.checkpoints import RollbackRequested
 from headrace.core.dossiers import DatasetCutRequested
 from headrace.core.events import Send
+from headrace.core.rounds.counts import RewriteCounts, RowCounts
 from headrace.core.rounds.guards import dropped, evictions, tripped
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import Awaited, Phase, RoundState, RoundTimer, RowCounts
+from headrace.core.rounds.progress import Awaited, Phase, RoundState, RoundTimer
 from headrace.core.rounds.reasons import RoundReason
+from headrace.core.rounds.spending import Left, affordable, given_up, is_limited, left_of, not_asked_for
 from headrace.core.rounds.surveys import (
     DensityRequested,
     EvictionRequested,
@@ -186,10 +188,10 @@ def _after_selection(at: _At) -> Moved | None:
 
 def _after_page(at: _At) -> Moved | None:
     """Where a budget holds, what a page costs is known before the next one is asked for."""
-    rewrites, budget = at.state.rewrites, at.rules.budget
+    rewrites = at.state.rewrites
     if not rewrites.all_requested and rewrites.requested < rewrites.rows_asked:
         return None
-    if budget.tokens is None and budget.money is None:
+    if not is_limited(at.rules.budget):
         return _page(at)
     return Moved(replace(at.state, awaits=Awaited.REWRITES))
 
@@ -204,27 +206,40 @@ def _after_rewrites(at: _At) -> Moved | None:
 
 
 def _page(at: _At) -> Moved:
-    """The next page of the selection, with what its rewrites may spend; or none: then what was asked for is waited for."""
-    rewrites, total = at.state.rewrites, at.state.selected.total if at.state.selected else 0
+    """What is asked for next, with what each may spend: those put off that can be begun after all, else the next page.
+
+    Or none: then what was asked for is waited for. The budget has come to its end when not one row of a whole page could be
+    begun with all that is left.
+    """
+    rewrites, left = at.state.rewrites, left_of(at.rules.budget, at.state, at.now)
+    if again := affordable(rewrites.put_off, left):
+        put_off = tuple(each for each in rewrites.put_off if each not in again)
+        known = replace(rewrites, put_off=put_off, requested=rewrites.requested - len(again), all_requested=False)
+        only = tuple(each.row for each in again)
+        return _refined(at, known, only[0], only[-1] + 1 - only[0], left.share(len(again)), only)
+    none_fits = bool(rewrites.put_off) and len(rewrites.put_off) == rewrites.page_rows
+    rewrites = given_up(rewrites)
+    total = at.state.selected.total if at.state.selected else 0
     rows = min(at.limits.page_rows, total - rewrites.rows_asked)
-    budget = at.rules.budget
-    tokens = None if budget.tokens is None else (budget.tokens - rewrites.tokens_charged) // max(1, rows)
-    money = None if budget.money is None else (budget.money - rewrites.money_charged) / max(1, rows)
-    is_spent = (tokens is not None and tokens < 1) or (money is not None and money <= 0)
-    if rows <= 0 or rewrites.all_requested or is_spent:
-        return at.enter(Phase.VALIDATING, Awaited.REWRITES)
-    step = RefiningRequested(
-        at.state.begun.survey, rewrites.rows_asked, rows, at.rules.attempts_max, at.state.ordinal, tokens, money
-    )
-    asked = replace(rewrites, rows_asked=rewrites.rows_asked + rows, tokens_allowed_each=tokens, money_allowed_each=money)
-    return Moved(replace(at.state, rewrites=asked, awaits=Awaited.PAGE), (_step(step),))
+    if rows <= 0 or rewrites.all_requested or left.is_spent or none_fits:
+        return at.enter(Phase.VALIDATING, Awaited.REWRITES, state=replace(at.state, rewrites=rewrites))
+    known = replace(rewrites, rows_asked=rewrites.rows_asked + rows, page_rows=rows)
+    return _refined(at, known, rewrites.rows_asked, rows, left.share(rows))
+
+
+def _refined(at: _At, known: RewriteCounts, first: int, rows: int, each: Left, only: tuple[int, ...] = ()) -> Moved:
+    state, rules = at.state, at.rules
+    step = RefiningRequested(state.begun.survey, first, rows, rules.attempts_max, state.ordinal, each.tokens, each.money, only)
+    known = replace(known, tokens_allowed_each=each.tokens, money_allowed_each=each.money)
+    return Moved(replace(state, rewrites=known, awaits=Awaited.PAGE), (_step(step),))
 
 
 def _after_guards(at: _At) -> Moved:
     state, rules = at.state, at.rules
     if not sum(state.rewrites.accepted.values()) and not dropped(state, rules):
-        left = (state.selected.total if state.selected else 0) - state.rewrites.rows_asked
-        told = f"{state.rewrites.ended} rewrites ended, {state.rewrites.under_way} were left out, {left} were not asked for"
+        rewrites, left = state.rewrites, not_asked_for(state)
+        ended = rewrites.ended - rewrites.not_begun
+        told = f"{ended} rewrites ended, {rewrites.under_way} were left out, {left} were not begun for the budget"
         return at.stop(RoundReason.BUDGET_SPENT if left > 0 else RoundReason.NOTHING_ACCEPTED, told)
     guard = tripped(state, rules)
     if guard is not None:

@@ -47,12 +47,13 @@ class AxisBounds(_Section):
 
 
 class Budget(_Section):
-    """What one round may spend on model calls; checked before each call. Null: no limit."""
+    """What one round may spend on its rewrites; tokens and money are checked before each call. Null: no limit."""
 
     tokens: Whole | None = Field(None, description="Prompt and completion tokens of all model calls together.")
     money: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)] | None = Field(
         None, description="In the currency of the endpoints' prices."
     )
+    seconds: Seconds | None = Field(None, description="Time by the clock for refining; no rewrite is begun after it.")
 
 
 class Deadlines(_Section):

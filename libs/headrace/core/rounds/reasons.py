@@ -46,7 +46,7 @@ ROUND_MEANING: dict[RoundReason, str] = {
     RoundReason.NOTHING_SELECTED: "stopped: no row lies beyond any threshold",
     RoundReason.SELECTED_SHARE_SMALL: "stopped: fewer rows lie beyond the thresholds than the policy asks for",
     RoundReason.NOTHING_ACCEPTED: "stopped: no rewrite was accepted, so there is nothing to commit",
-    RoundReason.BUDGET_SPENT: "stopped: the budget was spent before any rewrite was accepted",
+    RoundReason.BUDGET_SPENT: "stopped: the budget paid for no further rewrite before any was accepted",
     RoundReason.CHECKPOINT_REFUSED: "stopped: the checkpoint trained on the new version was refused",
     RoundReason.TOO_MANY_LOST: "stopped: more rows ended among the dead letters than a round can name",
     RoundReason.ABORTED: "stopped: someone asked for it",

@@ -8,6 +8,8 @@ from headrace.core.dossiers import Cost, Dossier, Rewrite
 from headrace.core.ports.chat_model import ChatModel
 
 STAGE = "refinement"
+BUDGET = "budget"
+"""The reason of a rewrite that its allowance, or its round's budget, did not suffice for."""
 _ACCOUNT = "this rewrite"
 
 
@@ -49,6 +51,17 @@ class AllowedChat:
         self._worst_of = worst_of
         self._limits = Limits(tokens=rewrite.tokens_allowed, money=rewrite.money_allowed)
         self._ledger = BudgetLedger()
+
+    def shortfall(self, calls: Sequence[Call]) -> tuple[Spend, str]:
+        """What these calls may cost together at their worst, and why what is left does not suffice; empty where it does."""
+        worsts = [self._worst_of(call) for call in calls]
+        tokens, money, seconds = (_sum(amounts) for amounts in zip(*(worst.amounts for worst in worsts), strict=True))
+        needed = Spend(_whole(tokens), money, seconds)
+        try:
+            self._ledger.settle(self._ledger.reserve(_ACCOUNT, needed, self._limits), Spend())
+        except OverBudget as refused:
+            return needed, str(refused)
+        return needed, ""
 
     async def ask(self, call: Call) -> Outcome:
         """As `ChatModel.ask`; OVER_BUDGET where the call might cost more than is left."""

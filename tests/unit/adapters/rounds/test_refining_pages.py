@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -141,13 +142,21 @@ async def test_pages_are_consecutive_and_the_last_one_says_so(world):
     assert (beyond.rewrites, beyond.ended, beyond.complete) == ((), (), True)
 
 
+async def test_of_a_page_those_that_were_put_off_are_asked_for_again(world):
+    """By their rows of the selection, which each rewrite knows."""
+    whole = await world.pages.read(refining(world.survey))
+    assert [each.row for each in whole.rewrites] == [0, 1]
+    again = await world.pages.read(replace(refining(world.survey), only_rows=(1,)))
+    assert (again.rewrites, again.complete) == (whole.rewrites[1:], True)
+
+
 async def test_who_was_retracted_is_neither_rewritten_nor_a_hint(world):
     """Its rewrite ends as not made; its prompt is shown to nobody."""
     shown = (await world.pages.read(refining(world.survey))).rewrites[0]
     await world.retract(HARD, world.neighbours[LONELY][0])
     page = await world.pages.read(refining(world.survey))
     [sparse] = page.rewrites
-    assert page.ended == (RewriteEnded(Axis.HARD, HARD, Ending.NOT_MADE, "retracted", 0),)
+    assert page.ended == (RewriteEnded(Axis.HARD, HARD, Ending.NOT_MADE, "retracted", 0, row=1),)
     assert len(sparse.hints) == len(shown.hints) - 1
 
 

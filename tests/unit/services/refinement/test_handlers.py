@@ -157,14 +157,54 @@ async def test_an_instruction_in_a_sample_is_material():
     assert fence not in nasty
 
 
-@pytest.mark.parametrize(
-    ("allowed", "calls"), [({"tokens_allowed": 0}, 0), ({"money_allowed": 0.0}, 0), ({"tokens_allowed": 110}, 1)]
-)
-async def test_what_the_allowance_does_not_suffice_for_is_not_made(allowed, calls):
-    """Before each call, at its worst; what was paid until then is told."""
-    result, model = await one(writes(), rewrite(**allowed))
+@pytest.mark.parametrize("allowed", [{"tokens_allowed": 199}, {"money_allowed": 0.0}, {"money_allowed": 0.019}])
+async def test_what_the_allowance_does_not_suffice_for_is_not_begun(allowed):
+    """Half a rewrite is money lost: what both calls need at their worst is told, and which row of the selection it is."""
+    result, model = await one(writes(), rewrite(row=7, **allowed))
     fact = fact_of(result)
-    assert (fact.ending, fact.reason, fact.tokens, len(model.paid)) == (Ending.NOT_MADE, "budget", 15 * calls, calls)
+    assert (fact.ending, fact.reason, fact.attempts, fact.tokens, model.paid) == (Ending.NOT_MADE, "budget", 0, 0, [])
+    assert (fact.tokens_needed, fact.money_needed, fact.row) == (200, pytest.approx(0.02), 7)
+    assert "this rewrite" in fact.detail
+    result, _ = await one(writes(), rewrite(tokens_allowed=200, money_allowed=0.02))
+    assert result.sends[0].topic is SUBMITTED
+
+
+async def test_a_later_attempt_that_is_not_paid_for_ends_the_rewrite():
+    """It was begun: what the attempts before it cost is told, and nobody asks for it again."""
+    asked = rewrite(attempt=2, tokens_allowed=150, spent=(Cost("refinement", 1.0, 100, 20, 0.5, "EUR"),))
+    result, model = await one(writes(), asked)
+    fact = fact_of(result)
+    assert (fact.reason, fact.attempts, fact.tokens, fact.tokens_needed, model.paid) == ("budget", 2, 120, None, [])
+
+
+async def test_a_prompt_that_became_too_dear_to_answer_ends_the_rewrite():
+    """Each call is held against what is left once more; what was paid until then is told."""
+    model = FakeChatModel(writes())
+    parts = replace(refinement(model), worst_of=_dearer_than_thought)
+    [result] = await refine([requested(rewrite(tokens_allowed=300))], parts)
+    fact = fact_of(result)
+    assert (fact.ending, fact.reason, fact.attempts, fact.tokens) == (Ending.NOT_MADE, "budget", 1, 15)
+    assert [call.role for call in model.paid] == [REFINER]
+
+
+def _dearer_than_thought(call: Call) -> Spend:
+    return Spend(290 if call.role == ANSWERER and "?" * 50 not in call.messages[-1].content else 100, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (NotMade(Hindrance.REFUSED, "400: the window\x1b[2J of\nthis model is 512 tokens"), "400: the window [2J of this model"),
+        (NotMade(Hindrance.CUT_OFF, "x" * 9_000, Cost(REFINER, 1.0, 1, 1)), "x" * 300 + " \u2026"),
+        ("Sure!", "<new_prompt>"),
+    ],
+)
+async def test_why_a_rewrite_was_not_made_is_told(said, told):
+    """In the endpoint's words or ours, on one short line, without what would move a terminal's cursor."""
+    fact = fact_of((await one(lambda _: said))[0])
+    assert told in fact.detail
+    assert len(fact.detail) <= 302
+    assert fact.detail.isprintable()
 
 
 async def test_the_cost_of_earlier_attempts_is_told_at_the_end():

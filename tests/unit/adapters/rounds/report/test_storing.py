@@ -11,7 +11,8 @@ from headrace.adapters.rounds.report.limits import ReportLimits
 from headrace.adapters.rounds.report.storing import store_report
 from headrace.adapters.versions.gaps import note_pruned
 from headrace.core.events import Stop
-from headrace.core.rounds.progress import HeldOutMeasured, Phase, RowCounts
+from headrace.core.rounds.counts import RowCounts
+from headrace.core.rounds.progress import HeldOutMeasured, Phase
 from headrace.core.rounds.rules import Mode, SelectionRules
 from headrace.core.rounds.stored import BadRoundId, signals_key, thresholds_key
 from headrace.core.versions import DamagedVersion
