@@ -41,6 +41,7 @@ _VERDICTS = {
     Reason.NOT_PLACED: Verdict.PARKED,
     Reason.CHECK_NOT_MADE: Verdict.PARKED,
     Reason.PARENT_NOT_MEASURED: Verdict.PARKED,
+    Reason.RULER_CHANGED: Verdict.PARKED,
 }
 """Every other reason rejects."""
 
@@ -51,7 +52,8 @@ def decide(dossier: Dossier, policy: Policy, rulers: Mapping[str, str] = NO_RULE
     Returns REJECTED at the first bound that does not hold, PARKED where evidence that a decision needs could not be made,
     VALIDATE where checks are still to be run, and ACCEPTED otherwise. Every number compared is in `comparisons`. A rewrite must
     beat its parent besides (`headrace.core.rounds.acceptance`, which also says which bounds this takes the place of). Standing
-    thresholds hold for samples that the very model version measured which they are of, rewrites apart.
+    thresholds hold for samples that the very model version measured which they are of, rewrites apart; that on quality for those
+    that the same ruler judged. Where another one did nothing is compared, and the detail says so.
 
     `rulers` holds the ruler hash of each check under this policy (`headrace.checks.rulers`): a result measured with another
     ruler, because the policy or the check's code changed since, is not believed and the check is asked for again. Checks that
@@ -69,6 +71,7 @@ class _Deliberation:
         self._rulers = rulers
         self._exempt = exemptions_of(dossier.rewrite)
         self._comparisons: list[Comparison] = []
+        self._note = ""
 
     def decide(self) -> Decision:
         return (
@@ -130,6 +133,9 @@ class _Deliberation:
         if quality is None or not math.isfinite(quality):
             told = judgement.error if judgement is not None and judgement.error else "the sample was not judged"
             return self._end(Reason.SIGNALS_NOT_MADE, f"quality: {told}")
+        if not standing.is_by_ruler(judgement.ruler_hash if judgement is not None else ""):
+            self._note = f"{Reason.RULER_CHANGED}: quality is not held to the {_standing_told(standing.thresholds)}"
+            return None
         if not self._holds("quality", quality, ">=", quality_min):
             return self._end(Reason.QUALITY_TOO_LOW, _standing_told(standing.thresholds))
         return None
@@ -208,7 +214,7 @@ class _Deliberation:
             reason=reason,
             policy_version=self._policy.version,
             comparisons=tuple(self._comparisons),
-            detail=detail,
+            detail=detail or self._note,
             checks_requested=checks_requested,
         )
 

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     NOT_BETTER = "not_better"
     MEANING_LOST = "meaning_lost"
     PARENT_NOT_MEASURED = "parent_not_measured"
+    RULER_CHANGED = "ruler_changed"
 
 
 MEANING: dict[Reason, str] = {
@@ -51,4 +52,5 @@ MEANING: dict[Reason, str] = {
     Reason.NOT_BETTER: "the rewrite does not beat its parent on the axis that it was made for",
     Reason.MEANING_LOST: "the rewrite's prompt is too far from its parent's",
     Reason.PARENT_NOT_MEASURED: "rewrite and parent were not measured by the same model version",
+    Reason.RULER_CHANGED: "the judge's ruler is another one by now than that of the number to compare with",
 }

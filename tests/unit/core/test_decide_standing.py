@@ -56,6 +56,19 @@ def test_thresholds_hold_what_their_version_measured(scored, under, verdict, rea
     assert (decision.verdict, decision.reason) == (verdict, reason)
 
 
+def test_another_ruler_is_compared_with_nothing_and_says_so():
+    """Until the threshold is calibrated anew; the loss is held to its bound all the same."""
+    under = policy(THRESHOLDS.model_copy(update={"ruler_hash": "ruler"}))
+    assert decide(dossier(scored=judged(1.0, 1.0)), under).reason == "quality_too_low"
+    scored = judged(1.0, 1.0)
+    assert scored.judgement is not None
+    other = replace(scored, judgement=replace(scored.judgement, ruler_hash="another"))
+    decision = decide(dossier(scored=other), under)
+    assert (decision.verdict, decision.detail.partition(":")[0]) == ("accepted", "ruler_changed")
+    assert [each.quantity for each in decision.comparisons if each.quantity == "quality"] == []
+    assert decide(dossier(scored=replace(other, loss_mean=9.0)), under).reason == "loss_too_high"
+
+
 def test_the_numbers_compared_and_their_origin_are_told():
     """Every comparison is there, and where the bound that did not hold comes from."""
     decision = decide(dossier(scored=judged(1.5, 4.0)), policy())

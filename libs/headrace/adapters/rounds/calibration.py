@@ -6,8 +6,9 @@ of the same version give the same thresholds: which rows count follows from thei
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +16,11 @@ import pyarrow.compute as pc
 from google.protobuf.message import DecodeError
 
 from headrace.adapters.versions.sample_rows import DECIDED_SCHEMA
-from headrace.adapters.versions.shards import read_columns
+from headrace.adapters.versions.shards import find_rows, read_columns
 from headrace.adapters.versions.store import NoSuchVersion, VersionStore
 from headrace.adapters.wire.fields import Undecodable
 from headrace.adapters.wire.pages import signals_from
-from headrace.core.dossiers import CURRENT, DatasetCommitted
+from headrace.core.dossiers import CURRENT, DatasetCommitted, Judgement
 from headrace.core.policies import Policy
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
 from headrace.core.rounds.calibrating import calibrated
@@ -55,9 +56,11 @@ class Calibrations:
         """The thresholds of the version that measures now, from the first `standing.rows` rows that it measured.
 
         Rewrites do not count: they are held to their parents instead. Where the policy wants quality, rows count that were
-        judged. The model is that of the row decided last; where none of its versions was announced, so is the version.
+        judged, by the ruler that judged the row decided last. The model is that of that row, too; where none of its versions was
+        announced, so is the version.
 
-        None where the policy has its thresholds, where there are fewer such rows, or where the dataset version is pruned.
+        None where the policy has its thresholds, by that ruler, where there are fewer such rows, or where the dataset version is
+        pruned.
 
         Raises:
             CalibrationTooLong: it would take longer than it may.
@@ -81,7 +84,8 @@ def _candidates(manifest: Manifest, policy: Policy, announced: Announced) -> set
     found = set()
     for name, count in manifest.models.items():
         model, _, version = name.rpartition(" ")
-        if count >= policy.standing.rows and announced(model) in {None, version} and not policy.standing.has_of(model, version):
+        is_settled = policy.standing.has_of(model, version) and not policy.standing.judges
+        if count >= policy.standing.rows and announced(model) in {None, version} and not is_settled:
             found.add((model, version))
     return found
 
@@ -89,31 +93,46 @@ def _candidates(manifest: Manifest, policy: Policy, announced: Announced) -> set
 def _calibrated(
     rows: "_Rows", policy: Policy, candidates: set[tuple[str, str]], announced: Announced
 ) -> StandingThresholds | None:
+    judged, first = policy.standing.judges, _Earliest(policy.standing.rows)
     model, version = _measured_last(rows)
     measuring = (model, announced(model) or version)
     if measuring not in candidates:
         return None
-    judged, first = policy.standing.judges, _Earliest(policy.standing.rows)
+    ruler_hash = _judged_last(rows, *measuring) if judged else ""
+    if policy.standing.has_of(*measuring) and policy.standing.is_by_ruler(ruler_hash):
+        return None
     for batch in rows.read((*_ORDER, *_WHO, *(("dossier",) if judged else ()))):
         mine = pc.and_(pc.equal(batch["model"], measuring[0]), pc.equal(batch["model_version"], measuring[1]))
         measured = first.may_count(batch.filter(pc.and_(mine, pc.is_finite(batch["loss_mean"]))))
-        first.add(_with_quality(measured) if judged else measured.select(_ORDER))
+        first.add(_with_quality(measured, ruler_hash) if judged else measured.select(_ORDER))
     found = first.found()
     if found is None:
         return None
     losses = found["loss_mean"].to_numpy()
     qualities = found["quality"].to_numpy() if judged else np.full(len(losses), np.nan)
-    return calibrated(policy.standing, policy.rounds, *measuring, losses, qualities)
+    return calibrated(policy.standing, policy.rounds, *measuring, losses, qualities, ruler_hash)
 
 
 def _measured_last(rows: "_Rows") -> tuple[str, str]:
     """Model and version of the row decided last."""
+    last = _decided_last(rows, pc.is_valid(pc.field("model")))
+    return (last["model"], last["model_version"]) if last else ("", "")
+
+
+def _judged_last(rows: "_Rows", model: str, version: str) -> str:
+    """The ruler by which this version judged the row that it measured last; empty where it did not."""
+    mine = (pc.field("model") == model) & (pc.field("model_version") == version)
+    last = _decided_last(rows, mine & pc.is_valid(pc.field("loss_mean")))
+    judgement = _judgement(last["sample_id"], rows.dossier_of(last)) if last else None
+    return judgement.ruler_hash if judgement is not None else ""
+
+
+def _decided_last(rows: "_Rows", which: pc.Expression) -> dict[str, Any] | None:
     last = pa.table({name: pa.array([], DECIDED_SCHEMA.field(name).type) for name in (*_ORDER, *_WHO)})
     for batch in rows.read((*_ORDER, *_WHO)):
-        both = pa.concat_tables([last, batch.filter(pc.is_valid(batch["model"]))])
+        both = pa.concat_tables([last, batch.filter(which)])
         last = both.sort_by([(name, "descending") for name in _ORDER])[:1]
-    row = last.to_pylist()[0] if last.num_rows else {"model": "", "model_version": ""}
-    return row["model"], row["model_version"]
+    return last.to_pylist()[0] if last.num_rows else None
 
 
 class _Rows:
@@ -134,14 +153,28 @@ class _Rows:
                     table = pa.Table.from_batches([batch])
                     yield table.filter(pc.is_null(table["origin_round"]))
 
+    def dossier_of(self, row: Mapping[str, Any]) -> bytes:
+        """The dossier of a row that was read."""
+        for shard in (*self._manifest.shards_of(RowKind.ACCEPTED), *self._manifest.shards_of(RowKind.REJECTED)):
+            if not shard.may_hold(row["sample_id"]):
+                continue
+            with self._opened(shard) as handle:
+                for found in find_rows(handle, shard, row["sample_id"]).to_pylist():
+                    if all(found[name] == row[name] for name in _ORDER):
+                        dossier: bytes = found["dossier"]
+                        return dossier
+        raise DamagedVersion(f"the row of {row['sample_id']} revision {row['revision']} cannot be found again")
+
     def _read(self, shard: Shard, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        batch_rows = _DOSSIERS if "dossier" in columns else _BATCH_ROWS
+        with self._opened(shard) as handle, closing(read_columns(handle, shard, columns, batch_rows)) as batches:
+            yield from batches
+
+    def _opened(self, shard: Shard) -> BinaryIO:
         try:
-            handle = self._objects.open(shard.key)
+            return self._objects.open(shard.key)
         except ObjectMissing as error:
             raise DamagedVersion(f"{shard.key}: no such object, though a manifest names it") from error
-        batch_rows = _DOSSIERS if "dossier" in columns else _BATCH_ROWS
-        with handle, closing(read_columns(handle, shard, columns, batch_rows)) as batches:
-            yield from batches
 
     def _require_time(self) -> None:
         if time.monotonic() > self._ends:
@@ -149,22 +182,25 @@ class _Rows:
             raise CalibrationTooLong(f"its rows were not read within {limit}")
 
 
-def _with_quality(rows: pa.Table) -> pa.Table:
-    """Those that were judged, with what the model made of them."""
+def _with_quality(rows: pa.Table, ruler_hash: str) -> pa.Table:
+    """Those that were judged by this ruler, with what the model made of them."""
     dossiers = zip(rows["sample_id"].to_pylist(), rows["dossier"].to_pylist(), strict=True)
-    qualities = pa.array([_quality(sample_id, value) for sample_id, value in dossiers], pa.float64())
+    qualities = pa.array([_quality(_judgement(sample_id, value), ruler_hash) for sample_id, value in dossiers], pa.float64())
     judged = rows.select(_ORDER).append_column("quality", qualities)
     return judged.filter(pc.is_finite(qualities))
 
 
-def _quality(sample_id: str, value: bytes) -> float | None:
+def _quality(judgement: Judgement | None, ruler_hash: str) -> float | None:
+    return judgement.quality if judgement is not None and judgement.ruler_hash == ruler_hash else None
+
+
+def _judgement(sample_id: str, dossier: bytes) -> Judgement | None:
     """Of the whole dossier only this page is decoded: there may be millions that were not judged."""
     try:
-        pages = [page for page in dossier_pb2.Dossier.FromString(value).signals if page.role == CURRENT]
-        judgement = signals_from(pages[0]).judgement if pages and pages[0].HasField("judgement") else None
+        pages = [page for page in dossier_pb2.Dossier.FromString(dossier).signals if page.role == CURRENT]
+        return signals_from(pages[0]).judgement if pages and pages[0].HasField("judgement") else None
     except (DecodeError, Undecodable) as error:
         raise DamagedVersion(f"the dossier of {sample_id}: {error}") from error
-    return judgement.quality if judgement is not None else None
 
 
 class _Earliest:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.adapters.rounds.parquet_rows import read_table
-from headrace.adapters.rounds.signal_table import SIGNAL_TABLE
+from headrace.adapters.rounds.signal_table import RULER, SIGNAL_TABLE
 from headrace.adapters.versions.sample_rows import POSITION_FIELDS
 from headrace.adapters.versions.shards import write_segment
 from headrace.core.dossiers import BASE, CURRENT, JUDGED, Embeddings
@@ -94,7 +94,10 @@ class MeasuredRows:
 
     def read(self, survey: Survey, part: Slice, columns: Sequence[str]) -> pa.Table:
         """Some columns of a slice's rows, in order of their offsets, reading nothing else. Blocks: call it in a thread."""
-        table = read_table(self._objects, measured_key(survey, part.segment), columns).select(list(columns))
+        table = read_table(self._objects, measured_key(survey, part.segment), columns)
+        if RULER in columns and RULER not in table.column_names:  # staged by an earlier release
+            table = table.append_column(RULER, pa.nulls(table.num_rows, pa.string()))
+        table = table.select(list(columns))
         offsets = table["offset"]
         return table.filter(pc.and_(pc.greater(offsets, part.after), pc.less_equal(offsets, part.upto)))
 
@@ -138,6 +141,7 @@ def _record(measured: MeasuredSample, place: Place) -> dict[str, object]:
         "truncated": current.truncated if current else None,
         "not_made": why_not_made(measured),
         "merge_key": measured.merge_key or None,
+        RULER: (judgement.ruler_hash or None) if judgement else None,
         "stream": place.stream,
         "offset": place.offset,
         "prompt": usable_vector(measured.embeddings),

@@ -42,6 +42,7 @@ class _Materials:
     samples: Mapping[str, Sample]
     neighbours: Mapping[str, tuple[str, ...]]
     bounds: Mapping[Axis, float]
+    ruler_hash: str
     prompts: PromptVectors
     hint_chars_max: int
 
@@ -86,8 +87,9 @@ class RefiningPages:
         samples = await self._samples(asked, {row["sample_id"] for row in rows} | hinting)
         for sample_id in [each.id for each in samples.values() if is_retracted(retracted, each.id, each.revision)]:
             del samples[sample_id]  # as a hint it would live on
-        bounds = await asyncio.to_thread(_bounds, await local.required_file(thresholds_key(asked.survey)), asked)
-        return _Materials(asked, samples, neighbours, bounds, await local.prompts(0), self._hint_chars_max)
+        summary = await local.required_file(thresholds_key(asked.survey))
+        bounds, ruler_hash = await asyncio.to_thread(_bounds, summary, asked)
+        return _Materials(asked, samples, neighbours, bounds, ruler_hash, await local.prompts(0), self._hint_chars_max)
 
     async def _samples(self, asked: RefiningRequested, sample_ids: Collection[str]) -> dict[str, Sample]:
         """These samples as the version has them; those that are forgotten since are left out."""
@@ -132,17 +134,19 @@ def _neighbours(path: Path, name: str, sample_ids: Collection[str]) -> dict[str,
     return {row["sample_id"]: tuple(each["sample_id"] for each in row["neighbours"] or ()) for row in rows}
 
 
-def _bounds(path: Path, asked: RefiningRequested) -> dict[Axis, float]:
-    """For each axis the bound that its rows are on the wrong side of."""
+def _bounds(path: Path, asked: RefiningRequested) -> tuple[dict[Axis, float], str]:
+    """For each axis the bound that its rows are on the wrong side of; and the ruler that quality was judged by."""
     try:
-        axes = [each["threshold"] for each in json.loads(path.read_bytes())["axes"]]
-        return {
+        summary = json.loads(path.read_bytes())
+        axes = [each["threshold"] for each in summary["axes"]]
+        bounds = {
             axis: float(bound["bound"])
             for threshold in axes
             for axis in [Axis(threshold["axis"])]
             for bound in threshold["bounds"]
             if bound["column"] == _DECIDING[axis] and bound["bound"] is not None
         }
+        return bounds, str(summary.get("ruler_hash", ""))
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedVersion(f"{thresholds_key(asked.survey)}: no summary of a selection: {error!r}") from error
 
@@ -166,6 +170,7 @@ def _rewrite(row: Mapping[str, Any], materials: _Materials) -> Rewrite:
         parent_loss=row["loss_post"],
         parent_density=row["density"],
         parent_quality=row["quality"],
+        ruler_hash=materials.ruler_hash,
         hints=tuple(_prompt_text(each)[: materials.hint_chars_max] for each in hints) if axis is Axis.SPARSE else (),
         tokens_allowed=asked.tokens_allowed_each,
         money_allowed=asked.money_allowed_each,

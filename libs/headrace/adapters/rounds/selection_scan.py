@@ -14,7 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headrace.adapters.rounds.signal_table import HeldOut, SignalFile, merge_keys, number_columns, read_batches, signal_rows
+from headrace.adapters.rounds.signal_table import (
+    RULER,
+    HeldOut,
+    SignalFile,
+    merge_keys,
+    number_columns,
+    read_batches,
+    signal_rows,
+)
 from headrace.adapters.versions.shards import LocalShard, ShardLimits, write_shards
 from headrace.core.rounds.rules import Axis, Mode, SelectionRules
 from headrace.core.rounds.selection import is_beyond, owned
@@ -45,6 +53,13 @@ _AXES_BY_BITS = pa.array(
     [[axis for axis in Axis if is_beyond(np.array([bits], np.uint8), axis)[0]] for bits in range(1 << len(Axis))],
     pa.list_(pa.string()),
 )
+
+
+_RULERS_NAMED_MAX = 5
+
+
+class SeveralRulers(ValueError):
+    """The judge's ruler is not the same for all rows of a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +99,29 @@ def select(
     Raises:
         DamagedVersion: a file cannot be read or is no part of the table, or its rows are not in order.
         TooManyRows: the rules ask for something that must hold more rows than `rows_held_max`.
+        SeveralRulers: quality counts, and not all rows were judged by the same ruler.
     """
+    ruler_hash = _ruler(table, limits) if rules.low_quality is not None else ""
     thresholds = _thresholds(table, rules, retracted, limits, held_out)
     tally = Tally(rules, thresholds, limits.rows_held_max)
     selected = next(write_shards(_selected(table, tally, retracted, limits, held_out), folder, _ONE_FILE), None)
     leaving = tally.leaving()
     collapsed = next(write_shards(_rows_of(table, leaving, limits), folder, _ONE_FILE), None) if leaving.any() else None
-    return Selection(tally.summary(), selected, collapsed)
+    return Selection(tally.summary(ruler_hash), selected, collapsed)
+
+
+def _ruler(table: Sequence[SignalFile], limits: ScanLimits) -> str:
+    """The one ruler that the rows' quality was judged by; empty where none is known."""
+    found: set[str] = set()
+    for batch in read_batches(table, (RULER,), limits.batch_rows):
+        found.update(batch[RULER].drop_null().unique().to_pylist())
+    if len(found) > 1:
+        named = ", ".join(sorted(each[:12] for each in found)[:_RULERS_NAMED_MAX])
+        raise SeveralRulers(
+            f"the rows were judged by {len(found)} rulers ({named}): the judge changed while the survey ran, and no threshold "
+            "can be taken over both. Abort the round and start another"
+        )
+    return found.pop() if found else ""
 
 
 def _thresholds(

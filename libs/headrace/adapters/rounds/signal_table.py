@@ -26,6 +26,8 @@ _NEIGHBOUR = pa.struct([("sample_id", pa.string()), ("cosine", pa.float64())])
 _KEY_CHARS = 64
 _KEY_NUMBERS = 2
 
+RULER = "ruler_hash"
+
 SIGNAL_TABLE = pa.schema(
     [
         pa.field("sample_id", pa.string(), nullable=False),
@@ -44,6 +46,7 @@ SIGNAL_TABLE = pa.schema(
         pa.field("truncated", pa.bool_()),
         pa.field("not_made", pa.string()),  # why there are no signals; null: there are
         pa.field("merge_key", pa.string()),  # `merge_key_of`, in mode middo_compat alone
+        pa.field(RULER, pa.string()),  # what quality was judged by; null: it was not, or an earlier release staged the row
     ]
 )
 """Absent numbers are null. The files' rows are in rising order of sample ids, and so are the files."""

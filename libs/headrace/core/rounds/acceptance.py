@@ -4,7 +4,8 @@
     low_quality   its judged quality is above the parent's
     sparse        its cosine to the parent is above the parent's density, so that the parent's nearest are nearer than before
 
-All three strictly, and under the model version that measured the parent. Where it replaces its parent (hard, low_quality) its
+All three strictly, and under the model version that measured the parent; a quality besides by the ruler that judged the parent,
+where both are known. Where it replaces its parent (hard, low_quality) its
 prompt's cosine to the parent's must be at least the policy's `rounds.meaning_cosine_min`. A number that is missing fails nothing
 and passes nothing: the decision is not made, and the rewrite parks.
 
@@ -75,6 +76,9 @@ def weighed(dossier: Dossier, rules: RoundPolicy) -> Weighed:
         measured = f"{signals.model} {signals.model_version}" if signals is not None else "no model"
         told = f"the parent was measured by {rewrite.model} {rewrite.model_version}, the rewrite by {measured}"
         return _ended([], Reason.PARENT_NOT_MEASURED, told, gate=gate)
+    if _is_by_another_ruler(rewrite, signals):
+        told = "the parent was judged by another ruler than the rewrite: their qualities cannot be compared"
+        return _ended([], Reason.RULER_CHANGED, told, gate=gate)
     comparisons: list[Comparison] = []
     for quantity, value, operator, bound, failing in _matches(dossier, rewrite, signals, rules):
         if bound is None or not math.isfinite(bound):
@@ -86,6 +90,14 @@ def weighed(dossier: Dossier, rules: RoundPolicy) -> Weighed:
         if not held:
             return _ended(comparisons, failing, "", gate=gate)
     return Weighed(tuple(comparisons))
+
+
+def _is_by_another_ruler(rewrite: Rewrite, signals: Signals) -> bool:
+    """An earlier release told no ruler of the parent's."""
+    judgement = signals.judgement
+    if rewrite.axis != Axis.LOW_QUALITY or judgement is None or not judgement.ruler_hash:
+        return False
+    return bool(rewrite.ruler_hash) and judgement.ruler_hash != rewrite.ruler_hash
 
 
 _NOT_MADE = {

@@ -21,9 +21,15 @@ _NAMES = {"loss_post": ("loss", "loss_max"), "quality": ("quality", "quality_min
 
 
 def calibrated(
-    standing: StandingPolicy, rounds: RoundPolicy, model: str, model_version: str, losses: Floats, qualities: Floats
+    standing: StandingPolicy,
+    rounds: RoundPolicy,
+    model: str,
+    model_version: str,
+    losses: Floats,
+    qualities: Floats,
+    ruler_hash: str = "",
 ) -> StandingThresholds:
-    """The thresholds over these rows, in any order; `qualities` count where the policy asks for them.
+    """The thresholds over these rows, in any order; `qualities` count where the policy asks for them, judged by one ruler.
 
     Numbers that are not there (NaN) are left out, as in rounds of mode headrace. An axis that rounds leave out has no bound.
     """
@@ -33,7 +39,7 @@ def calibrated(
     for survey in surveys_of(_rules(standing, rounds), ROWS_MAX):
         survey.add(rows)
         found.append(survey.threshold())
-    return _thresholds(model, model_version, CALIBRATION, len(losses), found)
+    return _thresholds(model, model_version, CALIBRATION, len(losses), found, ruler_hash)
 
 
 def of_round(standing: StandingPolicy, survey: Survey, summary: Mapping[str, Any]) -> StandingThresholds | None:
@@ -53,7 +59,8 @@ def of_round(standing: StandingPolicy, survey: Survey, summary: Mapping[str, Any
         return None
     rows = max(each.rows_measured for each in found)
     source = f"round {survey.round_id}"
-    thresholds = _thresholds(survey.model, survey.model_version, source, rows, found) if rows else None
+    ruler_hash = str(summary.get("ruler_hash", ""))
+    thresholds = _thresholds(survey.model, survey.model_version, source, rows, found, ruler_hash) if rows else None
     return thresholds if thresholds is not None and thresholds.bounds_anything else None
 
 
@@ -68,11 +75,15 @@ def _rules(standing: StandingPolicy, rounds: RoundPolicy) -> SelectionRules:
     )
 
 
-def _thresholds(model: str, model_version: str, source: str, rows: int, found: Sequence[Threshold]) -> StandingThresholds:
-    numbers: dict[str, float | None] = {}
+def _thresholds(
+    model: str, model_version: str, source: str, rows: int, found: Sequence[Threshold], ruler_hash: str
+) -> StandingThresholds:
+    """The ruler is that of quality alone: a loss is measured by the model's weights."""
+    numbers: dict[str, Any] = {}
     for threshold in found:
         for bound in threshold.bounds:
             if bound.column in _NAMES:
                 name, limit = _NAMES[bound.column]
                 numbers |= {limit: bound.bound, f"{name}_mean": bound.mean, f"{name}_std": bound.std, f"{name}_m": threshold.m}
+                numbers |= {"ruler_hash": ruler_hash or None} if bound.column == "quality" else {}
     return StandingThresholds(model=model, model_version=model_version, rows=rows, source=source, **numbers)

@@ -3,12 +3,13 @@
 A calibration takes the first scored samples of one model version, a round its whole survey; either yields the bounds that a
 new sample of that very version is held to: loss at most mean + m deviations, judged quality at least mean - m deviations, as on
 the axes of rounds (`headrace.core.rounds.thresholds`) and with their coefficients. Samples measured by another version are not
-held to them: a new version is calibrated before it gates. Data validation only; `calibrating` computes them.
+held to them: a new version is calibrated before it gates, and so is a new ruler of the judge. Data validation only;
+`calibrating` computes them.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 ROWS_MAX = 100_000
 """Most rows that one calibration takes: they are held in memory, about 100 bytes each."""
@@ -36,6 +37,15 @@ class StandingThresholds(_Section):
     quality_mean: Number | None = None
     quality_std: Number | None = None
     quality_m: Number | None = None
+    ruler_hash: str | None = Field(None, max_length=200, description="The ruler that quality was judged by; null: not known.")
+
+    @model_serializer(mode="wrap")
+    def _as_named_before(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the ruler where it is not known: policies from before it was recorded keep their names."""
+        content: dict[str, Any] = serialized(self)
+        if self.ruler_hash is None:
+            content.pop("ruler_hash", None)
+        return content
 
     @property
     def bounds_anything(self) -> bool:
@@ -78,6 +88,11 @@ class StandingPolicy(_Section):
     def has_of(self, model: str, model_version: str) -> bool:
         """Whether the thresholds are this version's."""
         return self._of(model, model_version) is not None
+
+    def is_by_ruler(self, ruler_hash: str) -> bool:
+        """Whether a judgement by this ruler may be held to the thresholds: theirs, or one of the two is not known."""
+        theirs = self.thresholds.ruler_hash if self.thresholds is not None else None
+        return not theirs or not ruler_hash or ruler_hash == theirs
 
     def _of(self, model: str, model_version: str) -> StandingThresholds | None:
         found = self.thresholds if self.rows else None

@@ -34,6 +34,7 @@ class SelectionSummary:
     `rows` are those of the table; `rows_not_made` have no signals, `rows_retracted` were taken back since, `rows_held_out` are
     kept from training and never selected. `overlaps` counts rows by exactly which thresholds they lie beyond. `rows_after` is
     the size of the next version if every rewrite is accepted and nothing is evicted, `rows_after_held` with the scale held.
+    `ruler_hash` is what all rows' quality was judged by, empty where none was or it is not known.
     """
 
     rules: SelectionRules
@@ -46,6 +47,7 @@ class SelectionSummary:
     rows_after: int
     rows_after_held: int
     rows_held_out: int = 0
+    ruler_hash: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The summary as JSON values."""
@@ -100,8 +102,8 @@ class Tally:
         self._collapsed = int(np.count_nonzero(untouched)) - int(np.count_nonzero(kept))
         return untouched & ~kept
 
-    def summary(self) -> SelectionSummary:
-        """The counts of everything that passed."""
+    def summary(self, ruler_hash: str = "") -> SelectionSummary:
+        """The counts of everything that passed, and whose ruler judged it."""
         overlaps = {name: int(self._by_bits[bits]) for name, bits in COMBINATIONS.items()}
         size = sizes(self.rules, overlaps, self._rows, self._collapsed)
         return SelectionSummary(
@@ -115,6 +117,7 @@ class Tally:
             rows_after=size.after(scale_held=False),
             rows_after_held=size.after(scale_held=True),
             rows_held_out=self._rows_held_out,
+            ruler_hash=ruler_hash,
         )
 
     def _outcome(self, threshold: Threshold) -> AxisOutcome:

@@ -25,9 +25,9 @@ from tests.fakes.object_store import FakeObjectStore
 SMALL = CutSettings(shards=ShardLimits(shard_rows_max=8, group_rows_max=4), embeddings_wait_s=0)
 
 
-def row(sample_id, loss, *, version="3", quality=None, reason=Reason.ACCEPTED, model="smol", **of_sample):
+def row(sample_id, loss, *, version="3", quality=None, reason=Reason.ACCEPTED, model="smol", ruler="ruler", **of_sample):
     found = dossier(sample_id, reason=reason)
-    judgement = None if quality is None else Judgement("logits", "ruler", **dict.fromkeys(JUDGED, quality))
+    judgement = None if quality is None else Judgement("logits", ruler, **dict.fromkeys(JUDGED, quality))
     signals = replace(found.signals[0], loss_mean=loss, model=model, model_version=version, judgement=judgement)
     return replace(found, sample=replace(found.sample, **of_sample), signals=(signals,))
 
@@ -127,6 +127,22 @@ async def test_quality_counts_where_it_is_wanted(world):
     assert await world.calibrate(committed, policy(4, low_quality=True)) is None
     by_quality_alone = certain(await world.calibrate(committed, policy(3, low_quality=True, hard=False)))
     assert (by_quality_alone.loss_max, by_quality_alone.quality_min) == (None, 4.0)
+
+
+async def test_rulers_are_never_mixed(world):
+    """Rows count that the ruler in force judged; a new one is calibrated once it has judged as many, and not before."""
+    committed = await world.cut(*(row(f"a{n}", 1.0, quality=8.0) for n in range(4)))
+    wanted = policy(3, low_quality=True)
+    first = certain(await world.calibrate(committed, wanted))
+    assert (first.ruler_hash, first.quality_mean) == ("ruler", 8.0)
+    standing = policy(3, first.model_dump(), low_quality=True)
+    assert await world.calibrate(committed, standing) is None
+    committed = await world.cut(*(row(f"b{n}", 1.0, quality=2.0, ruler="another") for n in range(2)))
+    assert await world.calibrate(committed, standing) is None
+    committed = await world.cut(row("b2", 1.0, quality=2.0, ruler="another"))
+    again = certain(await world.calibrate(committed, standing))
+    assert (again.ruler_hash, again.quality_mean) == ("another", 2.0)
+    assert await world.calibrate(committed, policy(3, again.model_dump(), low_quality=True)) is None
 
 
 async def test_rewrites_do_not_count(world):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from headrace.adapters.rounds.selection_scan import COLLAPSED, SELECTION, ScanLimits, select
+from headrace.adapters.rounds.selection_scan import COLLAPSED, SELECTION, ScanLimits, SeveralRulers, select
 from headrace.adapters.rounds.signal_table import SIGNAL_TABLE, SignalFile
 from headrace.core.rounds.rules import Axis, AxisRule, Mode, SelectionRules
 from headrace.core.rounds.tally import SelectionSummary
@@ -168,3 +168,18 @@ def test_held_out_rows_are_never_selected(tmp_path):
     assert not {hashes[sample] for sample, _ in rows_of(found.selected)} & chosen
     bounds = [[each.threshold.bounds for each in one.summary.axes] for one in (every, found)]
     assert bounds[0] == bounds[1]
+
+
+def test_one_ruler_judged_all_rows_or_nothing_is_selected_by_quality(tmp_path):
+    """Its hash stands in the summary; a judge that changed while the survey ran is named, unless quality does not count."""
+    table = arrow_of(a_table(50))
+    place = table.column_names.index("ruler_hash")
+
+    def ruled(rulers):
+        return in_memory(table.set_column(place, "ruler_hash", pa.array(rulers, pa.string())), [20], 7)
+
+    assert select(ruled(["one"] * 49 + [None]), SelectionRules(), tmp_path, {}).summary.ruler_hash == "one"
+    several = ruled(["one"] * 30 + ["two"] * 20)
+    with pytest.raises(SeveralRulers, match="2 rulers \\(one, two\\)"):
+        select(several, SelectionRules(), tmp_path, {}, SMALL_BATCHES)
+    assert select(several, SelectionRules(low_quality=None), tmp_path, {}).summary.ruler_hash == ""

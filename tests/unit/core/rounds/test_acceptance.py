@@ -164,3 +164,14 @@ def test_replay_decides_rewrites_again():
     strict.add(decided)
     [(before, after)] = strict.moved
     assert (before.reason, after.reason) == ("accepted", "meaning_lost")
+
+
+def test_a_parent_that_another_ruler_judged_is_no_measure():
+    """After a change of the judge's prompts numbers are not compared: parked with the reason. Unknown rulers are believed."""
+    for told, verdict in (("ruler", "accepted"), ("", "accepted"), ("another", "parked")):
+        asked = rewrite("low_quality", ruler_hash=told)
+        decision = decide(evidence(asked), Policy())
+        assert decision.verdict == verdict
+        assert (decision.reason == "ruler_changed") == (verdict == "parked")
+    assert end(evidence(rewrite("hard", ruler_hash="another")))[0] == "accepted"
+    assert decide(evidence(rewrite("low_quality", ruler_hash="another")), Policy(rounds=COMPAT)).verdict == "accepted"

@@ -41,6 +41,8 @@ def test_older_policies_keep_their_names():
     again = Policy.model_validate_json(filled.canonical_json())
     assert again == filled
     assert again.version == filled.version
+    assert "ruler_hash" not in filled.canonical_json()
+    assert on.with_thresholds(THRESHOLDS.model_copy(update={"ruler_hash": "ruler"})).version != filled.version
 
 
 @pytest.mark.parametrize(
