@@ -22,7 +22,7 @@ class DatasetsSettings(BaseSettings):
     embeddings_wait_s: float = Field(5.0, ge=0, description="Longest wait of a cut for embeddings on their way.")
     shard_rows_max: int = Field(100_000, ge=1, description="Most rows of one shard.")
     shard_bytes_max: int = Field(256 * 1024 * 1024, ge=1024, description="Most uncompressed bytes of one shard, about.")
-    sort_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Rows sorted in memory at a time by a cut.")
+    sort_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Rows sorted in memory at a time by a cut.")
     folder: Path | None = Field(
         None, description="Where cuts and rounds keep what memory does not hold; unset: the system's own place."
     )

@@ -5,7 +5,7 @@ Everything is decided by the rows alone, so the same parent and the same staged 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from headrace.adapters.versions.sorted_rows import RowSorter, latest_revisions, 
 from headrace.core.versions import Shard, to_merge
 
 _MERGE_BATCH_ROWS = 1_024
+_KEYS_KEPT = 16
+"""Shards whose sample ids are in memory at a time: a few megabytes each."""
 
 Fetch = Callable[[Shard], Path]
 """Brings a shard onto local disk, verified. Blocks."""
@@ -123,26 +125,38 @@ class TableEditor:
         as a survey with another model gives them, may come after its next revision. Where all new embeddings are those of newly
         accepted rows, as they mostly are, the parent's need not be read.
         """
-        fresh = [_Rival(local.shard, cache(_local_keys(local))) for local in accepted]
-        others = [] if self._are_all(table.new, fresh) else standing
-        late = [_Rival(shard, cache(partial(self._open_keys, shard))) for shard in others]
+        fresh = self._new_rivals(accepted)
+        late = [] if self._are_all(table.new, fresh) else self._standing_rivals(standing)
         return self._without_overtaken(table, fresh, [*fresh, *late], or_equal=False)
 
     @staticmethod
-    def _are_all(new: Sequence[LocalShard], accepted: Sequence["_Rival"]) -> bool:
+    def _are_all(new: Sequence[LocalShard], accepted: Sequence[_Rival]) -> bool:
         """Whether each new row is one of the accepted, by sample id and revision."""
-        known = np.concatenate([np.empty(0, dtype=np.int64), *[key_hashes(rival.keys()) for rival in accepted]])
-        return all(bool(np.isin(key_hashes(local_keys(local)), known).all()) for local in new)
+        for local in new:
+            keys = local_keys(local)
+            known = np.zeros(local.shard.rows, dtype=bool)
+            for rival in accepted:
+                if _overlap(local.shard, rival.shard):
+                    known |= _held_against(keys, rival.keys(), pc.equal)
+            if not known.all():
+                return False
+        return True
+
+    def _new_rivals(self, shards: Sequence[LocalShard]) -> list[_Rival]:
+        read = lru_cache(_KEYS_KEPT)(local_keys)
+        return [_Rival(local.shard, partial(read, local)) for local in shards]
+
+    def _standing_rivals(self, shards: Sequence[Shard]) -> list[_Rival]:
+        read = lru_cache(_KEYS_KEPT)(self._open_keys)
+        return [_Rival(shard, partial(read, shard)) for shard in shards]
 
     def drop_retracted(self, table: Table, rules: Table) -> Table:
         """Take out rows that retractions cover. Rows that stay were held against retractions that stay by earlier versions."""
-        fresh = [_Rival(local.shard, cache(_local_keys(local))) for local in rules.new]
-        standing = [_Rival(shard, cache(partial(self._open_keys, shard))) for shard in rules.kept] if table.new else []
+        fresh = self._new_rivals(rules.new)
+        standing = self._standing_rivals(rules.kept) if table.new else []
         return self._without_overtaken(table, fresh, [*fresh, *standing], or_equal=True)
 
-    def _without_overtaken(
-        self, table: Table, of_kept: Sequence["_Rival"], of_new: Sequence["_Rival"], *, or_equal: bool
-    ) -> Table:
+    def _without_overtaken(self, table: Table, of_kept: Sequence[_Rival], of_new: Sequence[_Rival], *, or_equal: bool) -> Table:
         kept: list[Shard] = []
         new: list[LocalShard] = []
         for shard, local in [*((shard, None) for shard in table.kept), *((local.shard, local) for local in table.new)]:
@@ -189,12 +203,6 @@ def tally(table: pa.Table, first: str, *more: str) -> dict[str, int]:
     }
 
 
-def key_hashes(keys: pa.Table) -> npt.NDArray[np.int64]:
-    """One number for each row's sample id and revision, equal for equal ones within this process."""
-    pairs = zip(keys["sample_id"].to_pylist(), keys["revision"].to_pylist(), strict=True)
-    return np.fromiter((hash(pair) for pair in pairs), dtype=np.int64, count=keys.num_rows)
-
-
 def local_keys(local: LocalShard) -> pa.Table:
     """A local shard's sample ids and revisions."""
     with local.path.open("rb") as handle:
@@ -211,11 +219,15 @@ def _overlap(one: Shard, other: Shard) -> bool:
 
 def _overtaken(keys: pa.Table, others: pa.Table, *, or_equal: bool) -> npt.NDArray[np.bool_]:
     """Which rows have a rival with the same sample id and a higher revision; ids are unique among the rivals."""
-    rivals = pc.index_in(keys["sample_id"], value_set=others["sample_id"].combine_chunks())
-    revisions = others["revision"].take(pc.fill_null(rivals, 0))
-    compare = pc.greater_equal if or_equal else pc.greater
-    overtaken: npt.NDArray[np.bool_] = pc.and_(pc.is_valid(rivals), compare(revisions, keys["revision"])).to_numpy()
-    return overtaken
+    return _held_against(keys, others, pc.greater_equal if or_equal else pc.greater)
+
+
+def _held_against(keys: pa.Table, others: pa.Table, compare: Callable[..., pa.ChunkedArray]) -> npt.NDArray[np.bool_]:
+    """Which rows have one of the same sample id among the others whose revision, compared with theirs, makes it true."""
+    same = pc.index_in(keys["sample_id"], value_set=others["sample_id"].combine_chunks())
+    revisions = others["revision"].take(pc.fill_null(same, 0))
+    held: npt.NDArray[np.bool_] = pc.and_(pc.is_valid(same), compare(revisions, keys["revision"])).to_numpy()
+    return held
 
 
 def _tables(path: Path, shard: Shard) -> Iterator[pa.Table]:

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.adapters.versions.build import NewRows, Table, TableEditor, key_hashes, local_keys, tally
+from headrace.adapters.versions.build import NewRows, Table, TableEditor, local_keys, tally
 from headrace.adapters.versions.cost_tally import cost_tally
+from headrace.adapters.versions.key_hashes import KeyHashes, WantedRows, key_hashes
 from headrace.adapters.versions.retraction_rows import RETRACTIONS_SCHEMA_ID
 from headrace.adapters.versions.sample_rows import DECIDED_SCHEMA_ID, EMBEDDINGS_SCHEMA_ID
 from headrace.adapters.versions.shards import LocalShard, ShardLimits, key_columns, verify_file
+from headrace.adapters.versions.sorted_rows import RUN_BYTES
 from headrace.adapters.versions.staging import StagingArea
 from headrace.adapters.versions.sweeps import SweepWatch
 from headrace.core.dossiers import Verdict
@@ -41,7 +41,6 @@ _TALLIED = {
     "recipes": ("origin_recipe", "origin_recipe_version"),
 }
 
-Hashes = npt.NDArray[np.int64]
 Edit = Callable[[Table], Table]
 
 
@@ -55,7 +54,7 @@ class CutSettings:
 
     folder: Path | None = None
     shards: ShardLimits = field(default_factory=ShardLimits)
-    run_bytes: int = 64 * 1024 * 1024
+    run_bytes: int = RUN_BYTES
     embeddings_wait_s: float = 5.0
     embeddings_poll_s: float = 0.25
     rebases_max: int = 8
@@ -186,26 +185,19 @@ class Draft:
 
         Not everything means up to the last one needed, so that what a cut takes does not depend on the moment.
         """
-        wanted = np.unique(np.concatenate([_NONE, *[await asyncio.to_thread(_hashes, local) for local in accepted]]))
+        wanted = WantedRows([await asyncio.to_thread(_hashes, local) for local in accepted])
         deadline = time.monotonic() + self._settings.embeddings_wait_s
-        seen: dict[Slice, tuple[Hashes, int]] = {}
+        last_needed: dict[Slice, int] = {}
         while True:
             parts = staged.slices(decided=False)
             for part in parts:
-                if part not in seen:
-                    seen[part] = await self._matches(part, wanted)
-            arrived = np.unique(np.concatenate([_NONE, *[seen[part][0] for part in parts]]))
-            if len(arrived) >= len(wanted) or time.monotonic() >= deadline:
-                return parts if everything else up_to(parts, {part: seen[part][1] for part in parts})
+                if part not in last_needed:
+                    keys = await self._staging.read(self._dataset_id, part, ["sample_id", "revision", "offset"])
+                    last_needed[part] = await asyncio.to_thread(_last_needed, keys, wanted)
+            if wanted.all_came or time.monotonic() >= deadline:
+                return parts if everything else up_to(parts, {part: last_needed[part] for part in parts})
             await asyncio.sleep(self._settings.embeddings_poll_s)
             staged = await self._staging.since(self._dataset_id, staged.inputs)
-
-    async def _matches(self, part: Slice, wanted: Hashes) -> tuple[Hashes, int]:
-        """Which wanted rows the slice holds, and the offset of the last of them."""
-        keys = await self._staging.read(self._dataset_id, part, ["sample_id", "revision", "offset"])
-        hashes = await asyncio.to_thread(key_hashes, keys)
-        matching = np.isin(hashes, wanted)
-        return hashes[matching], int(keys["offset"].to_numpy()[matching].max(initial=-1))
 
     async def _embeddings(self, parts: Sequence[Slice]) -> tuple[LocalShard, ...]:
         rows = self._new_rows(RowKind.EMBEDDINGS, latest=True)
@@ -247,11 +239,14 @@ class Draft:
             raise DamagedVersion(f"{shard.key}: no such object, though a manifest names it") from error
 
 
-_NONE: Hashes = np.empty(0, dtype=np.int64)
-
-
-def _hashes(local: LocalShard) -> Hashes:
+def _hashes(local: LocalShard) -> KeyHashes:
     return key_hashes(local_keys(local))
+
+
+def _last_needed(keys: pa.Table, wanted: WantedRows) -> int:
+    """The offset of the last of these rows that is wanted, -1 where none is; they are noted as having come."""
+    offsets: KeyHashes = keys["offset"].to_numpy()
+    return int(offsets[wanted.come(key_hashes(keys))].max(initial=-1))
 
 
 def _best_covered(shards: Sequence[Shard]) -> int:

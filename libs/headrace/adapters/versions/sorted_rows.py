@@ -1,19 +1,27 @@
-"""Sorting more rows than memory holds: sorted runs on local disk, merged batch by batch.
+"""Sorting more rows than memory holds: sorted runs on local disk, merged many at a time.
 
 The order is total (sample id, revision, stream, offset), so the same rows come out in the same order however they came in.
 """
 
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-RUN_BYTES = 64 * 1024 * 1024
+RUN_BYTES = 32 * 1024 * 1024
 """Rows sorted in memory at a time."""
 
-BATCH_BYTES = 1024 * 1024
-"""Rows of each run in memory while runs are merged."""
+BATCH_BYTES = 256 * 1024
+"""Rows read at a time."""
+
+MERGE_BYTES = 16 * 1024 * 1024
+"""Rows of all runs in memory while they are merged. The more there are, the fewer and larger are the steps that merging takes."""
+
+RUNS_MAX = 128
+"""So many runs are merged into a longer one, so that all that are left have room in `MERGE_BYTES`."""
 
 _KEY = "_key"
 _LOWEST = "\0"
@@ -23,7 +31,7 @@ _DIGITS = 20
 class RowSorter:
     """Takes tables of one schema in any order and gives their rows back sorted, once.
 
-    Memory is bounded by `run_bytes` and one batch of each run; the rest lies in `folder`.
+    Memory is bounded by `run_bytes` and `MERGE_BYTES`; the rest lies in `folder`.
     """
 
     def __init__(self, folder: Path, run_bytes: int = RUN_BYTES) -> None:
@@ -31,7 +39,8 @@ class RowSorter:
         self._run_bytes = run_bytes
         self._waiting: list[pa.Table] = []
         self._waiting_bytes = 0
-        self._runs: list[Path] = []
+        self._runs: list[list[Path]] = []
+        self._written = 0
         self.rows = 0
 
     def add(self, table: pa.Table) -> None:
@@ -42,70 +51,108 @@ class RowSorter:
         self._waiting.append(table)
         self._waiting_bytes += table.nbytes
         if self._waiting_bytes >= self._run_bytes:
-            self._spill()
+            self._keep(0, _in_batches(self._sorted_waiting()))
 
     def tables(self) -> Iterator[pa.Table]:
         """All rows in order, in tables of bounded size."""
-        runs = [_run_batches(path) for path in self._runs]
+        runs = [_run_batches(path) for level in self._runs for path in level]
         if self._waiting:
-            runs.append(iter(_in_batches(_sorted(pa.concat_tables(self._waiting)))))
-            self._waiting = []
-        return merged(runs)
+            runs.append(_in_batches(self._sorted_waiting()))
+        return _without_key(_merged(runs))
 
-    def _spill(self) -> None:
-        run = _sorted(pa.concat_tables(self._waiting))
+    def _sorted_waiting(self) -> pa.Table:
+        waiting = _keyed(pa.concat_tables(self._waiting))
         self._waiting, self._waiting_bytes = [], 0
-        path = self._folder / f"run-{len(self._runs):05}.arrow"
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, run.schema) as writer:
-            for batch in _in_batches(run):
-                writer.write_table(batch)
-        self._runs.append(path)
+        return _sorted(waiting)
+
+    def _keep(self, level: int, tables: Iterator[pa.Table]) -> None:
+        """Write a run. `level` counts how often its rows were merged: runs of one level are of one size, about."""
+        path = self._folder / f"run-{self._written:05}.arrow"
+        self._written += 1
+        first = next(tables)
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, first.schema) as writer:
+            writer.write_table(first)
+            for table in tables:
+                writer.write_table(table)
+        if level == len(self._runs):
+            self._runs.append([])
+        self._runs[level].append(path)
+        if len(self._runs[level]) == RUNS_MAX:
+            runs, self._runs[level] = self._runs[level], []
+            self._keep(level + 1, _each_in_batches(_merged([_run_batches(run) for run in runs])))
 
 
 def merge_sorted(sources: Iterable[Iterator[pa.Table]]) -> Iterator[pa.Table]:
     """Merge tables that are each in order; rows keep the columns they came with."""
-    return merged([_keyed_all(source) for source in sources])
+    return _without_key(_merged([_keyed_all(source) for source in sources]))
 
 
-def merged(runs: list[Iterator[pa.Table]]) -> Iterator[pa.Table]:
-    """Merge keyed runs and take the key off."""
-    heads = [_Head(run) for run in runs]
-    heads = [head for head in heads if head.table is not None]
+def _merged(runs: list[Iterator[pa.Table]]) -> Iterator[pa.Table]:
+    """The rows of keyed runs in order.
+
+    Each step takes all rows up to the lowest of the keys that the runs were read up to. Runs that are read several batches
+    ahead are therefore taken up nearly as far in every step, instead of one of them a batch and the others a few rows.
+    """
+    heads = [head for head in (_Head(run, MERGE_BYTES // len(runs)) for run in runs) if head.fill()]
     while heads:
-        bound = min(head.last_key for head in heads)
-        parts = [head.take_up_to(bound) for head in heads]
-        heads = [head for head in heads if head.table is not None]
-        ripe = pa.concat_tables([part for part in parts if part.num_rows])
-        yield ripe.take(pc.sort_indices(ripe[_KEY])).drop_columns([_KEY])
+        reached = [head.last_key for head in heads if not head.is_whole]
+        bound = min(reached) if reached else None
+        parts = [part for head in heads for part in head.take_up_to(bound)]
+        is_one_run = len(heads) == 1
+        heads = [head for head in heads if head.fill()]
+        yield from parts if is_one_run else [_sorted(pa.concat_tables(parts))]
 
 
 class _Head:
-    """The part of a run that is in memory: never empty, until the run is at its end."""
+    """The part of a run that is in memory; in `bytes_ahead` bytes of it or a batch, whichever is more."""
 
-    def __init__(self, run: Iterator[pa.Table]) -> None:
+    def __init__(self, run: Iterator[pa.Table], bytes_ahead: int) -> None:
         self._run = run
-        self.table: pa.Table | None = None
-        self._load()
+        self._bytes_ahead = bytes_ahead
+        self._bytes = 0
+        self._tables: deque[tuple[pa.Table, int]] = deque()
+        self.is_whole = False
 
     @property
     def last_key(self) -> str:
-        assert self.table is not None  # noqa: S101 - callers drop heads that are at their end
-        key: str = self.table[_KEY][-1].as_py()
+        key: str = self._tables[-1][0][_KEY][-1].as_py()
         return key
 
-    def take_up_to(self, bound: str) -> pa.Table:
-        """The rows with keys up to the bound; the next batch is loaded when none are left."""
-        assert self.table is not None  # noqa: S101 - callers drop heads that are at their end
-        count = pc.sum(pc.less_equal(self.table[_KEY], bound)).as_py()
-        part = self.table.slice(0, count)
-        if count < self.table.num_rows:
-            self.table = self.table.slice(count)
-        else:
-            self._load()
-        return part
+    def fill(self) -> bool:
+        """Read on; False where the run is at its end and all of it was taken."""
+        while not self.is_whole and (not self._tables or self._bytes < self._bytes_ahead):
+            table = next(self._run, None)
+            if table is None:
+                self.is_whole = True
+            elif table.num_rows:
+                weight = table.nbytes
+                self._tables.append((table, weight))
+                self._bytes += weight
+        return bool(self._tables)
 
-    def _load(self) -> None:
-        self.table = next((table for table in self._run if table.num_rows), None)
+    def take_up_to(self, bound: str | None) -> Iterator[pa.Table]:
+        """The rows with keys up to the bound, all of them where it is None."""
+        while self._tables:
+            table, weight = self._tables.popleft()
+            self._bytes -= weight
+            count = table.num_rows if bound is None else _rows_up_to(table, bound)
+            if count:
+                yield table.slice(0, count)
+            if count < table.num_rows:
+                left = weight - weight * count // table.num_rows
+                self._tables.appendleft((table.slice(count), left))
+                self._bytes += left
+                return
+
+
+def _rows_up_to(table: pa.Table, bound: str) -> int:
+    keys = table[_KEY]
+    return bisect_right(range(table.num_rows), bound, key=lambda row: keys[row].as_py())
+
+
+def _without_key(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    for table in tables:
+        yield table.drop_columns([_KEY])
 
 
 def _keyed_all(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -120,14 +167,19 @@ def _keyed(table: pa.Table) -> pa.Table:
     return table.append_column(_KEY, key)
 
 
-def _sorted(table: pa.Table) -> pa.Table:
-    keyed = _keyed(table)
+def _sorted(keyed: pa.Table) -> pa.Table:
     return keyed.take(pc.sort_indices(keyed[_KEY]))
 
 
-def _in_batches(table: pa.Table) -> list[pa.Table]:
+def _in_batches(table: pa.Table) -> Iterator[pa.Table]:
     rows = max(1, table.num_rows * BATCH_BYTES // max(1, table.nbytes))
-    return [table.slice(start, rows) for start in range(0, table.num_rows, rows)]
+    for start in range(0, table.num_rows, rows):
+        yield table.slice(start, rows)
+
+
+def _each_in_batches(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    for table in tables:
+        yield from _in_batches(table)
 
 
 def _run_batches(path: Path) -> Iterator[pa.Table]:
@@ -145,7 +197,10 @@ def latest_revisions(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         rows = pa.concat_tables([held, table]) if held is not None else table
         if rows.num_rows > 1:
             ids = rows["sample_id"].combine_chunks()
-            yield rows.slice(0, rows.num_rows - 1).filter(pc.not_equal(ids[:-1], ids[1:]))
+            is_last = pc.not_equal(ids[:-1], ids[1:])
+            all_but_held = rows.slice(0, rows.num_rows - 1)
+            # Mostly there is one revision of each, and filtering copies every row.
+            yield all_but_held if pc.all(is_last).as_py() else all_but_held.filter(is_last)
         held = rows.slice(rows.num_rows - 1)
     if held is not None:
         yield held
