@@ -16,7 +16,7 @@ from headrace.core.retractions import is_retracted
 from headrace.core.rounds.redundancy import Neighbouring, most_redundant
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.signal_rows import Flags
-from headrace.core.rounds.stored import selection_key, signals_key
+from headrace.core.rounds.stored import collapsed_key, selection_key, signals_key
 from headrace.core.rounds.surveys import EvictionRequested, Survey
 from headrace.core.rounds.thresholds import TooManyRows
 from headrace.core.samples import OriginKind
@@ -39,6 +39,8 @@ class Evictions:
     async def read(self, asked: EvictionRequested) -> list[tuple[str, int]]:
         """The most redundant samples, id and revision, at most as many as are asked for.
 
+        Where rows collapsed, in mode middo_compat, it is those: nothing is evicted there beside them.
+
         Rows that were selected never leave: rewritten ones are what they were no longer, sparse ones are no crowd. Held-out
         prompts never leave, and nobody leaves for them; nor for what was retracted since.
 
@@ -52,8 +54,12 @@ class Evictions:
             table = await local.file(signals_key(survey))
             if table is None or not asked.rows:
                 return []
-            selection = await local.file(selection_key(survey))
             retracted = await retracted_samples(local.objects, survey.dataset_id)
+            collapsed = await local.file(collapsed_key(survey))
+            if collapsed is not None:
+                leaving = await asyncio.to_thread(_collapsed, collapsed, survey, retracted)
+                return leaving[: min(asked.rows, self._evictions_max)]
+            selection = await local.file(selection_key(survey))
             return await asyncio.to_thread(self._chosen, asked, table, selection, retracted)
 
     def _chosen(
@@ -89,6 +95,13 @@ class Evictions:
                 )
             batches.append(batch)
         return pa.Table.from_batches(batches)
+
+
+def _collapsed(path: Path, survey: Survey, retracted: Mapping[str, int]) -> list[tuple[str, int]]:
+    with path.open("rb") as handle, parquet(handle, collapsed_key(survey)) as file:
+        rows = file.read(columns=["sample_id", "revision"])
+    pairs = zip(rows["sample_id"].to_pylist(), rows["revision"].to_pylist(), strict=True)
+    return [(sample_id, revision) for sample_id, revision in pairs if not is_retracted(retracted, sample_id, revision)]
 
 
 def _selected(path: Path | None, survey: Survey) -> tuple[pa.Array, pa.Array]:

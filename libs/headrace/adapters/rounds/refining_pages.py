@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace.adapters.rounds.closed_set import PromptVectors
 from headrace.adapters.rounds.parquet_rows import rows_from, rows_of
-from headrace.adapters.rounds.selection_scan import SELECTION
+from headrace.adapters.rounds.selection_scan import ADDS, SELECTION
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.rounds.survey_files import LocalSurvey, SurveyFiles
 from headrace.adapters.rounds.survey_pages import dossier_in
@@ -121,9 +121,10 @@ def _selected(path: Path, asked: RefiningRequested) -> tuple[list[dict[str, Any]
     name = selection_key(asked.survey)
     with path.open("rb") as handle, parquet(handle, name) as file:
         total = int(file.metadata.num_rows)
-        if file.schema_arrow.names != SELECTION.names:
-            raise DamagedVersion(f"{name}: its columns are not those of a selection")
-    page = islice(rows_from(path, name, SELECTION.names, asked.first_row), asked.rows)
+        columns = file.schema_arrow.names
+    if columns not in (SELECTION.names, [each for each in SELECTION.names if each != ADDS]):  # the latter by an earlier release
+        raise DamagedVersion(f"{name}: its columns are not those of a selection")
+    page = islice(rows_from(path, name, columns, asked.first_row), asked.rows)
     rows = [selected | {"row": at} for at, selected in enumerate(page, asked.first_row)]
     only = set(asked.only_rows)
     return [each for each in rows if not only or each["row"] in only], asked.first_row + len(rows) >= total
@@ -171,6 +172,7 @@ def _rewrite(row: Mapping[str, Any], materials: _Materials) -> Rewrite:
         parent_density=row["density"],
         parent_quality=row["quality"],
         ruler_hash=materials.ruler_hash,
+        adds=row.get(ADDS, False),
         hints=tuple(_prompt_text(each)[: materials.hint_chars_max] for each in hints) if axis is Axis.SPARSE else (),
         tokens_allowed=asked.tokens_allowed_each,
         money_allowed=asked.money_allowed_each,

@@ -21,7 +21,7 @@ from headrace.core.ports.object_store import ObjectMissing, ObjectStore
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import RowsSelected
 from headrace.core.rounds.rules import Axis
-from headrace.core.rounds.stored import selection_key, signals_key, thresholds_key
+from headrace.core.rounds.stored import collapsed_key, selection_key, signals_key, thresholds_key
 from headrace.core.rounds.surveys import Purpose, SelectionRequested, Survey
 from headrace.core.samples import OriginKind
 from headrace.core.versions import DamagedVersion
@@ -62,6 +62,8 @@ async def _selected(objects: ObjectStore, asked: SelectionRequested, folder: Pat
     written = await asyncio.to_thread(_model_written, table.files)
     if selection.selected is not None:
         await objects.put_file(selection_key(survey), selection.selected.path)
+    if selection.collapsed is not None:
+        await objects.put_file(collapsed_key(survey), selection.collapsed.path)
     thresholds = selection.summary.canonical_json()
     await objects.put(thresholds_key(survey), thresholds.encode())
     by_axis = {outcome.threshold.axis: outcome.rows_selected for outcome in selection.summary.axes}
@@ -75,6 +77,7 @@ async def _selected(objects: ObjectStore, asked: SelectionRequested, folder: Pat
         held_out_loss=loss.mean,
         held_out_rows=loss.rows,
         model_written_rows=written,
+        collapsed=selection.collapsed.shard.rows if selection.collapsed else 0,
     )
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from headrace.adapters.rounds.signal_table import (
     RULER,
@@ -23,12 +25,14 @@ from headrace.adapters.rounds.signal_table import (
     read_batches,
     signal_rows,
 )
-from headrace.adapters.versions.shards import LocalShard, ShardLimits, write_shards
+from headrace.adapters.versions.shards import LocalShard, ShardLimits, read_shard, write_shards
 from headrace.core.rounds.rules import Axis, Mode, SelectionRules
-from headrace.core.rounds.selection import is_beyond, owned
+from headrace.core.rounds.selection import beside, is_beyond, owned
 from headrace.core.rounds.signal_rows import Flags, SignalRows
 from headrace.core.rounds.tally import SelectionSummary, Tally
 from headrace.core.rounds.thresholds import Threshold, surveys_of
+
+ADDS = "adds"
 
 SELECTION = pa.schema(
     [
@@ -40,6 +44,7 @@ SELECTION = pa.schema(
         pa.field("loss_pre", pa.float64()),
         pa.field("density", pa.float64()),
         pa.field("quality", pa.float64()),  # as the mode computes it
+        pa.field(ADDS, pa.bool_(), nullable=False),  # its rewrite stands beside it though the axis replaces: MIDDO_COMPAT alone
     ]
 )
 """A row for each sample selected, in the order of the table; in mode MIDDO_COMPAT for each sample and axis."""
@@ -105,8 +110,11 @@ def select(
     thresholds = _thresholds(table, rules, retracted, limits, held_out)
     tally = Tally(rules, thresholds, limits.rows_held_max)
     selected = next(write_shards(_selected(table, tally, retracted, limits, held_out), folder, _ONE_FILE), None)
-    leaving = tally.leaving()
-    collapsed = next(write_shards(_rows_of(table, leaving, limits), folder, _ONE_FILE), None) if leaving.any() else None
+    merge = tally.merge()
+    collapsed = _written(table, merge.leaving, folder, limits)
+    held_in = _written(table, merge.held_in, folder, limits)
+    if selected is not None and held_in is not None:
+        selected = next(write_shards(_held_in(selected, held_in), folder, _ONE_FILE), None)
     return Selection(tally.summary(ruler_hash), selected, collapsed)
 
 
@@ -171,7 +179,23 @@ def _selection_table(batch: pa.RecordBatch, rows: SignalRows, bits: npt.NDArray[
     numbers = {
         name: pa.array(getattr(rows, name)[chosen], from_pandas=True) for name in ("loss_post", "loss_pre", "density", "quality")
     }
-    return pa.table(columns | numbers, schema=SELECTION)
+    is_compat = rules.mode is Mode.MIDDO_COMPAT
+    marks = np.concatenate([
+        beside(bits[rows], axis) & is_compat for axis, rows in zip(Axis, places, strict=True)
+    ])[order]  # fmt: skip
+    return pa.table(columns | numbers | {ADDS: pa.array(marks)}, schema=SELECTION)
+
+
+def _written(table: Sequence[SignalFile], flags: Flags, folder: Path, limits: ScanLimits) -> LocalShard | None:
+    return next(write_shards(_rows_of(table, flags, limits), folder, _ONE_FILE), None) if flags.any() else None
+
+
+def _held_in(selected: LocalShard, held_in: LocalShard) -> Iterator[pa.Table]:
+    """The selection, where rewrites of rows that stay all the same stand beside them."""
+    staying = pq.read_table(held_in.path, columns=["sample_id"])["sample_id"].combine_chunks()
+    for batch in read_shard(selected.path, selected.shard, None, ScanLimits().batch_rows):
+        adds = pc.or_(batch[ADDS], pc.is_in(batch["sample_id"], value_set=staying))
+        yield pa.Table.from_batches([batch]).set_column(batch.schema.get_field_index(ADDS), SELECTION.field(ADDS), adds)
 
 
 def _rows_of(table: Sequence[SignalFile], flags: Flags, limits: ScanLimits) -> Iterator[pa.Table]:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from headrace.core.dossiers import CURRENT, Comparison, Dossier, Rewrite, Signals
 from headrace.core.reasons import Reason
 from headrace.core.rounds.policy import RoundPolicy
+from headrace.core.rounds.revisions import stands_beside
 from headrace.core.rounds.rules import Axis, Mode
 
 LOSS = "rewrite_loss_mean"
@@ -56,9 +57,7 @@ def exemptions_of(rewrite: Rewrite | None) -> Exemptions:
     """See the module. Nothing for a sample that is no rewrite."""
     if rewrite is None or rewrite.axis not in _AXES:
         return Exemptions()
-    axis = Axis(rewrite.axis)
-    replaces = axis is not Axis.SPARSE
-    return Exemptions(loss_max=axis is Axis.HARD, density_max=replaces, density_min=True)
+    return Exemptions(loss_max=rewrite.axis == Axis.HARD, density_max=not stands_beside(rewrite), density_min=True)
 
 
 def weighed(dossier: Dossier, rules: RoundPolicy) -> Weighed:

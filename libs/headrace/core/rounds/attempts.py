@@ -8,7 +8,7 @@ from headrace.core.policies import Policy
 from headrace.core.reasons import Reason
 from headrace.core.retractions import RetractionReason, RetractionRequested
 from headrace.core.rounds.progress import Ending, RewriteEnded, RoundProgressed
-from headrace.core.rounds.revisions import ATTEMPTS_MAX
+from headrace.core.rounds.revisions import ATTEMPTS_MAX, stands_beside
 from headrace.core.rounds.rewrite_costs import BUDGET, spent_so_far, summed, tokens_of
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import RefinementRequested
@@ -58,6 +58,7 @@ def ended(rewrite: Rewrite, ending: Ending, reason: str, spent: tuple[Cost, ...]
     fact = RewriteEnded(
         Axis(rewrite.axis), rewrite.parent.id, ending, str(reason), rewrite.attempt, tokens_of(total), total.money,
         parent_model_written=rewrite.parent.origin.kind is not OriginKind.INGESTED, detail=_shown(detail), row=rewrite.row,
+        adds=rewrite.adds,
     )  # fmt: skip
     return RoundProgressed(rewrite.parent.dataset_id, rewrite.round_id, fact)
 
@@ -100,7 +101,7 @@ def _said(comparison: Comparison) -> str:
 
 def _unmended(rewrite: Rewrite, policy: Policy, requested_by: str) -> RetractionRequested | None:
     """The parent leaves where the policy does not keep what could not be mended; a sparse one is nothing to mend."""
-    if policy.rounds.unmended != "drop" or rewrite.axis == Axis.SPARSE:
+    if policy.rounds.unmended != "drop" or stands_beside(rewrite):
         return None
     parent = rewrite.parent
     return RetractionRequested(

@@ -153,11 +153,13 @@ def _put_off(counts: RewriteCounts, fact: RewriteEnded) -> PutOff | None:
 
 
 def _ending(counts: RewriteCounts, fact: RewriteEnded) -> RewriteCounts:
-    replacing, by_people = fact.axis in REPLACING, not fact.parent_model_written
+    replacing, by_people = fact.axis in REPLACING and not fact.adds, not fact.parent_model_written
     match fact.ending:
         case Ending.ACCEPTED:
             human = counts.human_replaced + (replacing and by_people)
-            return replace(counts, accepted=_one_more(counts.accepted, fact.axis), human_replaced=human)
+            return replace(
+                counts, accepted=_one_more(counts.accepted, fact.axis), human_replaced=human, beside=counts.beside + fact.adds
+            )
         case Ending.REJECTED:
             return replace(
                 tallied(counts, fact.axis, fact.ending, fact.reason, fact.detail),

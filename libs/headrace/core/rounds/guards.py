@@ -10,7 +10,7 @@ from headrace.core.reasons import Reason
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import RewriteEnded, RoundState
 from headrace.core.rounds.reasons import RoundReason
-from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.rules import Axis, Mode
 
 NEAR_DUPLICATE = Reason.NEAR_DUPLICATE.value
 REPLACING = frozenset({Axis.HARD, Axis.LOW_QUALITY})
@@ -45,7 +45,12 @@ class Tripped:
 
 
 def evictions(state: RoundState, rules: RoundPolicy) -> int:
-    """How many rows are to leave so that the scale is held: as many as came beside sparse points."""
+    """How many rows are to leave so that the scale is held: as many as came beside sparse points.
+
+    The authors' merge pays for nothing, and drops what shares a key with another row.
+    """
+    if rules.mode is Mode.MIDDO_COMPAT:
+        return state.selected.collapsed if state.selected else 0
     return state.rewrites.accepted.get(Axis.SPARSE, 0) if rules.scale == "held" else 0
 
 
@@ -64,7 +69,7 @@ def prospect(state: RoundState, rules: RoundPolicy) -> Prospect:
     rewrites, leaves = state.rewrites, evictions(state, rules)
     surveyed = state.rows.sent
     written = min(surveyed, state.selected.model_written_rows if state.selected else 0)
-    added = rewrites.accepted.get(Axis.SPARSE, 0)
+    added = rewrites.accepted.get(Axis.SPARSE, 0) + rewrites.beside
     human_left, model_left = (rewrites.human_unmended, rewrites.model_unmended) if rules.unmended == "drop" else (0, 0)
     return Prospect(
         rows=max(0, surveyed + added - leaves - human_left - model_left),

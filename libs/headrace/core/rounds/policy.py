@@ -94,7 +94,9 @@ class RoundPolicy(_Section):
         0.8, ge=-1, le=1, allow_inf_nan=False, strict=True, description="Least cosine of a rewritten prompt to its parent's."
     )
     unmended: Literal["keep", "drop"] = Field("keep", description="What becomes of a parent that no rewrite could beat.")
-    scale: Literal["held", "paper"] = Field("held", description="held: additions are paid for by evictions; paper: it grows.")
+    scale: Literal["held", "paper"] = Field(
+        "held", description="held: additions are paid for by evictions; paper, and always in mode middo_compat: it grows."
+    )
     train: Flag = Field(True, description="Wait for a checkpoint trained on the new version, and evaluate it.")
     held_out_rise_max: float = Field(
         0.0, ge=0, allow_inf_nan=False, strict=True, description="Rise of the held-out loss that is tolerated, nats per token."

@@ -22,10 +22,16 @@ class NoRevisionLeft(ValueError):
     """There is no revision for this rewrite; the message says why."""
 
 
+def stands_beside(rewrite: Rewrite) -> bool:
+    """Whether it is to stand beside its parent, as a sample of its own, instead of in its place."""
+    return rewrite.adds or rewrite.axis == Axis.SPARSE
+
+
 def identity_of_rewrite(rewrite: Rewrite) -> tuple[str, int]:
     """Id and revision of the sample that a rewrite becomes.
 
-    On axis "sparse" it is a new sample: its id is a hash of dataset, parent, round and axis, its revision the attempt less one.
+    On axis "sparse", and where it `adds`, it is a new sample: its id is a hash of dataset, parent, round and axis, its revision
+    the attempt less one.
 
     On the other axes it is a revision of its parent: `base + 32 round + place + attempt`, where the place is 0 for "hard" and 16
     for "low_quality", attempts are 1 to 15, rounds 1 to 2047, and `base` is a multiple of 65,536 that follows from the parent:
@@ -47,7 +53,7 @@ def identity_of_rewrite(rewrite: Rewrite) -> tuple[str, int]:
     if not 1 <= rewrite.attempt <= ATTEMPTS_MAX:
         raise NoRevisionLeft(f"attempt {rewrite.attempt} is not within 1 and {ATTEMPTS_MAX}")
     axis = Axis(rewrite.axis)
-    if axis is Axis.SPARSE:
+    if stands_beside(rewrite):
         return _new_id(rewrite), rewrite.attempt - 1
     if not 1 <= rewrite.round_ordinal <= ROUNDS_MAX:
         raise NoRevisionLeft(f"round {rewrite.round_ordinal} is not within 1 and {ROUNDS_MAX}")
@@ -71,4 +77,4 @@ def _base_of(rewrite: Rewrite) -> int:
 
 def _new_id(rewrite: Rewrite) -> str:
     named = f"{rewrite.parent.key}\n{rewrite.round_id}\n{rewrite.axis}"
-    return f"sparse-{hashlib.sha256(named.encode()).hexdigest()[:_ID_DIGITS]}"
+    return f"{rewrite.axis}-{hashlib.sha256(named.encode()).hexdigest()[:_ID_DIGITS]}"

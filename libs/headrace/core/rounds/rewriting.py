@@ -14,7 +14,7 @@ With `prompt_alone` (mode middo_compat) it is shown prompts and nothing else, as
 no reason why the attempt before was turned away. There and here the old response never reaches the answerer.
 
 Only the last user turn and the last assistant turn are written anew; what comes before them is kept. A reference stays where
-the sample is replaced, since the new prompt is to have the same answer, and goes where a new sample is made.
+the new prompt is to have the same answer, and goes where it is a wholly new one. The caller's metadata go with what is replaced.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from itertools import chain
 
 from headrace.core.chat import ANSWERER, REFINER, Call, Sampling
 from headrace.core.dossiers import Rewrite
-from headrace.core.rounds.revisions import identity_of_rewrite
+from headrace.core.rounds.revisions import identity_of_rewrite, stands_beside
 from headrace.core.rounds.rewritten_text import AnswerReader, PromptReader, scripts_of
 from headrace.core.rounds.rules import Axis
 from headrace.core.samples import Message, Origin, OriginKind, Sample, content_hash_of, response_text
@@ -143,10 +143,10 @@ class Task:
 
     def sample(self, prompt: str, answer: str) -> Sample:
         """The rewritten sample."""
-        parent, adds = self.rewrite.parent, self.axis is Axis.SPARSE
+        parent = self.rewrite.parent
         question, response = parent.messages[-2:]
         messages = (*self._before, replace(question, content=prompt), replace(response, content=answer))
-        reference = None if adds else parent.reference
+        reference = None if self.axis is Axis.SPARSE else parent.reference
         return replace(
             parent,
             id=self.sample_id,
@@ -162,7 +162,7 @@ class Task:
                 round=self.rewrite.round_id,
                 axis=self.axis,
             ),
-            metadata_json="" if adds else parent.metadata_json,
+            metadata_json="" if stands_beside(self.rewrite) else parent.metadata_json,
         )
 
     @property

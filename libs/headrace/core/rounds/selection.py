@@ -1,7 +1,8 @@
 """Who is selected for what: owners and overlaps, the authors' merge, and how large the next version can become.
 
 HEADRACE selects a sample for one axis, the first of OWNERS beyond whose threshold it lies. MIDDO_COMPAT selects it for each axis
-on its own, so that a sample that is both hard and of low quality leaves once and comes back twice.
+on its own, so that a sample that is both hard and of low quality leaves once and comes back twice: its rewrite for quality takes
+its place, the one that is to be easier stands beside it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,11 @@ def is_beyond(bits: npt.NDArray[np.uint8], axis: Axis) -> Flags:
     """Which rows lie beyond the axis' threshold."""
     found: Flags = (bits & _BIT[axis]) != 0
     return found
+
+
+def beside(bits: npt.NDArray[np.uint8], axis: Axis) -> Flags:
+    """Of rows selected for the axis those whose rewrite leaves the parent's place to another axis' rewrite."""
+    return is_beyond(bits, Axis.LOW_QUALITY) if axis is Axis.HARD else np.zeros(len(bits), dtype=np.bool_)
 
 
 def merged(keys: Keys, bits: npt.NDArray[np.uint8]) -> Flags:

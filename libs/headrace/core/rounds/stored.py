@@ -8,6 +8,7 @@ In that folder, `rounds/<dataset>/<round>/<purpose>/`:
     signals.parquet                                    the signal table
     thresholds.json                                    the selection's summary: canonical JSON of `SelectionSummary`
     selection.parquet                                  what was selected
+    collapsed.parquet                                  what leaves in mode middo_compat for a row with the same merge key
 
 Everything but the report is written once; what is written again after a kill is the same. Some time after the round's end
 collection takes it all, the report excepted.
@@ -65,6 +66,11 @@ def thresholds_key(survey: Survey) -> str:
 def selection_key(survey: Survey) -> str:
     """Where its selection lies."""
     return f"{survey_prefix(survey)}selection.parquet"
+
+
+def collapsed_key(survey: Survey) -> str:
+    """Where the rows lie that leave because another has their merge key; there is none where none do."""
+    return f"{survey_prefix(survey)}collapsed.parquet"
 
 
 def measured_prefix(survey: Survey) -> str:

@@ -58,6 +58,18 @@ class SelectionSummary:
         return json.dumps(self.as_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What the authors' merge does beside replacing rows.
+
+    `leaving` are rows, selected for nothing that replaces them, that leave because another has their merge key; `held_in` are
+    rows that are to be replaced and stay all the same, because others hold their key in.
+    """
+
+    leaving: Flags
+    held_in: Flags
+
+
 class Tally:
     """Counts what passes, and holds what the merge of mode MIDDO_COMPAT needs of each row."""
 
@@ -70,6 +82,7 @@ class Tally:
         self._selected = dict.fromkeys(Axis, 0)
         self._keys: list[Keys] = []
         self._bits: list[npt.NDArray[np.uint8]] = []
+        self._apart: list[Flags] = []
         self._collapsed = 0
 
     def add(self, rows: SignalRows, keys: Keys | None) -> npt.NDArray[np.uint8]:
@@ -90,17 +103,20 @@ class Tally:
                 )
             self._keys.append(keys)
             self._bits.append(bits)
+            self._apart.append(np.zeros(len(rows), dtype=np.bool_) if rows.held_out is None else rows.held_out)
         return bits
 
-    def leaving(self) -> Flags:
-        """Which rows, selected for nothing that replaces them, leave because another row has their merge key."""
+    def merge(self) -> Merge:
+        """What the authors' merge does beside replacing; held-out rows take no part in it, nothing leaves for them."""
         if not self._keys:
-            return np.zeros(0, dtype=np.bool_)
-        bits = np.concatenate(self._bits)
-        kept = merged(np.concatenate(self._keys), bits)
+            nothing = np.zeros(0, dtype=np.bool_)
+            return Merge(nothing, nothing)
+        bits, apart = np.concatenate(self._bits), np.concatenate(self._apart)
+        kept = apart.copy()
+        kept[~apart] = merged(np.concatenate(self._keys)[~apart], bits[~apart])
         untouched = ~(is_beyond(bits, Axis.HARD) | is_beyond(bits, Axis.LOW_QUALITY))
         self._collapsed = int(np.count_nonzero(untouched)) - int(np.count_nonzero(kept))
-        return untouched & ~kept
+        return Merge(leaving=untouched & ~kept, held_in=kept & ~untouched)
 
     def summary(self, ruler_hash: str = "") -> SelectionSummary:
         """The counts of everything that passed, and whose ruler judged it."""

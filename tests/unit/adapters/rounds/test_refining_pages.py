@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from headrace.adapters.rounds.density_blocks import make_block
 from headrace.adapters.rounds.evictions import Evictions
 from headrace.adapters.rounds.measured_rows import MeasuredRows
 from headrace.adapters.rounds.refining_pages import RefiningPages
+from headrace.adapters.rounds.round_selection import RoundSelections
 from headrace.adapters.rounds.selection_scan import select
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.rounds.survey_files import SurveyFiles
@@ -21,11 +23,14 @@ from headrace.adapters.versions.draft import CutSettings
 from headrace.adapters.versions.shards import ShardLimits
 from headrace.adapters.versions.staging import StagingArea
 from headrace.adapters.versions.store import VersionStore
+from headrace.core.dossiers import Judgement
 from headrace.core.fine_tuning import is_held_out
+from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import Ending, RewriteEnded
+from headrace.core.rounds.revisions import identity_of_rewrite
 from headrace.core.rounds.rules import Axis, AxisRule, SelectionRules
 from headrace.core.rounds.stored import selection_key, signals_key, survey_prefix, thresholds_key
-from headrace.core.rounds.surveys import EvictionRequested, RefiningRequested, Survey
+from headrace.core.rounds.surveys import EvictionRequested, RefiningRequested, SelectionRequested, Survey
 from headrace.core.rounds.thresholds import TooManyRows
 from headrace.core.samples import prompt_hash_of
 from headrace.core.versions import DamagedVersion
@@ -109,6 +114,43 @@ async def world(tmp_path) -> World:
 
 def refining(of: Survey, first: int = 0, rows: int = 10) -> RefiningRequested:
     return RefiningRequested(of, first, rows, attempts_max=3, round_ordinal=7, tokens_allowed_each=500, money_allowed_each=0.5)
+
+
+async def test_of_two_rewrites_of_a_sample_one_stands_beside_it(tmp_path):
+    """Mode middo_compat: hard and of low quality at once; what collapses is what leaves, unless it was taken back."""
+    objects = FakeObjectStore()
+    version = await cut_version(objects, accepted(*IDS), SMALL)
+    of = survey(version.id)
+    poor = Judgement("logits", "ruler", 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    rows = [measured(dossier(each).sample, of, loss=9.0 if each == HARD else 1.0) for each in IDS]
+    rows = [
+        replace(row, merge_key="ab" * 32 if row.sample_id in {"s01", "s02"} else sha256(row.sample_id.encode()).hexdigest())
+        for row in rows
+    ]
+    hard = rows[IDS.index(HARD)]
+    signals = (replace(hard.signals[0], judgement=poor), replace(hard.signals[1], loss_mean=9.0))
+    rows[IDS.index(HARD)] = replace(hard, signals=signals)
+    await MeasuredRows(objects).stage(of, "measured/00001", placed(rows))
+    policy = RoundPolicy.model_validate({"mode": "middo_compat", "sparse": {"enabled": False}})
+    told = await RoundSelections(objects, tmp_path).select(SelectionRequested(of, 24, policy.canonical_json()))
+    assert (told.hard, told.low_quality, told.collapsed) == (1, 1, 1)
+
+    async def opened():
+        return objects
+
+    for name in ("shards", "surveys"):
+        (tmp_path / name).mkdir()
+    versions, surveys = VersionStore(objects, tmp_path), SurveyFiles(opened, tmp_path / "surveys")
+    page = await RefiningPages(versions, ShardFiles(versions, tmp_path / "shards", 1 << 20), surveys, 10).read(refining(of))
+    assert [(each.axis, each.adds, each.ruler_hash) for each in page.rewrites] == [
+        ("hard", True, "ruler"), ("low_quality", False, "ruler"),
+    ]  # fmt: skip
+    names = [identity_of_rewrite(each) for each in page.rewrites]
+    assert names[0][0].startswith("hard-")
+    assert names[1][0] == HARD
+    assert await Evictions(surveys, 100, 50).read(EvictionRequested(of, 1)) == [("s02", 0)]
+    await StagingArea(objects).stage_retracted(DATASET, RETRACTED, [(retraction("s02"), place(0, RETRACTED))])
+    assert await Evictions(surveys, 100, 50).read(EvictionRequested(of, 1)) == []
 
 
 async def test_a_rewrite_carries_all_it_has_to_beat(world):

@@ -13,11 +13,13 @@ from pydantic import TypeAdapter
 
 from headrace.adapters.rounds.selection_scan import COLLAPSED, SELECTION, ScanLimits, SeveralRulers, select
 from headrace.adapters.rounds.signal_table import SIGNAL_TABLE, SignalFile
+from headrace.core.rounds.revisions import identity_of_rewrite
 from headrace.core.rounds.rules import Axis, AxisRule, Mode, SelectionRules
 from headrace.core.rounds.tally import SelectionSummary
 from headrace.core.versions import DamagedVersion
 from tests.fakes import selection_oracle as oracle
 from tests.fakes.certain import certain
+from tests.fakes.rewrites import parent, rewrite
 from tests.fakes.signal_tables import a_table, arrow_of, in_memory, on_disk, retracted_of, sample_id, tables
 
 EACH_AXIS = {axis.value: 1.0 for axis in Axis}
@@ -41,6 +43,34 @@ def test_the_selection_written_is_the_oracles(tmp_path, table, mode, cuts, group
     assert found.summary.rows_not_made == table["not_made"].sum()
     if compat:
         assert found.summary.rows_after == oracle.paper_next_size(table["pairs"], beyond)
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tables(), st.lists(st.integers(0, 14), max_size=2))
+def test_the_size_law_holds_for_what_rewrites_become(tmp_path, table, cuts):
+    """By ids and revisions, as versions are cut: the next dataset has as many rows as the authors' merge gives."""
+    rules = SelectionRules(mode=Mode.MIDDO_COMPAT)
+    found = select(in_memory(arrow_of(table), cuts, 4), rules, tmp_path, retracted_of(table), SMALL_BATCHES)
+    dataset = {sample_id(row): row % 3 for row in range(len(table["not_made"]))}
+    for row in [] if found.collapsed is None else pq.read_table(found.collapsed.path).to_pylist():
+        assert dataset.pop(row["sample_id"]) == row["revision"]
+    for row in [] if found.selected is None else pq.read_table(found.selected.path).to_pylist():
+        asked = rewrite(row["axis"], parent=parent(row["revision"], id=row["sample_id"]), adds=row["adds"])
+        name, revision = identity_of_rewrite(asked)
+        dataset[name] = max(revision, dataset.get(name, 0))
+    assert len(dataset) == oracle.paper_next_size(table["pairs"], oracle.beyond(table, EACH_AXIS, compat=True))
+
+
+def test_held_out_rows_take_no_part_in_the_merge(tmp_path):
+    """They never leave, and nothing leaves for them, whatever they share with others."""
+    table = a_table(40) | {"pairs": [("i", "o")] * 40}
+    one, other = "prompt_hash-0", "prompt_hash-1"
+    files = in_memory(arrow_of(table), [], 40)
+    found = select(files, SelectionRules(mode=Mode.MIDDO_COMPAT), tmp_path, {}, held_out={one, other}.__contains__)
+    leaving = {row["sample_id"] for row in pq.read_table(certain(found.collapsed).path).to_pylist()}
+    assert not leaving & {sample_id(0), sample_id(1)}
+    replaced = {row["sample_id"] for row in pq.read_table(certain(found.selected).path).to_pylist() if row["axis"] != "sparse"}
+    assert len(leaving) == 40 - 2 - 1 - len(replaced)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,21 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.core.rounds.guards import prospect
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import Fact, Phase, RowLost, RowsMeasured, RowsSent
+from headrace.core.rounds.progress import (
+    Ending,
+    Fact,
+    Phase,
+    RewriteEnded,
+    RewritesRequested,
+    RowLost,
+    RowsMeasured,
+    RowsSent,
+)
+from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import Purpose
-from tests.fakes.round_parts import Rounds, started
+from tests.fakes.round_parts import Parts, Rounds, started
 
 ROWS = 6
 
@@ -61,3 +72,20 @@ def test_a_lost_row_that_was_sent_back_is_measured_and_lost_no_more():
     assert rounds.states["r1"].phase is Phase.SURVEYING
     rounds.tell(RowsMeasured(Purpose.ROUND, 1, 0, 50, 0.5))
     assert rounds.steps()[-1].rows == 2
+
+
+def test_in_mode_middo_compat_nothing_pays_for_additions_and_what_collapsed_leaves():
+    """A rewrite that adds replaces nobody; the rows asked to leave are those that share a merge key."""
+    rules = RoundPolicy.model_validate({"mode": "middo_compat", "sparse": {"enabled": False}})
+    rounds = Rounds()
+    rounds.take(started(rules, rows=2))
+    rounds.tell(RowsSent(Purpose.ROUND, 2, complete=True))
+    rounds.tell(RowsMeasured(Purpose.ROUND, 2, 0, 50, 0.5))
+    rounds.tell(replace(Parts(selected=(1, 0, 1)).selection(Purpose.ROUND), collapsed=3))
+    rounds.tell(RewritesRequested(2, complete=True))
+    rounds.tell(RewriteEnded(Axis.HARD, "problem-1", Ending.ACCEPTED, "accepted", 1, 10, adds=True))
+    rounds.tell(RewriteEnded(Axis.LOW_QUALITY, "problem-1", Ending.ACCEPTED, "accepted", 1, 10))
+    state = rounds.states["r1"]
+    assert (state.rewrites.beside, state.rewrites.human_replaced) == (1, 1)
+    assert (state.phase, rounds.steps()[-1].rows) == (Phase.COMMITTING, 3)
+    assert prospect(state, rules).rows == 0

@@ -75,3 +75,13 @@ def test_what_has_no_revision_is_told(asked, why):
     """Nothing is wrapped around or reused."""
     with pytest.raises(NoRevisionLeft, match=why):
         identity_of_rewrite(asked)
+
+
+@given(SUBMITTED, REPLACING, ROUNDS, ATTEMPTS)
+def test_a_rewrite_that_adds_has_an_id_of_its_own(submitted, axis, number, attempt):
+    """Its parent's revisions are left to the rewrite that replaces it; another round or axis has another id."""
+    asked = rewrite(axis, parent=parent(submitted), round_ordinal=number, attempt=attempt, adds=True)
+    name, revision = identity_of_rewrite(asked)
+    assert (name.partition("-")[0], revision) == (axis, attempt - 1)
+    others = [replace(asked, round_id="another"), replace(asked, axis="sparse")]
+    assert len({name, asked.parent.id, *(identity_of_rewrite(each)[0] for each in others)}) == 4

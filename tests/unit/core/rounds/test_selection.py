@@ -47,7 +47,7 @@ def selected(table, rules) -> tuple[np.ndarray, SelectionSummary]:
     tally = Tally(rules, thresholds_of(table, rules), NO_LIMIT)
     compat = rules.mode is Mode.MIDDO_COMPAT
     bits = tally.add(signal_rows_of(table, rules.mode), keys_of(table["pairs"]) if compat else None)
-    tally.leaving()
+    tally.merge()
     return bits, tally.summary()
 
 
