@@ -6,29 +6,39 @@ Ends by itself when the process that started it dies: nobody would take the resu
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from headrace.adapters.vector_index import shard
-from headrace.adapters.vector_index.engine import CONVERSATION, PROMPT
+from headrace.adapters.vector_index.engine import CONVERSATION, PROMPT, Point
+from headrace.adapters.vector_index.log import NAME, dimensions_of
+from headrace.adapters.vector_index.part import holds_log, replayed
 
 
 def merge(target: Path, copies: Sequence[Path]) -> None:
     """Merge copies of parts, oldest first and used up by it, into a part that is not there yet. Younger points count.
 
-    The largest is grown by the others: the engine carries its graph over, so less is built anew. The room of points that
-    were removed is given back.
+    The largest that the engine built is grown by the others: it carries its graph over, so less is built anew. The room of
+    points that were removed is given back.
     """
-    parts = [shard.load(path) for path in copies]
-    base = max(range(len(parts)), key=lambda age: shard.count(parts[age], None))
-    for age in [*range(base - 1, -1, -1), *range(base + 1, len(parts))]:
-        for page in shard.scroll(parts[age], None, [PROMPT, CONVERSATION]):
-            shard.write(parts[base], page, only_new=age < base)
-        parts[age].close()
-    parts[base].optimize()
-    parts[base].flush()
-    parts[base].close()
-    copies[base].rename(target)
+    built = {age: shard.load(path) for age, path in enumerate(copies) if not holds_log(path)}
+    base = max(built, key=lambda age: shard.count(built[age], None), default=-1)
+    path = copies[base] if built else copies[0].with_name("merged")
+    grown = built.pop(base) if built else shard.create(path, dimensions_of(copies[0] / NAME))
+    for age in [*range(base - 1, -1, -1), *range(base + 1, len(copies))]:
+        pages = shard.scroll(built[age], None, [PROMPT, CONVERSATION]) if age in built else _logged(copies[age])
+        for page in pages:
+            shard.write(grown, page, only_new=age < base)
+    for each in built.values():
+        each.close()
+    grown.optimize()
+    grown.flush()
+    grown.close()
+    path.rename(target)
+
+
+def _logged(path: Path) -> Iterator[list[Point]]:
+    return replayed(path, dimensions_of(path / NAME)).pages()
 
 
 def _end_with_parent() -> None:

@@ -1,88 +1,207 @@
-"""The vectors of a part that has no graph yet, side by side in memory.
+"""The points of a part that has no graph yet, in memory: payloads by value, vectors side by side.
 
-A matrix product compares a batch with all of them in a tenth of the time that the engine takes to scan them one search
-after another.
+A matrix product compares a batch with all of them at a fraction of what the engine takes to scan them, or even to walk a graph.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.adapters.vector_index.engine import CONVERSATION, PROMPT, Hit, Payload, Point, Search
-from headrace.core.ports.vector_index import Vector
+from headrace.adapters.vector_index.engine import CONVERSATION, INTEGERS, KEYWORDS, PROMPT, Hit, Payload, Point, Search
+
+Number = TypeVar("Number", np.int64, np.float32)
 
 _ROWS_MIN = 256
 _NO_ORDER = np.iinfo(np.int64).max
+_ORDER = "order"
+_RUNS = 64
+"""Cosines are looked through in so many runs to learn what the best few of them reach at least."""
+
+_PAGE = 2_000
 
 
-class RecentVectors:
-    """Follows a part's writes; answers searches as the engine would. Not safe for two threads at a time."""
+class RecentPoints:
+    """Follows a part's writes; answers as the engine would. Not safe for two threads at a time."""
 
     def __init__(self, dimensions: int) -> None:
+        self._payloads: dict[str, Payload] = {}
+        self._by_value: dict[str, defaultdict[str | int, set[str]]] = {name: defaultdict(set) for name in (*KEYWORDS, _ORDER)}
+        self._having: Counter[str] = Counter()
         self._rows: dict[str, int] = {}
-        self._points: list[tuple[str, Payload]] = []
+        self._ids: list[str] = []
         self._orders: NDArray[np.int64] = np.empty(_ROWS_MIN, np.int64)
         self._vectors: dict[str, NDArray[np.float32]] = {
             name: np.empty((_ROWS_MIN, dimensions), np.float32) for name in (PROMPT, CONVERSATION)
         }
 
+    def __len__(self) -> int:
+        return len(self._payloads)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the vectors that are there."""
+        return sum(len(self._ids) * matrix[0].nbytes for matrix in self._vectors.values())
+
+    # Writing
+
     def put(self, points: Iterable[Point]) -> None:
         """Add points or replace those of the same ids; a mark, which has no vectors, takes its id's away."""
         for point in points:
-            if not point.vectors:
-                self.remove([point.id])
-                continue
-            row = self._rows.setdefault(point.id, len(self._points))
-            if row == len(self._points):
-                self._make_room(row)
-                self._points.append((point.id, point.payload))
-            self._points[row] = (point.id, point.payload)
-            self._orders[row] = point.payload.get("order", _NO_ORDER)
-            for name, vector in point.vectors.items():
-                self._vectors[name][row] = vector
+            self._forget(point.id)
+            self._payloads[point.id] = point.payload
+            for name, value in point.payload.items():
+                if name in self._by_value:
+                    self._by_value[name][value].add(point.id)
+            self._having.update(name for name in INTEGERS if name in point.payload)
+            if point.vectors:
+                self._place(point)
+            else:
+                self._free_row(point.id)
 
-    def remove(self, ids: Collection[str]) -> None:
+    def remove(self, ids: Iterable[str]) -> None:
         """Forget points, where they are there."""
         for point_id in ids:
-            row = self._rows.pop(point_id, None)
-            if row is None:
-                continue
-            last = self._points.pop()
-            if last[0] != point_id:  # the last one moves into the gap
-                end = len(self._points)
-                self._points[row] = last
-                self._rows[last[0]] = row
-                self._orders[row] = self._orders[end]
-                for matrix in self._vectors.values():
-                    matrix[row] = matrix[end]
+            self._forget(point_id)
+            self._free_row(point_id)
+
+    # Reading
+
+    def get(self, ids: Iterable[str], *, vectors: bool) -> dict[str, Point]:
+        """The points that are there."""
+        names = (PROMPT, CONVERSATION) if vectors else ()
+        return {each: self._point(each, names) for each in ids if each in self._payloads}
+
+    def pages(self) -> Iterator[list[Point]]:
+        """All points, page by page."""
+        ids = list(self._payloads)
+        for start in range(0, len(ids), _PAGE):
+            yield [self._point(each, (PROMPT, CONVERSATION)) for each in ids[start : start + _PAGE]]
+
+    def find(self, any_of: Mapping[str, Collection[str | int]], *, vectors: bool) -> list[Point]:
+        """The points with one of the values in one of the fields, with their conversation vectors."""
+        found: dict[str, None] = {}
+        for name, values in any_of.items():
+            by_value = self._by_value[name]
+            for value in values:
+                if value in by_value:
+                    found.update(dict.fromkeys(by_value[value]))
+        return [self._point(each, (CONVERSATION,) if vectors else ()) for each in found]
+
+    def tally(self, field_name: str, values: Collection[str]) -> dict[str, int]:
+        """How many points have each of the values."""
+        by_value = self._by_value[field_name]
+        return {value: len(by_value[value]) if value in by_value else 0 for value in values}
+
+    def count(self, field_name: str | None) -> int:
+        """How many points there are, or how many that have the integer field."""
+        return len(self._payloads) if field_name is None else self._having[field_name]
+
+    def least(self, field_name: str) -> int | None:
+        """The least value of an integer field."""
+        return min((int(each[field_name]) for each in self._payloads.values() if field_name in each), default=None)
+
+    def below(self, field_name: str, bound: int) -> list[str]:
+        """The points whose integer field is there and below the bound."""
+        if not self._having[field_name]:
+            return []
+        return [each for each, payload in self._payloads.items() if int(payload.get(field_name, bound)) < bound]
 
     def search(self, searches: Sequence[Search]) -> list[list[tuple[str, Hit]]]:
         """The hits of each search with their ids, best first."""
         found: list[list[tuple[str, Hit]]] = [[] for _ in searches]
-        for name, matrix in self._vectors.items():
-            asked = [n for n, each in enumerate(searches) if each.by == name]
-            if asked and self._points:
-                cosines = np.stack([searches[n].vector for n in asked]) @ matrix[: len(self._points)].T
-                for n, row in zip(asked, cosines, strict=True):
-                    found[n] = self._best(searches[n], row)
+        for name in self._vectors:
+            for bounded in (False, True):
+                asked = [n for n, each in enumerate(searches) if each.by == name and (each.cosine_min is not None) is bounded]
+                if asked and self._ids:
+                    for n, hits in zip(asked, self._best(name, [searches[n] for n in asked]), strict=True):
+                        found[n] = hits
         return found
 
-    def _best(self, asked: Search, cosines: Vector) -> list[tuple[str, Hit]]:
-        wanted = np.ones(len(cosines), np.bool_)
-        if asked.cosine_min is not None:
-            wanted = cosines >= np.float32(asked.cosine_min)
-        if asked.order_below is not None:
-            wanted &= self._orders[: len(cosines)] < asked.order_below
-        rows = np.flatnonzero(wanted)
-        if len(rows) > asked.limit:
-            rows = rows[np.argpartition(-cosines[rows], asked.limit)[: asked.limit]]
-        return [
-            (self._points[row][0], Hit(self._points[row][1], float(cosines[row]))) for row in rows[np.argsort(-cosines[rows])]
-        ]
+    def _best(self, name: str, asked: Sequence[Search]) -> list[list[tuple[str, Hit]]]:
+        """The hits of searches by one vector, which all have a least cosine, or none of them has."""
+        cosines = np.stack([each.vector for each in asked]) @ self._vectors[name][: len(self._ids)].T
+        bounds = [_NO_ORDER if each.order_below is None else each.order_below for each in asked]
+        if min(bounds) < _NO_ORDER:
+            mine = self._orders[: len(self._ids)]
+            cosines[mine >= np.array(bounds)[:, None]] = -np.inf
+        least = np.array([-2.0 if each.cosine_min is None else each.cosine_min for each in asked], np.float32)
+        if asked[0].cosine_min is None:
+            least = np.maximum(least, _reached(cosines, max(each.limit for each in asked)))
+        which, rows = np.nonzero(cosines >= least[:, None])
+        values = cosines[which, rows]
+        ranked = np.lexsort((-values, which))
+        hits: list[list[tuple[str, Hit]]] = [[] for _ in asked]
+        for n, row, value in zip(which[ranked].tolist(), rows[ranked].tolist(), values[ranked].tolist(), strict=True):
+            if len(hits[n]) < asked[n].limit:
+                point_id = self._ids[row]
+                hits[n].append((point_id, Hit(self._payloads[point_id], value)))
+        return hits
+
+    # Rows
+
+    def _point(self, point_id: str, names: Collection[str]) -> Point:
+        row = self._rows.get(point_id) if names else None
+        vectors = {} if row is None else {name: self._vectors[name][row].copy() for name in names}
+        return Point(point_id, self._payloads[point_id], vectors)
+
+    def _forget(self, point_id: str) -> None:
+        payload = self._payloads.pop(point_id, None)
+        if payload is None:
+            return
+        for name, by_value in self._by_value.items():
+            if name in payload:
+                ids = by_value[payload[name]]
+                ids.discard(point_id)
+                if not ids:
+                    del by_value[payload[name]]
+        self._having.subtract(name for name in INTEGERS if name in payload)
+
+    def _place(self, point: Point) -> None:
+        row = self._rows.setdefault(point.id, len(self._ids))
+        if row == len(self._ids):
+            self._make_room(row)
+            self._ids.append(point.id)
+        self._orders[row] = point.payload.get(_ORDER, _NO_ORDER)
+        for name, vector in point.vectors.items():
+            self._vectors[name][row] = vector
+
+    def _free_row(self, point_id: str) -> None:
+        row = self._rows.pop(point_id, None)
+        if row is None:
+            return
+        last = self._ids.pop()
+        if last != point_id:  # the last one moves into the gap
+            end = len(self._ids)
+            self._ids[row] = last
+            self._rows[last] = row
+            self._orders[row] = self._orders[end]
+            for matrix in self._vectors.values():
+                matrix[row] = matrix[end]
 
     def _make_room(self, rows: int) -> None:
         if rows == len(self._orders):
-            self._orders = np.concatenate([self._orders, np.empty_like(self._orders)])
-            for name, matrix in self._vectors.items():
-                self._vectors[name] = np.concatenate([matrix, np.empty_like(matrix)])
+            self._orders = _doubled(self._orders)
+            self._vectors = {name: _doubled(matrix) for name, matrix in self._vectors.items()}
+
+
+def _doubled(rows: NDArray[Number]) -> NDArray[Number]:
+    more = np.empty((2 * len(rows), *rows.shape[1:]), rows.dtype)
+    more[: len(rows)] = rows  # not np.concatenate: the room that is not used yet takes no memory
+    return more
+
+
+def _reached(cosines: NDArray[np.float32], limit: int) -> NDArray[np.float32]:
+    """For each search a cosine that at least `limit` points reach: cheaper than to find the very best, and cuts nearly as much.
+
+    Each run's best is one point; of these the one that is `limit`th is such a bound.
+    """
+    runs = max(_RUNS, 2 * limit)
+    width = cosines.shape[1] // runs
+    best = cosines[:, : runs * width].reshape(len(cosines), runs, width).max(axis=2) if width else cosines
+    if best.shape[1] <= limit:
+        return np.full(len(cosines), -np.inf, np.float32)
+    bound: NDArray[np.float32] = np.partition(best, -limit, axis=1)[:, -limit]
+    return bound

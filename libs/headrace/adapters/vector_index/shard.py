@@ -1,5 +1,6 @@
 """One shard of Qdrant's engine in process: how it is made and opened, and our points and filters in its words."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -8,6 +9,7 @@ import numpy as np
 import qdrant_edge as qe
 
 from headrace.adapters.vector_index.engine import CONVERSATION, INTEGERS, KEYWORDS, PROMPT, Hit, Point, Search
+from headrace.adapters.vector_index.log import DamagedIndex
 
 _GRAPH_FROM_KIB = 1_000
 """A part with less than this in vectors is scanned; a graph over it would not be faster."""
@@ -20,10 +22,6 @@ _PAGE = 2_000
 
 
 Shard = qe.EdgeShard
-
-
-class DamagedIndex(OSError):
-    """A folder of the index cannot be read."""
 
 
 def create(path: Path, dimensions: int) -> qe.EdgeShard:
@@ -50,9 +48,7 @@ def load(path: Path) -> qe.EdgeShard:
     try:
         return qe.EdgeShard.load(str(path))
     except Exception as error:
-        raise DamagedIndex(
-            f"{path} cannot be opened: {error}. Move the index folder away, start over and run `headrace index rebuild`"
-        ) from error
+        raise DamagedIndex(path, error) from error
 
 
 def write(shard: qe.EdgeShard, points: Sequence[Point], *, only_new: bool) -> None:
@@ -108,6 +104,16 @@ def count(shard: qe.EdgeShard, condition: qe.Filter | None) -> int:
         return total
     matching: int = shard.count(qe.CountRequest(exact=True, filter=condition))
     return matching
+
+
+def tally(shard: qe.EdgeShard, field_name: str, values: Collection[str]) -> dict[str, int]:
+    """How many points have each of the values. All that match are listed at once, unless they are many."""
+    request = qe.ScrollRequest(limit=_PAGE, filter=any_of({field_name: values}), with_payload=[field_name])
+    records, more = shard.scroll(request)
+    if more is not None:
+        return {value: count(shard, any_of({field_name: [value]})) for value in values}
+    found = Counter(str((record.payload or {})[field_name]) for record in records)
+    return {value: found[value] for value in values}
 
 
 def least(shard: qe.EdgeShard, field_name: str) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headrace.adapters.vector_index import shard
+from headrace.adapters.vector_index import log
 from headrace.adapters.vector_index.engine import CONVERSATION, PROMPT, Point, Search
 from headrace.adapters.vector_index.parts import TABLE, PartedCollection, to_merge
 
@@ -159,8 +159,8 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     collection.add([point(1)])
     [part] = [path for path in (tmp_path / "collection").iterdir() if path.is_dir()]
     collection.close()
-    (part / "edge_config.json").write_text("{")
-    with pytest.raises(shard.DamagedIndex, match="headrace index rebuild"):
+    (part / log.NAME).write_text("{")
+    with pytest.raises(log.DamagedIndex, match="headrace index rebuild"):
         opened(tmp_path)
 
 

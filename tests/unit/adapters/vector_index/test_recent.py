@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.adapters.vector_index.engine import CONVERSATION, PROMPT, Point, Search
-from headrace.adapters.vector_index.recent import RecentVectors
+from headrace.adapters.vector_index.recent import RecentPoints
 
 DIMENSIONS = 3
 numbers = st.integers(0, 20)  # few, so that what is removed is often there
@@ -35,7 +35,7 @@ def _point(number: int, seed: int) -> Point:
 )
 def test_searches_find_what_a_scan_finds(writes, many, by, limit, cosine_min, order_below):
     """Whatever was put, marked and removed, in whichever order; more points than there is room for at first included."""
-    recent, there = RecentVectors(DIMENSIONS), {}
+    recent, there = RecentPoints(DIMENSIONS), {}
     for kind, number, seed in [*(("put", n, n) for n in range(300 if many else 0)), *writes]:
         if kind == "put":
             there[str(number)] = _point(number, seed)
