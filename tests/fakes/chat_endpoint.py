@@ -12,6 +12,7 @@ from aiohttp import web
 from headrace.adapters.chat.endpoint import ChatEndpoint, chat_session
 from headrace.adapters.chat.settings import ChatSettings
 
+CUT_OFF = {"index": 0, "message": {"role": "assistant", "content": "Y"}, "finish_reason": "length"}
 Behave = Callable[[dict[str, Any]], Awaitable[web.StreamResponse]]
 
 
@@ -56,7 +57,10 @@ def after(seconds: float, then: Behave) -> Behave:
 
 @dataclass
 class StubEndpoint:
-    """`script` says what the first answers are, one after the other; `always` what comes after them."""
+    """`script` says what the first answers are, one after the other; `always` what comes after them.
+
+    Calls of one token are answered by `checking`, and counted as `checks` alone.
+    """
 
     always: Behave = field(default_factory=answers)
     script: list[Behave] = field(default_factory=list)
@@ -65,9 +69,14 @@ class StubEndpoint:
     in_flight: int = 0
     in_flight_most: int = 0
     url: str = ""
+    checking: Behave = field(default_factory=lambda: answers(choices=[CUT_OFF]))
+    checks: list[dict[str, Any]] = field(default_factory=list)
 
     async def _asked(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        if 1 in {body.get("max_tokens"), body.get("max_completion_tokens")}:
+            self.checks.append(body)
+            return await self.checking(body)
         self.requests.append(body)
         self.headers.append(dict(request.headers))
         self.in_flight += 1

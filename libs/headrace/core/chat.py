@@ -39,7 +39,9 @@ class Call:
     `messages` are plain turns: role and content count, nothing else of them. `schema_json` is a JSON Schema for the reply,
     or empty: a wish too, so the caller validates. `attempt` counts from 1; the same call of another attempt is another call,
     made and paid anew. `partition` is that of the event the call is made for (its first position), and says where the reply
-    is kept; `account` names the budget that pays, usually the round. Neither is part of the call's identity.
+    is kept; `account` says what the call is made for, usually a round, and is kept with it. Of
+    tries that are sent and not answered `unanswered_max` are made at most, since each may have to be paid; None: as many as
+    the endpoint's settings say. None of these three is part of the call's identity.
     """
 
     role: str
@@ -49,6 +51,7 @@ class Call:
     attempt: int = 1
     partition: int = 0
     account: str = ""
+    unanswered_max: int | None = None
 
 
 class Hindrance(StrEnum):
@@ -89,7 +92,7 @@ class NotMade:
     """There is no reply, for a reason that lies with the call or the endpoint's answer to it, never with the sample.
 
     `detail` is for people and may quote the endpoint. `cost` is None where nothing was paid: only then is the call made
-    again when it is asked for again.
+    again when it is asked for again. What may have to be paid, since it was sent and not answered, counts as paid.
     """
 
     hindrance: Hindrance
@@ -102,7 +105,7 @@ Outcome = Reply | NotMade
 
 @dataclass(frozen=True, slots=True)
 class KeptReply:
-    """A call's outcome as it is kept: under the call's identity, with the budget that paid and the model that was asked."""
+    """A call's outcome as it is kept: under the call's identity, with what it was made for and the model that was asked."""
 
     identity: str
     role: str

@@ -1,6 +1,7 @@
 """One OpenAI-compatible endpoint: asked within its limits, tried again while that makes sense, never trusted."""
 
 import asyncio
+import hashlib
 import json
 import time
 from dataclasses import dataclass, replace
@@ -11,16 +12,28 @@ from yarl import URL
 
 from headrace.adapters.chat.back_off import back_off_s, retry_after_s
 from headrace.adapters.chat.completion import Prices, outcome_of
-from headrace.adapters.chat.settings import ChatSettings
+from headrace.adapters.chat.settings import PREFIX, ChatSettings
 from headrace.core.budgets import Spend
-from headrace.core.chat import Call, Hindrance, NotMade, Outcome, prompt_tokens_max, request_of
+from headrace.core.chat import Call, Hindrance, NotMade, Outcome, Sampling, prompt_tokens_max, request_of
 from headrace.core.dossiers import Cost
 from headrace.core.events import Stop
+from headrace.core.samples import Message
 
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _TOO_MANY = 429
 _MAY_PASS = frozenset({408, 425})
-_OURS_TO_MEND = {401: "refuses our key", 402: "wants to be paid first"}
+_NOBODY_KNOWS = frozenset({408, 504, 524})
+"""Something on the way gave up waiting: the model may have written its reply, and be paid for it."""
+_FORBIDDEN = 403
+_TO_MEND = {
+    401: ("refuses our key", "API_KEY"),
+    402: ("wants to be paid first", "API_KEY"),
+    _FORBIDDEN: ("does not let us", "API_KEY"),
+    404: ("has no such model, or no chat completions there", "MODEL"),
+}
+"""What the operator has to mend, and the setting that says most about it; no sample is at fault."""
+_UNBOOKED_MAX = 1_000
+_CHECK = Call("", (Message("user", "Say yes."),), Sampling(max_tokens=1))
 _SHOWN_BYTES = 500
 _KEEP_ALIVE_S = 30.0
 _PING_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
@@ -38,13 +51,31 @@ _MULTIPLE_CHOICES, _SERVER_ERROR = 300, 500
 class _Failed:
     """One try that failed for a reason that may pass.
 
-    `wait_s` is what the endpoint asks for. `crowded`: it only wants us to be slower; `silent`: nobody answered at all.
+    `wait_s` is what the endpoint asks for. `crowded`: it only wants us to be slower; `silent`: nobody answered at all;
+    `unanswered`: it was sent, and whether it was answered and has to be paid nobody knows.
     """
 
     why: str
     wait_s: float | None = None
     crowded: bool = False
     silent: bool = False
+    unanswered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Barred:
+    """The endpoint's words, and whose fault it is: `call_alone` may be refused what others are not."""
+
+    why: str
+    call_alone: bool
+
+
+@dataclass(slots=True)
+class _Unanswered:
+    """Tries of one call that were sent and not answered, and the seconds they took."""
+
+    tries: int = 0
+    seconds: float = 0.0
 
 
 def chat_session() -> aiohttp.ClientSession:
@@ -76,6 +107,8 @@ class ChatEndpoint:
         self._turn_at = 0.0
         self._quiet_until = 0.0
         self._answered = 0
+        self._barred_from: str | None = None
+        self._unbooked: dict[str, _Unanswered] = {}
 
     def bounded(self, call: Call) -> Call:
         """The call within the endpoint's own limit of tokens."""
@@ -85,45 +118,105 @@ class ChatEndpoint:
         return replace(call, sampling=replace(call.sampling, max_tokens=limit))
 
     def worst_of(self, call: Call) -> Spend:
-        """The most that a bounded call may cost, all its tries together taken for one that is paid."""
+        """The most that one try at a bounded call may cost."""
         prompt, completion = prompt_tokens_max(call), call.sampling.max_tokens
         return Spend(prompt + completion, self._prices.money(prompt, completion), self.settings.deadline_s)
 
     async def ask(self, call: Call) -> Outcome:
-        """One outcome of a bounded call.
+        """One outcome of a bounded call. Its cost counts tries that were sent and not answered, each at its worst.
 
         Raises:
-            Stop: the endpoint is gone, or has us wait for too long, or refuses our key.
+            Stop: the endpoint is gone, has us wait for too long, or does not serve us as the settings stand.
             ValueError: the call cannot be written as JSON.
         """
-        request = request_of(call, self.settings.model)
-        request[self.settings.tokens_field] = request.pop("max_tokens")
-        body = _JSON.encode(request).encode("utf-8", "replace")
+        body = self._body(call)
         answered_before, failures, failing_since = self._answered, 0, 0.0
+        unanswered = self._unbooked.pop(_name_of(body), _Unanswered()) if self._unbooked else _Unanswered()
         while True:
+            began = time.monotonic()
             tried = await self._try(body, call)
+            if isinstance(tried, _Barred):
+                tried = await self._barred(tried, call.role)
             if not isinstance(tried, _Failed):
-                return tried
+                return self._with_unanswered(tried, call, unanswered) if unanswered.tries else tried
             failures += 1
             failing_since = failing_since or time.monotonic()
+            if tried.unanswered:
+                unanswered.tries += 1
+                unanswered.seconds += time.monotonic() - began
+                if call.unanswered_max is not None and unanswered.tries >= call.unanswered_max:
+                    why = f"{tried.why}; {unanswered.tries} tries may have to be paid, and no further one can be"
+                    return self._with_unanswered(NotMade(Hindrance.FAILED, why), call, unanswered)
             if self._is_given_up(tried, failures, time.monotonic() - failing_since):
                 if tried.silent or tried.crowded or not (self._answered > answered_before or await self._is_there()):
+                    self._remember(body, unanswered)
                     raise Stop(f"{self.settings.url} {tried.why}")
-                return NotMade(Hindrance.FAILED, f"{failures} tries failed while the endpoint is there: {tried.why}")
+                failed = NotMade(Hindrance.FAILED, f"{failures} tries failed while the endpoint is there: {tried.why}")
+                return self._with_unanswered(failed, call, unanswered) if unanswered.tries else failed
             await self._wait(tried, failures)
 
-    async def ping(self) -> None:
-        """Return when the endpoint answers anything but a failure of its own.
+    async def check(self, role: str) -> str:
+        """One call of one token in that role: why none can succeed as things stand; empty where it does.
 
         Raises:
-            aiohttp.ClientError, TimeoutError: it does not.
+            Stop: the endpoint does not serve us as the settings stand.
         """
+        call = replace(_CHECK, role=role)
+        tried = await self._try(self._body(call), call)
+        if isinstance(tried, _Barred):
+            self._barred_from = role
+            raise Stop(tried.why)
+        self._barred_from = None
+        if isinstance(tried, _Failed):
+            return f"{self.settings.url} {tried.why}"
+        if isinstance(tried, NotMade) and tried.hindrance in {Hindrance.REFUSED, Hindrance.MALFORMED, Hindrance.TOO_LARGE}:
+            return f"{self.settings.url} refuses a call of one token, or answers it with no chat completion: {tried.detail}"
+        return ""
+
+    async def ping(self) -> None:
+        """Return when the endpoint answers anything but a failure of its own; once it did not serve us, when it does.
+
+        Raises:
+            aiohttp.ClientError, TimeoutError, Stop: it does not.
+        """
+        if self._barred_from is not None and (why := await self.check(self._barred_from)):
+            raise aiohttp.ClientConnectionError(why)
         address = f"{self.settings.url}/models"
         async with self._session.get(address, headers=self._headers, timeout=_PING_TIMEOUT, allow_redirects=False) as response:
             if response.status >= _SERVER_ERROR:
                 raise aiohttp.ClientConnectionError(f"{address} answers {response.status}")
 
-    async def _try(self, body: bytes, call: Call) -> Outcome | _Failed:
+    async def _barred(self, barred: _Barred, role: str) -> NotMade:
+        """The refusal of this call alone, where the endpoint lets others through: some refuse texts that way."""
+        if barred.call_alone and not await self.check(role):
+            return NotMade(Hindrance.REFUSED, barred.why)
+        self._barred_from = role
+        raise Stop(barred.why)
+
+    def _body(self, call: Call) -> bytes:
+        request = request_of(call, self.settings.model)
+        request[self.settings.tokens_field] = request.pop("max_tokens")
+        return _JSON.encode(request).encode("utf-8", "replace")
+
+    def _remember(self, body: bytes, unanswered: _Unanswered) -> None:
+        """For when the call comes back: whoever stops books nothing."""
+        if unanswered.tries and len(self._unbooked) < _UNBOOKED_MAX:
+            self._unbooked[_name_of(body)] = unanswered
+
+    def _with_unanswered(self, outcome: Outcome, call: Call, unanswered: _Unanswered) -> Outcome:
+        """The outcome with what the tries before it may cost; what its own cost leaves unknown is taken at its worst, too."""
+        worst = (prompt_tokens_max(call), call.sampling.max_tokens)
+        own = outcome.cost or Cost(call.role, 0.0, 0, 0)
+        prompt, completion = (
+            unanswered.tries * most + (most if known is None else known)
+            for most, known in zip(worst, (own.prompt_tokens, own.completion_tokens), strict=True)
+        )
+        money = self._prices.money(prompt, completion)
+        seconds = (own.seconds or 0.0) + unanswered.seconds
+        cost = Cost(call.role, seconds, prompt, completion, money, self._prices.currency if money is not None else "")
+        return replace(outcome, cost=cost)
+
+    async def _try(self, body: bytes, call: Call) -> Outcome | _Failed | _Barred:
         async with self._in_flight:
             if self._quiet_until or self.settings.calls_per_min:
                 await self._my_turn()
@@ -133,14 +226,14 @@ class ChatEndpoint:
                     self._url, data=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
                 ) as response:
                     if response.status >= _MULTIPLE_CHOICES:
-                        return await self._refused(response)
+                        return await self._refused(response, call.role)
                     content = await _read(response, self.settings.reply_bytes_max)
             except TimeoutError:
-                return _Failed(f"did not answer within {self.settings.deadline_s:g} s")
+                return _Failed(f"did not answer within {self.settings.deadline_s:g} s", unanswered=True)
             except aiohttp.ClientConnectorError as error:
                 return _Failed(f"cannot be reached: {error}", silent=True)
             except (aiohttp.ClientError, ValueError) as error:  # ValueError: headers that are no HTTP
-                return _Failed(f"broke off: {error or type(error).__name__}")
+                return _Failed(f"broke off: {error or type(error).__name__}", unanswered=True)
             self._answered += 1
             seconds = time.monotonic() - began
         if content is None:
@@ -148,20 +241,27 @@ class ChatEndpoint:
             return NotMade(Hindrance.TOO_LARGE, f"the answer is above {self.settings.reply_bytes_max} bytes", cost)
         return outcome_of(content, call, self._prices, seconds)
 
-    async def _refused(self, response: aiohttp.ClientResponse) -> Outcome | _Failed:
+    async def _refused(self, response: aiohttp.ClientResponse, role: str) -> Outcome | _Failed | _Barred:
         """What a status other than success means."""
         status = response.status
         shown = await _beginning(response)
-        if status in _OURS_TO_MEND:
-            raise Stop(f"{self.settings.url} {_OURS_TO_MEND[status]} ({status}: {shown}): see HEADRACE_CHAT_*API_KEY")
+        if status in _TO_MEND:
+            return _Barred(self._told_to_mend(status, shown, role), call_alone=status == _FORBIDDEN)
         if status == _TOO_MANY:
             asked = retry_after_s(response.headers.get("Retry-After"), time.time(), self.settings.retry_after_s_max)
             return _Failed(f"answers 429: {shown}", asked, crowded=True)
         if status >= _SERVER_ERROR or status in _MAY_PASS:
             asked = retry_after_s(response.headers.get("Retry-After"), time.time(), self.settings.retry_after_s_max)
-            return _Failed(f"answers {status}: {shown}", asked)
+            return _Failed(f"answers {status}: {shown}", asked, unanswered=status in _NOBODY_KNOWS)
         self._answered += 1
         return NotMade(Hindrance.REFUSED, f"{status}: {shown}")
+
+    def _told_to_mend(self, status: int, shown: str, role: str) -> str:
+        why, setting = _TO_MEND[status]
+        named = " or ".join(f"{PREFIX}{prefix}{setting}" for prefix in (f"{role.upper()}_", ""))
+        asked = f"{role} at {self.settings.url}, model {self.settings.model!r}"
+        beside = f", and {PREFIX}URL (most end with /v1)" if setting == "MODEL" else ""
+        return f"{asked}: it {why} ({status}: {shown}): see {named}{beside}"
 
     async def _my_turn(self) -> None:
         """Wait for the endpoint's quiet time to end and for this call's place in the minute."""
@@ -190,9 +290,13 @@ class ChatEndpoint:
         """Whether the endpoint answers at all, so that the fault lies with the call."""
         try:
             await self.ping()
-        except (aiohttp.ClientError, TimeoutError):
+        except (aiohttp.ClientError, TimeoutError, Stop):
             return False
         return True
+
+
+def _name_of(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
 
 
 async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> bytes | None:

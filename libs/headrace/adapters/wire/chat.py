@@ -12,6 +12,8 @@ _NUMBER_OF_HINDRANCE = {
     Hindrance.EMPTY: reply_pb2.HINDRANCE_EMPTY,
     Hindrance.CUT_OFF: reply_pb2.HINDRANCE_CUT_OFF,
     Hindrance.FILTERED: reply_pb2.HINDRANCE_FILTERED,
+    Hindrance.FAILED: reply_pb2.HINDRANCE_FAILED,
+    Hindrance.REFUSED: reply_pb2.HINDRANCE_REFUSED,
 }
 """Only what was paid for is kept: other hindrances have no number."""
 _HINDRANCE_OF_NUMBER = {number: hindrance for hindrance, number in _NUMBER_OF_HINDRANCE.items()}

@@ -1,6 +1,7 @@
 """What a rewrite cost and may still cost."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from headrace.core.budgets import BudgetLedger, Limits, OverBudget, Spend
 from headrace.core.chat import Call, Hindrance, NotMade, Outcome
@@ -43,7 +44,8 @@ def spent_so_far(dossier: Dossier) -> tuple[Cost, ...]:
 class AllowedChat:
     """A chat model within what one rewrite and its further attempts may still spend. As `ChatModel`.
 
-    Each call is held against its worst case before it is made; what a made one cost and nobody knows counts as its worst.
+    Each call is held against its worst case before it is made; what a made one cost and nobody knows counts as its worst. A try
+    that is sent and not answered may have to be paid, so it is repeated only while what is left pays for one more.
     """
 
     def __init__(self, chat: ChatModel, worst_of: Callable[[Call], Spend], rewrite: Rewrite) -> None:
@@ -65,14 +67,22 @@ class AllowedChat:
 
     async def ask(self, call: Call) -> Outcome:
         """As `ChatModel.ask`; OVER_BUDGET where the call might cost more than is left."""
+        worst = self._worst_of(call)
+        tries = self._tries(worst)
         try:
-            reserved = self._ledger.reserve(_ACCOUNT, self._worst_of(call), self._limits)
+            reserved = self._ledger.reserve(_ACCOUNT, worst, self._limits)
         except OverBudget as refused:
             return NotMade(Hindrance.OVER_BUDGET, str(refused))
-        outcome = await self._chat.ask(call)
+        outcome = await self._chat.ask(call if tries is None else replace(call, unanswered_max=tries))
         cost = outcome.cost
         self._ledger.settle(reserved, Spend() if cost is None else Spend(tokens_of(cost), cost.money, cost.seconds))
         return outcome
+
+    def _tries(self, worst: Spend) -> int | None:
+        """How many tries at a call what is left pays for, one at least; None where nothing limits them."""
+        lefts = [(self.tokens_left, worst.tokens), (self.money_left, worst.money)]
+        found = [int(left / amount) for left, amount in lefts if left is not None and amount]
+        return max(1, min(found)) if found else None
 
     @property
     def tokens_left(self) -> int | None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from headrace_protos.sample.v1 import dossier_pb2 as headrace__protos_dot_sample_dot_v1_dot_dossier__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headrace_protos/chat/v1/reply.proto\x12\x17headrace_protos.chat.v1\x1a\'headrace_protos/sample/v1/dossier.proto\"\xfe\x01\n\nModelReply\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x13\n\x0bmodel_asked\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\x12-\n\x04\x63ost\x18\x05 \x01(\x0b\x32\x1f.headrace_protos.sample.v1.Cost\x12\x32\n\x04text\x18\x06 \x01(\x0b\x32\".headrace_protos.chat.v1.ModelTextH\x00\x12<\n\thindrance\x18\x07 \x01(\x0b\x32\'.headrace_protos.chat.v1.ModelHindranceH\x00\x42\t\n\x07outcome\"?\n\tModelText\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rfinish_reason\x18\x03 \x01(\t\"W\n\x0eModelHindrance\x12\x35\n\thindrance\x18\x01 \x01(\x0e\x32\".headrace_protos.chat.v1.Hindrance\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*\x9c\x01\n\tHindrance\x12\x19\n\x15HINDRANCE_UNSPECIFIED\x10\x00\x12\x17\n\x13HINDRANCE_TOO_LARGE\x10\x01\x12\x17\n\x13HINDRANCE_MALFORMED\x10\x02\x12\x13\n\x0fHINDRANCE_EMPTY\x10\x03\x12\x15\n\x11HINDRANCE_CUT_OFF\x10\x04\x12\x16\n\x12HINDRANCE_FILTERED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headrace_protos/chat/v1/reply.proto\x12\x17headrace_protos.chat.v1\x1a\'headrace_protos/sample/v1/dossier.proto\"\xfe\x01\n\nModelReply\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x13\n\x0bmodel_asked\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\x12-\n\x04\x63ost\x18\x05 \x01(\x0b\x32\x1f.headrace_protos.sample.v1.Cost\x12\x32\n\x04text\x18\x06 \x01(\x0b\x32\".headrace_protos.chat.v1.ModelTextH\x00\x12<\n\thindrance\x18\x07 \x01(\x0b\x32\'.headrace_protos.chat.v1.ModelHindranceH\x00\x42\t\n\x07outcome\"?\n\tModelText\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rfinish_reason\x18\x03 \x01(\t\"W\n\x0eModelHindrance\x12\x35\n\thindrance\x18\x01 \x01(\x0e\x32\".headrace_protos.chat.v1.Hindrance\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*\xc9\x01\n\tHindrance\x12\x19\n\x15HINDRANCE_UNSPECIFIED\x10\x00\x12\x17\n\x13HINDRANCE_TOO_LARGE\x10\x01\x12\x17\n\x13HINDRANCE_MALFORMED\x10\x02\x12\x13\n\x0fHINDRANCE_EMPTY\x10\x03\x12\x15\n\x11HINDRANCE_CUT_OFF\x10\x04\x12\x16\n\x12HINDRANCE_FILTERED\x10\x05\x12\x14\n\x10HINDRANCE_FAILED\x10\x06\x12\x15\n\x11HINDRANCE_REFUSED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace_protos.chat.v1.rep
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HINDRANCE']._serialized_start=517
-  _globals['_HINDRANCE']._serialized_end=673
+  _globals['_HINDRANCE']._serialized_end=718
   _globals['_MODELREPLY']._serialized_start=106
   _globals['_MODELREPLY']._serialized_end=360
   _globals['_MODELTEXT']._serialized_start=362

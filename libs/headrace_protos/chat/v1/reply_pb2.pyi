@@ -15,12 +15,16 @@ class Hindrance(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HINDRANCE_EMPTY: _ClassVar[Hindrance]
     HINDRANCE_CUT_OFF: _ClassVar[Hindrance]
     HINDRANCE_FILTERED: _ClassVar[Hindrance]
+    HINDRANCE_FAILED: _ClassVar[Hindrance]
+    HINDRANCE_REFUSED: _ClassVar[Hindrance]
 HINDRANCE_UNSPECIFIED: Hindrance
 HINDRANCE_TOO_LARGE: Hindrance
 HINDRANCE_MALFORMED: Hindrance
 HINDRANCE_EMPTY: Hindrance
 HINDRANCE_CUT_OFF: Hindrance
 HINDRANCE_FILTERED: Hindrance
+HINDRANCE_FAILED: Hindrance
+HINDRANCE_REFUSED: Hindrance
 
 class ModelReply(_message.Message):
     __slots__ = ("identity", "role", "model_asked", "account", "cost", "text", "hindrance")

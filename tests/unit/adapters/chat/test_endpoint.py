@@ -4,12 +4,14 @@ import asyncio
 import gzip
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
-from headrace.core.chat import Call, Hindrance, NotMade, Reply, Sampling
+from headrace.core.chat import Call, Hindrance, NotMade, Reply, Sampling, prompt_tokens_max
+from headrace.core.dossiers import Cost
 from headrace.core.events import Stop
 from headrace.core.samples import Message
 from headrace.local.ports import free_port
@@ -138,7 +140,7 @@ async def test_an_endless_answer_is_not_read_to_its_end():
     assert outcome.hindrance is Hindrance.TOO_LARGE
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 413, 422, 302])
+@pytest.mark.parametrize("status", [400, 413, 422, 302])
 async def test_a_refusal_is_not_made_at_once(status):
     """With the endpoint's own words, shortened; nothing was paid, and nobody follows it elsewhere."""
     body = b'{"error": "the context is full"}' + b" " * 10_000
@@ -151,11 +153,95 @@ async def test_a_refusal_is_not_made_at_once(status):
     assert len(stub.requests) == 1
 
 
-@pytest.mark.parametrize("status", [401, 402])
-async def test_a_key_that_is_refused_stops_the_work(status):
-    """Nothing is wrong with any sample; the message names the setting."""
-    with pytest.raises(Stop, match="HEADRACE_CHAT_"):
-        await outcome_of(says(status, b"no such key"))
+@pytest.mark.parametrize(
+    ("status", "setting"), [(401, "API_KEY"), (402, "API_KEY"), (403, "API_KEY"), (404, "MODEL"), (404, "URL")]
+)
+async def test_what_the_operator_has_to_mend_stops_the_work(status, setting):
+    """Nothing is wrong with any sample; role, address, the endpoint's words and the setting are named, until it is mended."""
+    wrong = says(status, b'{"message": "The model `stub` does not exist."}')
+    stub = StubEndpoint(wrong, checking=wrong)
+    async with stub.serving(), asked(stub.url) as endpoint:
+        with pytest.raises(Stop, match="does not exist") as stopped:
+            await endpoint.ask(CALL)
+        assert f"HEADRACE_CHAT_{setting}" in str(stopped.value)
+        assert f"refiner at {stub.url}, model 'stub'" in str(stopped.value)
+        for _ in range(2):
+            with pytest.raises(Stop, match="does not exist"):
+                await endpoint.ping()
+        stub.checking = stub.always = answers()
+        await endpoint.ping()
+        assert isinstance(await endpoint.ask(CALL), Reply)
+
+
+async def test_a_text_that_is_forbidden_alone_is_a_refusal():
+    """Some endpoints answer 403 to texts that they do not like; others are answered, so no setting is at fault."""
+    outcome, stub = await outcome_of(says(403, b"flagged"))
+    assert isinstance(outcome, NotMade)
+    assert (outcome.hindrance, outcome.cost, len(stub.checks)) == (Hindrance.REFUSED, None, 1)
+    assert "flagged" in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("checking", "why"),
+    [
+        (answers(), ""),
+        (answers(""), ""),
+        (says(400, b"Unsupported parameter: max_tokens"), "Unsupported parameter"),
+        (says(200, b"<html>a proxy</html>"), "no chat completion"),
+        (says(500, b"boom"), "boom"),
+    ],
+)
+async def test_an_endpoint_is_checked_with_one_call_of_one_token(checking, why):
+    """An empty reply, or one that is cut off, is as good as any."""
+    stub = StubEndpoint(checking=checking)
+    async with stub.serving(), asked(stub.url) as endpoint:
+        told = await endpoint.check("refiner")
+    assert (why in told) if why else not told
+    assert [each["max_tokens"] for each in stub.checks] == [1]
+    assert not stub.requests
+
+
+async def test_tries_that_are_sent_and_not_answered_count_at_their_worst():
+    """A provider bills them: the prompt as a token a byte, and all the tokens that the reply may have."""
+    worst = prompt_tokens_max(CALL)
+    slow = after(30, answers())
+    prices = {"deadline_s": 0.3, "prompt_price": 1.0, "completion_price": 2.0}
+    outcome, stub = await outcome_of(slow, says(504), says(503), **prices)
+    assert isinstance(outcome, Reply)
+    assert len(stub.requests) == 4
+    assert (outcome.cost.prompt_tokens, outcome.cost.completion_tokens) == (2 * worst + 7, 2 * 64 + 3)
+    assert outcome.cost.money == pytest.approx((2 * worst + 7 + 2 * (2 * 64 + 3)) / 1e6)
+    unknown, _ = await outcome_of(slow, always=answers(usage=None), **prices)
+    assert (unknown.cost.prompt_tokens, unknown.cost.completion_tokens) == (2 * worst, 2 * 64)
+    given_up, _ = await outcome_of(always=slow, retries=1, **prices)
+    assert (given_up.hindrance, given_up.cost.prompt_tokens) == (Hindrance.FAILED, 2 * worst)
+
+
+async def test_no_more_tries_are_lost_than_can_be_paid():
+    """What is left of a budget says how many; failures that cost nothing do not count."""
+    call = replace(CALL, unanswered_max=2)
+    outcome, stub = await outcome_of(says(503), call=call, always=after(30, answers()), deadline_s=0.2)
+    assert isinstance(outcome, NotMade)
+    assert (outcome.hindrance, len(stub.requests)) == (Hindrance.FAILED, 3)
+    assert outcome.cost == Cost("refiner", outcome.cost.seconds, 2 * prompt_tokens_max(CALL), 2 * 64)
+
+
+async def test_lost_tries_before_a_stop_are_counted_when_the_call_comes_back():
+    """The endpoint hangs, then is gone; the batch that waited for it pays for both."""
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (await reader.readline()).startswith(b"POST"):
+            await reader.read()
+        writer.close()
+
+    port = free_port(set())
+    async with asked(f"http://127.0.0.1:{port}/v1", deadline_s=0.3, retries=0, gone_s_max=0.2) as endpoint:
+        async with await asyncio.start_server(hang, "127.0.0.1", port):
+            with pytest.raises(Stop):
+                await endpoint.ask(CALL)
+        async with StubEndpoint().serving(port):
+            outcome = await endpoint.ask(CALL)
+    assert outcome.cost.prompt_tokens == prompt_tokens_max(CALL) + 7
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 425, 429])
@@ -256,12 +342,13 @@ async def test_bytes_that_are_no_http_answer_are_tried_again_and_stop_the_work(a
 
 
 async def test_an_answer_that_breaks_off_is_tried_again_and_given_up():
-    """What is there of it is not looked at."""
+    """What is there of it is not looked at; it may have to be paid."""
     async with raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{") as url, asked(url, retries=1) as endpoint:
         outcome = await endpoint.ask(CALL)
     assert isinstance(outcome, NotMade)
     assert outcome.hindrance is Hindrance.FAILED
-    assert outcome.cost is None
+    assert outcome.cost is not None
+    assert outcome.cost.completion_tokens == 2 * 64
 
 
 async def test_calls_on_their_way_are_limited_and_those_that_wait_are_not():

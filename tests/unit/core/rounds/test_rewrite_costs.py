@@ -50,6 +50,25 @@ async def test_what_was_spent_is_taken_off():
     assert (unknown.tokens_left, unknown.money_left) == (15, 0.49)
 
 
+@pytest.mark.parametrize(("tokens", "money", "tries"), [(100, None, 1), (399, None, 3), (10**6, 0.025, 2), (None, None, None)])
+async def test_no_more_tries_are_lost_than_what_is_left_pays_for(tokens, money, tries):
+    """A try that is sent and not answered may have to be paid: each counts at its worst, and all of them together fit."""
+    asked = []
+
+    def lost(call: Call) -> NotMade:
+        asked.append(call.unanswered_max)
+        times = call.unanswered_max or 1
+        return NotMade(Hindrance.FAILED, "", Cost(REFINER, 1.0, 90 * times, 10 * times, 0.01 * times))
+
+    chat = allowed(FakeChatModel(lost), tokens, money)
+    await chat.ask(CALL)
+    assert asked == [tries]
+    if tokens is not None:
+        assert chat.tokens_left == tokens - 100 * tries
+    if money is not None:
+        assert chat.money_left == pytest.approx(money - 0.01 * tries)
+
+
 async def test_money_that_nobody_can_foretell_is_not_spent():
     """A limit on money needs prices."""
     refused = await allowed(FakeChatModel(lambda _: "Yes."), None, 5.0, Spend(100, None)).ask(CALL)
