@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.core.rounds.counts import RowCounts
-from headrace.core.rounds.progress import Phase, RoundState
+from headrace.core.rounds.progress import Ending, Phase, RoundState
 from headrace.core.rounds.reasons import ROUND_MEANING, RoundReason
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.spending import not_asked_for
 
 if TYPE_CHECKING:  # numpy, which is not needed to list rounds
     from headrace.core.rounds.report.distributions import Histogram
@@ -25,6 +26,9 @@ _RATE_WINDOW_S = 10.0
 _WAY = (
     Phase.SURVEYING, Phase.THRESHOLDS, Phase.REFINING, Phase.VALIDATING, Phase.COMMITTING, Phase.TRAINING, Phase.EVALUATING,
 )  # fmt: skip
+_BEFORE_REWRITES = frozenset({Phase.PLANNED, Phase.SURVEYING, Phase.THRESHOLDS, Phase.REFINING})
+_REASONS_MAX = 5
+_EXAMPLE_CHARS_MAX = 160
 _TITLES = {"loss_post": "loss, nats per response token", "density": "density, mean cosine", "quality": "quality, 0 to 10"}
 
 
@@ -46,6 +50,23 @@ def meaning_of(state: RoundState) -> str:
         return state.reason
 
 
+def why_of(state: RoundState) -> list[str]:
+    """Why rewrites came to nothing, a line for each ending, commonest reasons first, each with what one of them said."""
+    lines = []
+    for ending, label in ((Ending.NOT_MADE, "not made"), (Ending.REJECTED, "rejected")):
+        found = sorted((each for each in state.rewrites.reasons if each.ending == ending), key=lambda each: -each.count)
+        told = [f"{each.count:,} {each.reason}{_example(each.example)}" for each in found[:_REASONS_MAX]]
+        more = sum(each.count for each in found[_REASONS_MAX:])
+        lines += [f"{label}: {', '.join([*told, *([f'{more:,} for other reasons'] if more else [])])}"] if told else []
+    if (never := not_asked_for(state)) and state.working_in not in _BEFORE_REWRITES:
+        lines.append(f"never begun: {never:,} rows of the selection")
+    return lines
+
+
+def _example(text: str) -> str:
+    return f" ({text[:_EXAMPLE_CHARS_MAX]}{'…' if len(text) > _EXAMPLE_CHARS_MAX else ''})" if text else ""
+
+
 class RoundView:
     """What `headrace round watch` shows. `take` the latest state, then `render`; rates are those of the last ten seconds."""
 
@@ -63,6 +84,7 @@ class RoundView:
         """The view as of the latest state."""
         state = self._looks[-1][1]
         parts: list[RenderableType] = [_head(state), Columns([self._rows(), _rewrites(state)], padding=(0, 4))]
+        parts += [Text(f"\n{line}") for line in why_of(state)]
         parts += [drawn(column, histogram, bounds.get(column)) for column, histogram in histograms.items()]
         return Group(*parts)
 
@@ -130,5 +152,6 @@ def _rewrites(state: RoundState) -> Table:
         table.add_row(label, *(f"{tally.get(axis, 0):,}" for axis in Axis))
     spent = f"{rewrites.tokens:,} tokens" + (f", {rewrites.money:.4g} in money" if rewrites.money else "")
     table.add_row("under way", f"{rewrites.under_way:,}")
+    table.add_row("not begun", f"{not_asked_for(state):,}")
     table.add_row("spent", escape(spent))
     return table

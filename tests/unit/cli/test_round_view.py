@@ -10,10 +10,11 @@ from rich.console import Console
 from headrace.adapters.rounds.round_states import RoundStates
 from headrace.cli.failures import CannotDo
 from headrace.cli.round_reading import bounds_of, chosen, record_of_state
-from headrace.cli.round_view import RoundView, drawn, line_of, meaning_of
-from headrace.core.rounds.progress import Action, RoundAsked, RoundState
+from headrace.cli.round_view import RoundView, drawn, line_of, meaning_of, why_of
+from headrace.core.rounds.progress import Action, Ending, RewriteEnded, RewritesRequested, RoundAsked, RoundState
 from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.report.distributions import Frame, HistogramCount
+from headrace.core.rounds.rules import Axis
 from tests.fakes.bodies import STATE
 from tests.fakes.round_parts import Parts, Rounds, started
 
@@ -78,6 +79,32 @@ def test_a_round_s_view_tells_phase_counts_and_reason(rounds):
     assert "accepted" in text
     assert meaning_of(STATE).startswith("frozen: ")
     assert RoundReason(STATE.reason)
+
+
+def test_a_round_says_why_rewrites_were_not_made():
+    """By reason, the commonest first, each with one example that is text and nothing else; and what was never begun."""
+    refused = "404: the model `default` [red]does not exist[/red]"
+    ends = [
+        *[RewriteEnded(Axis.HARD, f"a{n}", Ending.NOT_MADE, "invalid", 1, 9, None, detail=f"no prompt in {n}") for n in range(2)],
+        *[RewriteEnded(Axis.HARD, f"b{n}", Ending.NOT_MADE, "refused", 1, 0, None, detail=refused) for n in range(3)],
+        RewriteEnded(Axis.HARD, "c", Ending.REJECTED, "not_better", 2, 9, None, detail="loss is 2, and should be < 1.9"),
+    ]
+    rounds = Rounds()
+    waiting = list(rounds.take(started()))
+    parts = Parts(selected=(6, 0, 0))
+    while rounds.states["r1"].phase != "refining":
+        for fact in parts.answer(waiting.pop(0)):
+            waiting += rounds.tell(fact)
+    for fact in (RewritesRequested(6, complete=True), *ends):
+        rounds.tell(fact)
+    state = rounds.states["r1"]
+    assert why_of(state) == [
+        f"not made: 3 refused ({refused}), 2 invalid (no prompt in 0)", "rejected: 1 not_better (loss is 2, and should be < 1.9)"
+    ]  # fmt: skip
+    view = RoundView()
+    view.take(state)
+    assert refused in shown(view.render({}, {}))
+    assert "never begun: 3 rows of the selection" in why_of(STATE)
 
 
 def test_a_histogram_marks_its_threshold():

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.rounds.counts import PutOff
+from headrace.core.rounds.counting import OTHER_REASONS, REASONS_MAX, tallied
+from headrace.core.rounds.counts import PutOff, RewriteCounts
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.policy import Budget, RoundPolicy
 from headrace.core.rounds.progress import Ending, Fact, Phase, RewriteEnded, RewritesRequested, RoundState, RowLost
@@ -150,3 +151,15 @@ def test_no_rewrite_is_begun_once_the_seconds_are_over():
     assert refining_s(state, rounds.now) == 80.0
     assert left_of(Budget(seconds=81.0), state, rounds.now).in_time
     assert state.phase_since - NOW == 80.0
+
+
+def test_reasons_are_told_apart_up_to_a_number():
+    """A state must not grow with what endpoints and policies come up with; the first example of a reason stays."""
+    counts = RewriteCounts()
+    for number in range(2 * REASONS_MAX):
+        for _ in range(2):
+            counts = tallied(counts, Axis.HARD, Ending.NOT_MADE, f"reason_{number}", f"example {number}")
+    assert len(counts.reasons) == REASONS_MAX + 1
+    assert sum(each.count for each in counts.reasons) == counts.not_made[Axis.HARD] == 4 * REASONS_MAX
+    assert {each.example for each in counts.reasons if each.reason == "reason_7"} == {"example 7"}
+    assert next(each.count for each in counts.reasons if each.reason == OTHER_REASONS) == 2 * REASONS_MAX

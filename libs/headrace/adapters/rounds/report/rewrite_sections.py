@@ -24,6 +24,7 @@ from headrace.core.reasons import MEANING, Reason
 from headrace.core.rounds.report.contents import Exchange, ReportData, RewriteShown
 from headrace.core.rounds.report.gains import CONFIDENCE, RESAMPLES, gain_of
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.spending import not_asked_for
 
 _REASONS_MAX = 20
 _POINTS_MAX = 3_000
@@ -45,7 +46,7 @@ def counts(data: ReportData) -> Section:
         f", {len(told.lost):,} among the dead letters" if told.lost else ""
     )
     words += f", {open_still:,} without an end." if open_still else "."
-    return Section("rewrites", title, (paragraph(words), ends, *_reasons(data)))
+    return Section("rewrites", title, (paragraph(words), ends, *_why_none(data), *_reasons(data)))
 
 
 def against_parents(data: ReportData) -> Section:
@@ -142,6 +143,20 @@ def _side(who: str, exchange: Exchange) -> str:
         f"<div><h5>{who}: prompt</h5><pre class=sample dir=auto>{escaped(exchange.prompt) or '(empty)'}</pre>"
         f"<h5>{who}: answer</h5><pre class=sample dir=auto>{escaped(exchange.response) or '(empty)'}</pre>{cut}</div>"
     )
+
+
+def _why_none(data: ReportData) -> Iterable[Html]:
+    """Why rewrites came to nothing in the end, each reason with what one of them said."""
+    found = sorted(data.state.rewrites.reasons, key=lambda each: (-each.count, each.ending, each.reason))[:_REASONS_MAX]
+    if found:
+        yield heading("Why rewrites were not made, or rejected")
+        yield table(
+            ("ending", "reason", "rewrites", "one of them"),
+            [(each.ending.replace("_", " "), each.reason, f"{each.count:,}", each.example) for each in found],
+            numbers=(2,),
+        )
+    if never := not_asked_for(data.state):
+        yield paragraph(f"{plural(never, 'row')} of the selection {'was' if never == 1 else 'were'} never begun.")
 
 
 def _reasons(data: ReportData) -> Iterable[Html]:

@@ -11,8 +11,8 @@ from headrace.adapters.rounds.report.limits import ReportLimits
 from headrace.adapters.rounds.report.storing import store_report
 from headrace.adapters.versions.gaps import note_pruned
 from headrace.core.events import Stop
-from headrace.core.rounds.counts import RowCounts
-from headrace.core.rounds.progress import HeldOutMeasured, Phase
+from headrace.core.rounds.counts import ReasonCount, RowCounts
+from headrace.core.rounds.progress import Ending, HeldOutMeasured, Phase
 from headrace.core.rounds.rules import Mode, SelectionRules
 from headrace.core.rounds.stored import BadRoundId, signals_key, thresholds_key
 from headrace.core.versions import DamagedVersion
@@ -130,6 +130,17 @@ async def test_constant_columns_and_columns_without_numbers():
     _, page = await page_of(objects, state)
     assert "The column is constant" in page.words
     assert "no row has this number" in page.words
+
+
+async def test_why_rewrites_were_not_made_is_told():
+    """Each reason with its count and one example, escaped; and how much of the selection was never begun."""
+    objects, state = await a_round(50, rewrites=20)
+    why = ReasonCount(Ending.NOT_MADE, "refused", 12, "404: <b>the model `default` does not exist</b>")
+    state = replace(state, rewrites=replace(state.rewrites, reasons=(why,), rows_asked=state.selected.total, not_begun=3))
+    body, page = await page_of(objects, state)
+    assert "404: &lt;b&gt;the model `default` does not exist" in body
+    assert "Why rewrites were not made, or rejected" in page.words
+    assert "3 rows of the selection were never begun." in page.words
 
 
 async def test_rounds_that_ended_early_say_so():
