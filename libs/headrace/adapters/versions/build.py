@@ -3,7 +3,7 @@
 Everything is decided by the rows alone, so the same parent and the same staged rows give the same shards.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from headrace.adapters.versions.sample_rows import EmbeddingModel, by_model
 from headrace.adapters.versions.shards import LocalShard, ShardLimits, key_columns, read_shard, write_shards
 from headrace.adapters.versions.sorted_rows import RowSorter, latest_revisions, merge_sorted
+from headrace.core.version_embeddings import Group, carried
 from headrace.core.versions import Shard, to_merge
 
 _MERGE_BATCH_ROWS = 1_024
@@ -86,6 +87,16 @@ class NewRows:
             folder.mkdir(parents=True)
             self._sorters[model] = RowSorter(folder, self._run_bytes)
         return self._sorters[model]
+
+
+def without_old_models(table: Table, fresh: Collection[Group]) -> Table:
+    """Embeddings without those of models that are carried no longer: whole shards, none of which is read."""
+    rows: dict[Group, int] = {}
+    for shard in table.shards:
+        rows[shard.group] = rows.get(shard.group, 0) + shard.rows
+    stay = carried(rows, fresh)
+    kept = tuple(shard for shard in table.kept if shard.group in stay)
+    return Table(kept, tuple(local for local in table.new if local.shard.group in stay))
 
 
 class TableEditor:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.adapters.versions.build import NewRows, Table, TableEditor, local_keys, tally
+from headrace.adapters.versions.build import NewRows, Table, TableEditor, local_keys, tally, without_old_models
 from headrace.adapters.versions.cost_tally import cost_tally
 from headrace.adapters.versions.key_hashes import KeyHashes, WantedRows, key_hashes
 from headrace.adapters.versions.retraction_rows import RETRACTIONS_SCHEMA_ID
@@ -104,12 +104,13 @@ class Draft:
         standing = self._parent.manifest.shards_of(RowKind.ACCEPTED) if self._parent else ()
         drop_older = partial(edit.drop_older, accepted=accepted, standing=standing)
         drop_retracted = partial(edit.drop_retracted, rules=rules)
+        drop_models = partial(without_old_models, fresh={local.shard.group for local in embeddings})
         take_back = partial(self._taking_back, rules=rules)
         tables = {
             RowKind.ACCEPTED: await self._edited(RowKind.ACCEPTED, accepted, edit.replace_revisions, take_back, edit.merge_small),
             RowKind.REJECTED: await self._edited(RowKind.REJECTED, rejected, edit.merge_small),
             RowKind.EMBEDDINGS: await self._edited(
-                RowKind.EMBEDDINGS, embeddings, edit.replace_revisions, drop_older, drop_retracted, edit.merge_small
+                RowKind.EMBEDDINGS, embeddings, edit.replace_revisions, drop_older, drop_retracted, drop_models, edit.merge_small
             ),
         }
         if rules.shards:  # a dataset without any looks as it did before there were retractions

@@ -58,3 +58,44 @@ async def test_late_embeddings_of_a_replaced_revision_are_left_out():
     await world.embed("4", ("a", 0), ("b", 0))
     await world.accept(("c", 0))
     assert await world.embeddings(await world.cut()) == [("b", 0, "3"), ("b", 0, "4")]
+
+
+async def test_a_version_does_not_grow_with_each_model_that_measured():
+    """Of many the latest stay; one that measures again, older as it is, stays as long as it brings rows."""
+    world = World()
+    names = [f"s{n}" for n in range(8)]
+    await world.accept(*((name, 0) for name in names))
+    for model_version in range(1, 9):  # a round each: the whole dataset is measured anew
+        await world.accept((f"of-{model_version}", 0))
+        await world.embed(str(model_version), *((name, 0) for name in names))
+        version = await world.cut()
+    assert {each[2] for each in await world.embeddings(version)} == {"6", "7", "8"}
+    await world.accept(("back", 0))
+    await world.embed("2", ("back", 0))
+    version = await world.cut()
+    assert {each[2] for each in await world.embeddings(version)} == {"2", "6", "7", "8"}
+    await world.accept(("nobody", 0))
+    version = await world.cut()
+    assert {each[2] for each in await world.embeddings(version)} == {"2", "6", "7", "8"}
+    await world.accept(("forth", 0))
+    await world.embed("9", ("forth", 0))
+    version = await world.cut()
+    assert {each[2] for each in await world.embeddings(version)} == {"7", "8", "9"}
+
+
+async def test_what_covers_the_dataset_stays_until_another_does():
+    """Several checkpoints without a round between them: each has embeddings of a few rows, the first of nearly all."""
+    world = World()
+    names = [(f"s{n}", 0) for n in range(8)]
+    await world.accept(*names)
+    await world.embed("1", *names)
+    for model_version in range(2, 8):
+        await world.accept((f"of-{model_version}", 0))
+        await world.embed(str(model_version), (f"of-{model_version}", 0))
+        version = await world.cut()
+    assert {each[2] for each in await world.embeddings(version)} == {"1", "5", "6", "7"}
+    assert version.manifest.counts.embeddings_missing == 6
+    await world.accept(("last", 0))
+    await world.embed("8", *names, ("last", 0))
+    version = await world.cut()
+    assert {each[2] for each in await world.embeddings(version)} == {"6", "7", "8"}
