@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from headrace.adapters.chat.checking import RoleChecks
 from headrace.adapters.chat.kept import ChatEndpoints, Ending
 from headrace.adapters.chat.opening import opened_chat
 from headrace.core.budgets import Spend
@@ -32,6 +33,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             chat=chat.model,
             replies=chat.replies,
             worst_of=_WorstOf(chat.endpoints),
+            checked=RoleChecks(chat.endpoints),
             recipes=read_recipes(settings.style),
             limits=settings.limits(),
             refining=settings.refining(),

@@ -1,7 +1,7 @@
 """Rewrites samples: a prompt and its answer are asked for; what comes is a new revision, or the reason why there is none."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from headrace.core.budgets import Spend
@@ -29,13 +29,15 @@ _AXES = frozenset(Axis)
 class Refinement:
     """What the handler needs: standing policies, the models and their kept replies, what they are told, and limits.
 
-    `worst_of` says the most that a call may cost.
+    `worst_of` says the most that a call may cost. `checked` returns once the models were found to answer; from then on it costs
+    nothing.
     """
 
     policy_of: Callable[[str], Policy | None]
     chat: ChatModel
     replies: KeptReplies
     worst_of: Callable[[Call], Spend]
+    checked: Callable[[], Awaitable[None]]
     recipes: Recipes
     limits: RewritingLimits
     refining: Sampling
@@ -49,8 +51,9 @@ async def refine(events: Sequence[Event[RefinementRequested]], refinement: Refin
     the same rewrites.
 
     Raises:
-        Stop: an endpoint or Kafka is gone.
+        Stop: an endpoint or Kafka is gone, or an endpoint does not serve us as its settings stand.
     """
+    await refinement.checked()
     await refinement.replies.catch_up({event.first_position.partition for event in events})
     results = await asyncio.gather(*(_result(event, refinement) for event in events), return_exceptions=True)
     for result in results:  # only once all have ended: what was paid for is kept by then

@@ -45,6 +45,9 @@ def start(
         str, typer.Option(envvar="HEADRACE_SCORING_TRITON", help="The model server's gRPC address.")
     ] = "127.0.0.1:8001",
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the round has ended, or froze.")] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not ask the chat endpoints (HEADRACE_CHAT_*) for a token each before.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Begin a round on the dataset's latest version, with the model version that measures now, under the policy's `rounds`.
@@ -52,11 +55,14 @@ def start(
     The round goes on by itself: survey, thresholds, rewrites, a new version, and where the policy says `train`, the wait for a
     checkpoint trained on that version and the verdict by its held-out loss. One round of a dataset at a time. With --wait the
     exit code is 0 for a round that was kept, else 1.
+
+    What mends its rows is asked only after the survey, so each role's endpoint is asked for one token now, under this command's
+    HEADRACE_CHAT_* settings, which should be those of refinement: a wrong address, key or model name ends the command.
     """
     from headrace.cli.round_reading import record_of_state  # noqa: PLC0415
     from headrace.cli.round_start import Asked, begin  # noqa: PLC0415
 
-    state = asyncio.run(begin(Asked(dataset, version, model, triton), _ANSWER_S))
+    state = asyncio.run(begin(Asked(dataset, version, model, triton, check=not no_check), _ANSWER_S))
     if wait:
         if not as_json:
             typer.echo(f"round {state.round_id} has begun")

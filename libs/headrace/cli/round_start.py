@@ -17,19 +17,24 @@ if TYPE_CHECKING:  # clients cost most of a second that `headrace --help` need n
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a person asks for; an empty version is the latest. `triton` is the model server's address, host:port."""
+    """What a person asks for; an empty version is the latest. `triton` is the model server's address, host:port.
+
+    `check`: the chat endpoints are to be asked for one token each before the round begins.
+    """
 
     dataset: str
     version: str
     model: str
     triton: str
+    check: bool = True
 
 
 async def begin(asked: Asked, wait_s: float) -> "RoundState":
     """Ask for the round, and wait for the state that answers.
 
     Raises:
-        CannotDo: there is no such dataset, version or model, a round runs already, or nobody answers in time.
+        CannotDo: there is no such dataset, version or model, a round runs already, a chat endpoint cannot be asked, or nobody
+            answers in time.
         Stop: the model server or the object store is gone.
     """
     from headrace.adapters.kafka.streams import EventPublisher, RecordReader  # noqa: PLC0415
@@ -77,10 +82,21 @@ async def _bound(asked: Asked) -> "RoundStarted":
             version = await versions.version(asked.dataset, asked.version)
         except NoSuchVersion as error:
             raise CannotDo(f"{error}: `headrace dataset cut {asked.dataset}` makes one") from None
+    if asked.check:
+        await _check_endpoints(policy)
     measuring = await _measuring(asked, policy)
     now = time.time()
     bound_to = (version.id, version.manifest.sequence, version.manifest.counts.accepted)
     return planned(policy, asked.dataset, round_id_at(now, uuid4().hex), bound_to, measuring, "headrace round start", now)
+
+
+async def _check_endpoints(policy: "Policy") -> None:
+    """A survey takes hours, and what mends its rows is asked only then: whether it can be is found out now."""
+    from headrace.adapters.chat.checking import hindrances_of  # noqa: PLC0415
+    from headrace.core.chat import ANSWERER, REFINER  # noqa: PLC0415
+
+    if found := await hindrances_of((REFINER, ANSWERER), money_is_limited=policy.rounds.budget.money is not None):
+        raise CannotDo(f"{'; '.join(found)}; `--no-check` begins all the same, where refinement has other settings than this")
 
 
 async def _policy(dataset: str) -> "Policy":

@@ -26,12 +26,19 @@ STANDING = Policy()
 COMPAT = Policy.model_validate({"rounds": {"mode": "middo_compat"}})
 
 
-def refinement(model: FakeChatModel, policy: Policy | None = STANDING, replies: FakeReplies | None = None) -> Refinement:
+async def _fine() -> None:
+    """Every endpoint answers."""
+
+
+def refinement(
+    model: FakeChatModel, policy: Policy | None = STANDING, replies: FakeReplies | None = None, checked=None
+) -> Refinement:
     return Refinement(
         policy_of={DATASET: policy}.get,
         chat=model,
         replies=replies or FakeReplies(),
         worst_of=lambda _: Spend(100, 0.01, 60.0),
+        checked=checked or _fine,
         recipes=RECIPES,
         limits=RewritingLimits(),
         refining=Sampling(),
@@ -232,6 +239,18 @@ async def test_a_dataset_without_policy_waits():
     """It may be about to get one."""
     result, _ = await one(writes(), policy=None)
     assert isinstance(result, Retry)
+
+
+async def test_endpoints_are_checked_before_anything_is_paid():
+    """One of the two is set up wrongly: the other one is not asked for what nobody could answer."""
+
+    async def barred() -> None:
+        raise Stop("answerer: no such model")
+
+    model = FakeChatModel(writes())
+    with pytest.raises(Stop, match="answerer"):
+        await refine([requested(rewrite())], refinement(model, checked=barred))
+    assert not model.paid
 
 
 async def test_an_endpoint_that_is_gone_stops_the_batch_once_all_have_ended():
