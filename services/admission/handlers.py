@@ -9,6 +9,7 @@ from headrace.core.events import Emit, Event, Reject, Result, Send, no_policy
 from headrace.core.policies import Policy
 from headrace.core.reasons import MEANING, Reason
 from headrace.core.rounds.attempts import consequences_of
+from headrace.core.rounds.restorations import follows_from
 from headrace.core.topics import (
     DECIDED,
     REFINEMENT_REQUESTED,
@@ -58,12 +59,12 @@ def _sends(decided: Dossier, verdict: Verdict) -> tuple[Send, ...]:
 
 
 def _sends_of_round(decided: Dossier, policy: Policy) -> tuple[Send, ...]:
-    """What becomes of a rewrite's way: visible together with the decision that it follows from."""
-    follows = consequences_of(decided, policy, _REQUESTED_BY)
+    """What becomes of a rewrite's way, or of a row's way back: visible together with the decision that it follows from."""
+    follows, back = consequences_of(decided, policy, _REQUESTED_BY), follows_from(decided, _REQUESTED_BY)
     sends = (
         (REFINEMENT_REQUESTED, follows.again),
-        (ROUND_PROGRESSED, follows.ended),
-        (RETRACTION_REQUESTED, follows.retraction),
+        (ROUND_PROGRESSED, follows.ended or back.ended),
+        (RETRACTION_REQUESTED, follows.retraction or back.retraction),
     )
     return tuple(Send(topic, body) for topic, body in sends if body is not None)
 

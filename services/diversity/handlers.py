@@ -3,6 +3,7 @@
 Why no two near-duplicates are admitted, and why none is lost, is argued in README.md.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from headrace.core.ports.vector_index import (
     VectorIndex,
     Vectors,
 )
+from headrace.core.rounds.restorations import is_restored
 from headrace.core.samples import prompt_hash_of
 from headrace.core.topics import HELD, INDEXED, PLACED, SCORED
 from services.diversity.retractions import taken_back
@@ -158,7 +160,8 @@ class Diversity:
         space = Space(sample.dataset_id, embeddings.model, embeddings.model_version)
         submission = Submission(space, sample.id, sample.revision, order)
         content = Content(sample.content_hash, prompt_hash_of(sample))
-        return _Case(scored, policy, question_of(submission, content, vectors, policy))
+        question = question_of(submission, content, vectors, policy, comes_back=is_restored(sample))
+        return _Case(scored, policy, question)
 
     async def _enter(self, cases: Sequence[tuple[int, _Case]]) -> tuple[list[tuple[int, _Case]], dict[int, Result]]:
         """Enters samples; returns those that are in, and what becomes of those that cannot be."""
@@ -286,10 +289,10 @@ def unit_vector(value: bytes, name: str) -> Vector:
     """
     if not value or len(value) % 4:
         raise UnusableEmbeddings(f"the {name} embedding has {len(value)} bytes, which is no float32 vector")
-    vector = np.frombuffer(value, "<f4").astype(np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        length = float(np.linalg.norm(vector.astype(np.float64)))
-    if not np.isfinite(length) or length == 0.0:
+    vector: Vector = np.frombuffer(value, "<f4")
+    wide = vector.astype(np.float64)
+    length = math.sqrt(wide.dot(wide))  # np.linalg.norm takes four times as long
+    if not math.isfinite(length) or length == 0.0:
         raise UnusableEmbeddings(f"the {name} embedding has the length {length}: no cosine can be taken of it")
     if abs(length - 1.0) > _UNIT_TOLERANCE:
         vector = (vector / np.float32(length)).astype(np.float32)

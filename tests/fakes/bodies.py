@@ -46,12 +46,15 @@ from headrace.core.rounds.progress import (
     Action,
     Awaited,
     CheckpointMeasures,
+    Cut,
     DeadlinePassed,
     DensitiesMade,
     Ending,
     HeldOutMeasured,
     PassedPhase,
     Phase,
+    RestorationEnded,
+    RevertCounts,
     RewriteEnded,
     RewritesRequested,
     RoundAsked,
@@ -63,6 +66,7 @@ from headrace.core.rounds.progress import (
     RowLost,
     RowsEvicted,
     RowsMeasured,
+    RowsReverted,
     RowsSelected,
     RowsSent,
 )
@@ -75,6 +79,7 @@ from headrace.core.rounds.surveys import (
     Purpose,
     RefinementRequested,
     RefiningRequested,
+    RevertRequested,
     RoundStepRequested,
     SelectionRequested,
     Survey,
@@ -103,7 +108,7 @@ SAMPLE = Sample(
     messages=MESSAGES,
     tools_json=TOOLS_JSON,
     reference=REFERENCE,
-    origin=Origin(OriginKind.REFINED, ("problem-6", "problem-5"), "tables", "2", "round-1", "hard", "grpc"),
+    origin=Origin(OriginKind.REFINED, ("problem-6", "problem-5"), "tables", "2", "round-1", "hard", "grpc", "round-0"),
     attributes={"topic": "multiplication", "level": "easy"},
     metadata_json='{"row": 17}',
 )
@@ -170,9 +175,11 @@ FACTS = (
         row=12,
     ),
     RowsEvicted(4),
-    RoundCommitted("8e" * 32, 6, 104),
+    RoundCommitted("8e" * 32, 6, 104, Cut.STANDING),
     CheckpointMeasures("ab" * 32, "3", "golden loss too high", "8e" * 32),
     DeadlinePassed(3),
+    RowsReverted(7, 2, complete=True),
+    RestorationEnded("problem-7", 34, accepted=True, reason="accepted"),
 )
 STATE = RoundState(
     dataset_id="arithmetic", round_id="round-1", ordinal=2, phase=Phase.FROZEN, begun=STARTED, transition=4, phase_since=NOON,
@@ -189,6 +196,11 @@ STATE = RoundState(
     evicted=4, committed=RoundCommitted("8e" * 32, 6, 104), checkpoint=CheckpointMeasures("ab" * 32, "3", "refused", "8e" * 32),
     held_out=HeldOutMeasured(1.5, 1.25, 10), passed=(PassedPhase(Phase.SURVEYING, NOON - 60),),
     awaits=Awaited.GUARDS, waived=("human_rows",), dead_letters=("dead-letter-1",),
+    revert=RevertCounts(
+        Phase.ROLLED_BACK, "held_out_rose", "1.5 to 1.6", evicting=True, standing=RoundCommitted("8e" * 32, 7, 104, Cut.STANDING),
+        version=RoundCommitted("7d" * 32, 8, 100, Cut.REVERTED), restoring=7, retracted=2, found=3, all_found=True, restored=4,
+        refused={"stale_revision": 1}, lost=("problem-3/34",), returned=("problem-4/34",),
+    ),
 )  # fmt: skip
 STEPS = (
     SurveyRequested(SURVEY, 1, 500, "problem-7"),
@@ -196,6 +208,7 @@ STEPS = (
     SelectionRequested(SURVEY, 100, "{}"),
     RefiningRequested(SURVEY, 10, 5, 2, 2, 4_096, 0.25, (11, 13)),
     EvictionRequested(SURVEY, 4),
+    RevertRequested(SURVEY, "8e" * 32, "problem-7"),
 )
 
 BODIES: dict[str, Any] = {

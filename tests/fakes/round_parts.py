@@ -8,14 +8,16 @@ from headrace.core.checkpoints import RollbackRequested
 from headrace.core.dossiers import DatasetCutRequested
 from headrace.core.events import Send
 from headrace.core.rounds.machine import advance
-from headrace.core.rounds.moves import LIMITS, Limits
+from headrace.core.rounds.moves import LIMITS, Limits, cut_asked_for
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import (
     CheckpointMeasures,
+    Cut,
     DeadlinePassed,
     DensitiesMade,
     Ending,
     Fact,
+    RestorationEnded,
     RewriteEnded,
     RewritesRequested,
     RoundCommitted,
@@ -26,6 +28,7 @@ from headrace.core.rounds.progress import (
     RowLost,
     RowsEvicted,
     RowsMeasured,
+    RowsReverted,
     RowsSelected,
     RowsSent,
 )
@@ -36,6 +39,7 @@ from headrace.core.rounds.surveys import (
     Judge,
     Purpose,
     RefiningRequested,
+    RevertRequested,
     RoundStepRequested,
     SelectionRequested,
     Survey,
@@ -57,7 +61,10 @@ def started(rules: RoundPolicy | None = None, rows: int = 10, round_id: str = "r
 
 @dataclass
 class Parts:
-    """Every part, as it answers; `lost` rows end among the dead letters, `selected` are hard, sparse and low-quality ones."""
+    """Every part, as it answers; `lost` rows end among the dead letters, `selected` are hard, sparse and low-quality ones.
+
+    `undoes` rows come back when the round is undone, by the id; False where one is among the dead letters.
+    """
 
     rows: int = 10
     page_rows: int = 4
@@ -73,11 +80,15 @@ class Parts:
     model_written: int = 0
     trains: bool = True
     refused: str = ""
+    undoes: dict[str, bool] = field(default_factory=lambda: {"problem-0": True, "problem-1": True})
 
     def answer(self, send: Send) -> list[Fact]:
         """What comes back for one event that the round sent."""
         body = send.body
         if isinstance(body, DatasetCutRequested):
+            asked = cut_asked_for(body.request_id)
+            if asked is not None and asked[1] is not Cut.MADE:
+                return [RoundCommitted("7d" * 32, 7, self.rows, asked[1])]
             trained = [CheckpointMeasures("cd" * 32, "3", self.refused, NEXT_VERSION)] if self.trains else []
             return [RoundCommitted(NEXT_VERSION, 6, self.rows), *trained]
         if not isinstance(body, RoundStepRequested):
@@ -93,6 +104,8 @@ class Parts:
                 return self._refined(step)
             case EvictionRequested() as step:
                 return [RowsEvicted(step.rows)]
+            case RevertRequested() as step:
+                return self._undone(step)
 
     def _surveyed(self, purpose: Purpose) -> list[Fact]:
         rows, lost = (self.rows, self.lost) if purpose is Purpose.ROUND else (self.held_out_rows, 0)
@@ -110,6 +123,16 @@ class Parts:
         return RowsSelected(
             purpose, *self.selected, '{"axes":[]}', "34" * 32, self.held_out_before, self.held_out_rows, None, self.model_written
         )
+
+    def _undone(self, step: RevertRequested) -> list[Fact]:
+        """One row a page; those that are back are found no more."""
+        left = [each for each in sorted(self.undoes) if each > step.after]
+        if not left:
+            return [RowsReverted(0, 0, complete=True)]
+        is_back = self.undoes.pop(left[0])
+        end = RestorationEnded(left[0], 34, accepted=True, reason="accepted")
+        lost = RowLost(None, left[0], 34, "scoring", "gone")
+        return [RowsReverted(1, 0, complete=False), end if is_back else lost, *self._undone(replace(step, after=left[0]))]
 
     def _refined(self, step: RefiningRequested) -> list[Fact]:
         hard, sparse, low_quality = self.selected

@@ -17,6 +17,7 @@ from headrace.core.dossiers import (
 from headrace.core.policies import Policy
 from headrace.core.reasons import Reason
 from headrace.core.rounds.acceptance import exemptions_of, weighed
+from headrace.core.rounds.restorations import is_restored
 from headrace.core.rounds.standing import StandingThresholds
 
 REQUESTS_MAX = 3
@@ -53,7 +54,8 @@ def decide(dossier: Dossier, policy: Policy, rulers: Mapping[str, str] = NO_RULE
     VALIDATE where checks are still to be run, and ACCEPTED otherwise. Every number compared is in `comparisons`. A rewrite must
     beat its parent besides (`headrace.core.rounds.acceptance`, which also says which bounds this takes the place of). Standing
     thresholds hold for samples that the very model version measured which they are of, rewrites apart; that on quality for those
-    that the same ruler judged. Where another one did nothing is compared, and the detail says so.
+    that the same ruler judged. Where another one did nothing is compared, and the detail says so. A row that comes back since a
+    round is undone is held against what others did meanwhile, and against nothing else (`headrace.core.rounds.restorations`).
 
     `rulers` holds the ruler hash of each check under this policy (`headrace.checks.rulers`): a result measured with another
     ruler, because the policy or the check's code changed since, is not believed and the check is asked for again. Checks that
@@ -74,6 +76,8 @@ class _Deliberation:
         self._note = ""
 
     def decide(self) -> Decision:
+        if is_restored(self._dossier.sample):
+            return self._duplicate() or self._not_placed() or self._end(Reason.ACCEPTED)
         return (
             self._duplicate()
             or self._signals()
@@ -95,7 +99,7 @@ class _Deliberation:
 
     def _is_near(self, cosine: float | None) -> bool:
         bound = self._policy.diversity.near_duplicate_cosine
-        if bound is None:
+        if bound is None or is_restored(self._dossier.sample):
             return False
         return cosine is None or not self._holds("conversation_cosine", cosine, "<", bound)
 
@@ -140,11 +144,14 @@ class _Deliberation:
             return self._end(Reason.QUALITY_TOO_LOW, _standing_told(standing.thresholds))
         return None
 
+    def _not_placed(self) -> Decision | None:
+        return self._end(Reason.NOT_PLACED, "no placement") if self._dossier.placement is None else None
+
     def _density(self) -> Decision | None:
         bounds = self._policy.diversity
         placement = self._dossier.placement
         if placement is None:
-            return self._end(Reason.NOT_PLACED, "no placement")
+            return self._not_placed()
         density = placement.density
         if density is None:  # a young dataset has no neighbourhood yet: nothing to compare
             return None

@@ -284,7 +284,7 @@ def _claimed_origin(claimed: Origin, entry: str) -> Origin:
     for text in (claimed.recipe, claimed.recipe_version):
         if len(text) > _NAME_CHARACTERS_MAX:
             raise Refused(RefusalCode.TOO_LARGE, f"origin: names have at most {_NAME_CHARACTERS_MAX} characters")
-    return replace(claimed, kind=OriginKind.INGESTED, round="", axis="", entry=entry)
+    return replace(claimed, kind=OriginKind.INGESTED, round="", axis="", entry=entry, restored_by="")
 
 
 def _check_texts(sample: Sample) -> None:

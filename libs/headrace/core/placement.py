@@ -21,16 +21,21 @@ class Wait:
         return self.behind[0]
 
 
-def question_of(submission: Submission, content: Content, vectors: Vectors, policy: Policy) -> Question:
-    """What has to be asked about a submission under a policy."""
+def question_of(
+    submission: Submission, content: Content, vectors: Vectors, policy: Policy, *, comes_back: bool = False
+) -> Question:
+    """What has to be asked about a submission under a policy.
+
+    One that `comes_back` was there before: neither near-duplicates nor a quota of its prompt stand against it.
+    """
     bounds = policy.diversity
     return Question(
         submission,
         content,
         vectors,
-        near_cosine=bounds.near_duplicate_cosine,
+        near_cosine=None if comes_back else bounds.near_duplicate_cosine,
         neighbours=bounds.neighbours,
-        copies_pending=policy.prompt_copies_max() is not None,
+        copies_pending=policy.prompt_copies_max() is not None and not comes_back,
     )
 
 
@@ -44,7 +49,7 @@ def place(question: Question, found: Surroundings, policy: Policy) -> Placement 
     """
     kind, twin = _duplicate(question, found)
     if kind is DuplicateKind.NONE:
-        behind = _in_the_way(question, found, policy.prompt_copies_max())
+        behind = _in_the_way(question, found, policy.prompt_copies_max() if question.copies_pending else None)
         if behind:
             return Wait(behind)
     neighbours = tuple(_neighbour(each) for each in found.neighbours)

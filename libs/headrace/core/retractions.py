@@ -14,6 +14,7 @@ class RetractionReason(StrEnum):
     MISTAKE = "mistake"
     REDUNDANT = "redundant"
     UNMENDED = "unmended"
+    ROUND_REVERTED = "round_reverted"
     OTHER = "other"
 
 
@@ -24,10 +25,11 @@ RETRACTION_MEANING: dict[RetractionReason, str] = {
     RetractionReason.MISTAKE: "it is wrong, or was never meant to be sent",
     RetractionReason.REDUNDANT: "a round evicted it: its neighbours say the same",
     RetractionReason.UNMENDED: "a round could not mend it, and the policy does not keep such samples",
+    RetractionReason.ROUND_REVERTED: "a round had added it, and was undone",
     RetractionReason.OTHER: "the note says why",
 }
 
-BY_ROUNDS = frozenset({RetractionReason.REDUNDANT, RetractionReason.UNMENDED})
+BY_ROUNDS = frozenset({RetractionReason.REDUNDANT, RetractionReason.UNMENDED, RetractionReason.ROUND_REVERTED})
 """Reasons that rounds alone give: nobody else can know that they hold."""
 
 NOTE_CHARS_MAX = 1_000

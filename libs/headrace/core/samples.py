@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
@@ -52,7 +54,11 @@ class OriginKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a sample came from; `entry` is the door it came in by (grpc, http or kafka)."""
+    """Where a sample came from; `entry` is the door it came in by (grpc, http or kafka).
+
+    `restored_by` is set where a revision brings back what a round had replaced or taken out: which round. All else is what it
+    was before that.
+    """
 
     kind: OriginKind = OriginKind.INGESTED
     parent_ids: tuple[str, ...] = ()
@@ -61,6 +67,7 @@ class Origin:
     round: str = ""
     axis: str = ""
     entry: str = ""
+    restored_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,5 +158,4 @@ def _reference_content(reference: Reference | None) -> dict[str, Any] | None:
 
 
 def _sha256_of(content: dict[str, Any]) -> str:
-    canonical = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(content).encode("utf-8")).hexdigest()

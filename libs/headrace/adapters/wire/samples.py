@@ -125,7 +125,8 @@ def _origin_from(origin: sample_pb2.Origin) -> Origin:
     if kind is None:
         raise Undecodable(f"sample.origin.kind {origin.kind} is not known to this version")
     return Origin(
-        kind, tuple(origin.parent_ids[:]), origin.recipe, origin.recipe_version, origin.round, origin.axis, origin.entry
+        kind, tuple(origin.parent_ids[:]), origin.recipe, origin.recipe_version, origin.round, origin.axis, origin.entry,
+        origin.restored_by,
     )  # fmt: skip
 
 
@@ -138,4 +139,5 @@ def _origin_to(origin: Origin) -> sample_pb2.Origin:
         round=origin.round,
         axis=origin.axis,
         entry=origin.entry,
+        restored_by=origin.restored_by,
     )

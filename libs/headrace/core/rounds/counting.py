@@ -9,6 +9,7 @@ from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import (
     Awaited,
     CheckpointMeasures,
+    Cut,
     DensitiesMade,
     Ending,
     Fact,
@@ -31,7 +32,8 @@ REASONS_MAX = 50
 """How many reasons a round tells apart; further ones count together, as `OTHER_REASONS`."""
 OTHER_REASONS = "other"
 
-_REWRITING = frozenset({Phase.REFINING, Phase.VALIDATING})
+_REWRITING = frozenset({Phase.REFINING, Phase.VALIDATING, Phase.REVERTING})
+_REQUESTING = frozenset({Phase.REFINING, Phase.REVERTING})
 _COMMITTING = frozenset({Phase.COMMITTING, Phase.TRAINING})
 
 
@@ -47,13 +49,13 @@ def counted(state: RoundState, fact: Fact, rules: RoundPolicy) -> RoundState:
             return replace(state, densities_made=True)
         case RowsSelected():
             return _selected(state, fact)
-        case RewritesRequested() if phase is Phase.REFINING:
+        case RewritesRequested() if phase in _REQUESTING:
             return replace(state, rewrites=_requested(state.rewrites, fact))
         case RewriteEnded() if phase in _REWRITING:
             return replace(state, rewrites=_ended(state.rewrites, fact, rules))
         case RowsEvicted() if state.awaits is Awaited.EVICTION:
             return replace(state, evicted=fact.rows, awaits=Awaited.CUT)
-        case RoundCommitted() if state.awaits is Awaited.VERSION and state.committed is None:
+        case RoundCommitted(cut=Cut.MADE) if state.awaits is Awaited.VERSION and state.committed is None:
             return replace(state, committed=fact)
         case CheckpointMeasures() if phase in _COMMITTING:
             return _checkpoint(state, fact)

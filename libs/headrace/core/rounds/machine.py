@@ -1,9 +1,11 @@
 """A round as a state machine: which state a fact leads to, and what is to be asked for then. Pure.
 
-    planned → surveying → thresholds → refining → validating → committing → training → evaluating → kept | rolled_back
+    planned → surveying → thresholds → refining → validating → committing → training → evaluating → kept
+                                                                                           └→ reverting → rolled_back
 
-It may stop in every phase, and freeze; a frozen round counts what it is told, and goes on from there when it is resumed. All
-that a state depends on comes as facts in one order, so the same facts lead to the same state, whoever takes them in.
+It may stop in every phase, and freeze; a frozen round counts what it is told, and goes on from there when it is resumed. Whoever
+aborts it may have it undone: it passes through reverting, too, and so may one that has stopped already. All that a state depends
+on comes as facts in one order, so the same facts lead to the same state, whoever takes them in.
 """
 
 from collections.abc import Iterable
@@ -12,13 +14,15 @@ from dataclasses import dataclass, replace
 from pydantic import ValidationError
 
 from headrace.core.events import Send
+from headrace.core.rounds import reverting
 from headrace.core.rounds.counting import counted
-from headrace.core.rounds.moves import LIMITS, Limits, Moved, entered, halted, moved_on, timer
+from headrace.core.rounds.moves import LIMITS, REVERTING_REASONS, Limits, Moved, entered, halted, moved_on, timer
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import (
     Action,
     Awaited,
     DeadlinePassed,
+    Fact,
     Phase,
     RoundAsked,
     RoundProgressed,
@@ -38,9 +42,9 @@ _DEADLINES = {
     Phase.TRAINING: RoundReason.DEADLINE_TRAINING,
     Phase.EVALUATING: RoundReason.DEADLINE_EVALUATING,
 }
-_GUARDS = frozenset({
+_WAIVABLE = REVERTING_REASONS | {
     RoundReason.ROWS_LOST, RoundReason.MODEL_WRITTEN_SHARE, RoundReason.HUMAN_ROWS, RoundReason.NEAR_DUPLICATE_SHARE,
-})  # fmt: skip
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,9 @@ def advance(
     fact = progressed.fact
     if state is None:
         return _begun(progressed, fact, others, now, limits) if isinstance(fact, RoundStarted) else Advance(None)
-    if (progressed.dataset_id, progressed.round_id) != (state.dataset_id, state.round_id) or not state.running:
+    if (progressed.dataset_id, progressed.round_id) != (state.dataset_id, state.round_id):
+        return Advance(state)
+    if not state.running and not _may_be_undone(state, fact, others):
         return Advance(state)
     rules = RoundPolicy.model_validate_json(state.begun.rules_json)
     if isinstance(fact, RoundAsked):
@@ -74,7 +80,7 @@ def advance(
     elif isinstance(fact, DeadlinePassed):
         moved = _deadline(state, fact, rules, now, limits)
     else:
-        moved = moved_on(Moved(counted(state, fact, rules)), rules, now, limits)
+        moved = _on(Moved(reverting.taken_back(counted(state, fact, rules), fact)), rules, now, limits)
     if moved.state == state and not moved.sends:
         return Advance(state)
     return Advance(replace(moved.state, updated_at=now), moved.sends)
@@ -115,11 +121,24 @@ def _first(planned: RoundState, started: RoundStarted, now: float, limits: Limit
     return entered(planned, Phase.SURVEYING, Awaited.ROWS, rules, now, limits, step)
 
 
+def _on(moved: Moved, rules: RoundPolicy, now: float, limits: Limits) -> Moved:
+    """As far as the round goes by itself."""
+    return reverting.moved_on(moved_on(moved, rules, now, limits), now)
+
+
+def _may_be_undone(state: RoundState, fact: Fact, others: Iterable[RoundState]) -> bool:
+    """Of rounds that have ended only what they changed may be taken back, and only while no other one changes the dataset."""
+    is_asked = isinstance(fact, RoundAsked) and fact.action is Action.REVERT
+    return is_asked and bool(state.ordinal) and not any(each.running for each in others if each.dataset_id == state.dataset_id)
+
+
 def _asked(state: RoundState, fact: RoundAsked, rules: RoundPolicy, now: float, limits: Limits) -> Moved:
     told = f"{fact.reason[:1_000]} ({fact.requested_by[:200]})"
     match fact.action:
         case Action.ABORT:
             return halted(state, Phase.STOPPED, RoundReason.ABORTED, told, now)
+        case Action.REVERT:
+            return _on(reverting.asked(state, told, rules, now, limits), rules, now, limits)
         case Action.FREEZE:
             return _frozen_by(state, fact, told, now)
         case Action.RESUME if state.phase is Phase.FROZEN and state.frozen_in is not None:
@@ -141,9 +160,9 @@ def _frozen_by(state: RoundState, fact: RoundAsked, told: str, now: float) -> Mo
 
 def _resumed(state: RoundState, phase: Phase, rules: RoundPolicy, now: float, limits: Limits) -> Moved:
     """Goes on with what it has counted meanwhile, and with the whole time of its phase ahead of it."""
-    waived = (*state.waived, state.reason) if state.reason in _GUARDS and state.reason not in state.waived else state.waived
+    waived = (*state.waived, state.reason) if state.reason in _WAIVABLE and state.reason not in state.waived else state.waived
     state = replace(state, waived=waived, reason="", detail="", frozen_in=None)
-    return moved_on(entered(state, phase, state.awaits, rules, now, limits), rules, now, limits)
+    return _on(entered(state, phase, state.awaits, rules, now, limits), rules, now, limits)
 
 
 def _deadline(state: RoundState, fact: DeadlinePassed, rules: RoundPolicy, now: float, limits: Limits) -> Moved:
@@ -159,4 +178,6 @@ def _deadline(state: RoundState, fact: DeadlinePassed, rules: RoundPolicy, now: 
             left = replace(left, phase=Phase.VALIDATING, transition=left.transition + 1, phase_since=now, passed=passed)
         return moved_on(Moved(left), rules, now, limits)
     told = f"{state.phase} waited for {state.awaits.replace('_', ' ')} since {now - state.phase_since:.0f} s"
+    if state.phase is Phase.REVERTING:
+        return halted(state, Phase.FROZEN, RoundReason.DEADLINE_REVERTING, told, now)
     return halted(state, Phase.STOPPED, _DEADLINES[state.phase], told, now)

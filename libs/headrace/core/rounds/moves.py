@@ -9,7 +9,7 @@ from headrace.core.events import Send
 from headrace.core.rounds.counts import RewriteCounts, RowCounts
 from headrace.core.rounds.guards import dropped, evictions, tripped
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import Awaited, Phase, RoundState, RoundTimer
+from headrace.core.rounds.progress import Awaited, Cut, Phase, RevertCounts, RoundState, RoundTimer
 from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.spending import Left, affordable, given_up, is_limited, left_of, not_asked_for
 from headrace.core.rounds.surveys import (
@@ -18,6 +18,7 @@ from headrace.core.rounds.surveys import (
     Judge,
     Purpose,
     RefiningRequested,
+    RevertRequested,
     RoundStepRequested,
     SelectionRequested,
     Survey,
@@ -31,7 +32,7 @@ LOST_NAMED_MAX = 10_000
 CUT_BY_PREFIX = "round/"
 """The request ids of versions that rounds ask for begin so: `cut_request_id`."""
 
-_Step = SurveyRequested | DensityRequested | SelectionRequested | RefiningRequested | EvictionRequested
+_Step = SurveyRequested | DensityRequested | SelectionRequested | RefiningRequested | EvictionRequested | RevertRequested
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,9 @@ class Limits:
 
 LIMITS = Limits()
 
+REVERTING_REASONS = frozenset({RoundReason.DEADLINE_REVERTING, RoundReason.ROWS_NOT_BACK})
+"""What freezes a round while it is undone: whoever resumes it waives that, and its undoing goes on without what it waited for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moved:
@@ -53,9 +57,23 @@ class Moved:
     sends: tuple[Send, ...] = ()
 
 
-def cut_request_id(round_id: str) -> str:
-    """The id of the request for a round's new version."""
-    return f"{CUT_BY_PREFIX}{round_id}"
+def cut_request_id(round_id: str, cut: Cut = Cut.MADE) -> str:
+    """The id of the request for a version of a round."""
+    return f"{CUT_BY_PREFIX}{round_id}/{cut}" if cut else f"{CUT_BY_PREFIX}{round_id}"
+
+
+def cut_asked_for(request_id: str) -> tuple[str, Cut] | None:
+    """The round that asked for a version so, and which; None where none did."""
+    if not request_id.startswith(CUT_BY_PREFIX):
+        return None
+    round_id, _, cut = request_id.removeprefix(CUT_BY_PREFIX).partition("/")
+    return (round_id, Cut(cut)) if cut in set(Cut) else None
+
+
+def request_cut(state: RoundState, cut: Cut = Cut.MADE) -> Send:
+    """Ask for a version of everything decided so far."""
+    by = f"round {state.round_id}"
+    return Send(CUT_REQUESTED, DatasetCutRequested(state.dataset_id, cut_request_id(state.round_id, cut), by))
 
 
 def evaluation_of(survey: Survey, model_version: str) -> Survey:
@@ -88,7 +106,7 @@ def entered(
         passed=state.with_this_phase_passed,
         deadline=state.deadline if keeps else now + _allowed_s(phase, rules),
     )
-    return Moved(state, (*((_step(step),) if step else ()), timer(state, now, limits)))
+    return Moved(state, (*((step_requested(step),) if step else ()), timer(state, now, limits)))
 
 
 def halted(state: RoundState, phase: Phase, reason: RoundReason, detail: str, now: float) -> Moved:
@@ -101,9 +119,9 @@ def halted(state: RoundState, phase: Phase, reason: RoundReason, detail: str, no
 
 
 def moved_on(moved: Moved, rules: RoundPolicy, now: float, limits: Limits) -> Moved:
-    """As far as the round can go with what it knows."""
+    """As far as the round can go with what it knows; what was changed is undone by `reverting`."""
     state, sends = moved.state, moved.sends
-    while state.running and state.phase is not Phase.FROZEN:
+    while state.running and state.phase not in {Phase.FROZEN, Phase.REVERTING}:
         further = _too_many_lost(state, rules, now) or _MOVES[state.awaits](_At(state, rules, now, limits))
         if further is None:
             break
@@ -130,7 +148,7 @@ class _At:
         return halted(self.state, Phase.KEPT, reason, detail, self.now)
 
     def ask(self, awaits: Awaited, step: _Step) -> Moved:
-        return Moved(replace(self.state, awaits=awaits), (_step(step),))
+        return Moved(replace(self.state, awaits=awaits), (step_requested(step),))
 
 
 def _too_many_lost(state: RoundState, rules: RoundPolicy, now: float) -> Moved | None:
@@ -231,7 +249,7 @@ def _refined(at: _At, known: RewriteCounts, first: int, rows: int, each: Left, o
     state, rules = at.state, at.rules
     step = RefiningRequested(state.begun.survey, first, rows, rules.attempts_max, state.ordinal, each.tokens, each.money, only)
     known = replace(known, tokens_allowed_each=each.tokens, money_allowed_each=each.money)
-    return Moved(replace(state, rewrites=known, awaits=Awaited.PAGE), (_step(step),))
+    return Moved(replace(state, rewrites=known, awaits=Awaited.PAGE), (step_requested(step),))
 
 
 def _after_guards(at: _At) -> Moved:
@@ -251,8 +269,7 @@ def _after_guards(at: _At) -> Moved:
 
 
 def _cut(at: _At) -> Moved:
-    request = DatasetCutRequested(at.state.dataset_id, cut_request_id(at.state.round_id), f"round {at.state.round_id}")
-    return Moved(replace(at.state, awaits=Awaited.VERSION), (Send(CUT_REQUESTED, request),))
+    return Moved(replace(at.state, awaits=Awaited.VERSION), (request_cut(at.state),))
 
 
 def _after_version(at: _At) -> Moved | None:
@@ -298,12 +315,24 @@ def _verdict(at: _At) -> Moved:
     told = f"held-out loss {held_out.before:.4f} to {held_out.after:.4f} over {held_out.rows} rows, a rise of {rise:+.4f}"
     if rise <= at.rules.held_out_rise_max:
         return at.keep(RoundReason.HELD_OUT_HELD, told)
-    told += f" (held_out_rise_max {at.rules.held_out_rise_max:g}); version {begun.version_sequence} is the one to train on"
-    moved = halted(at.state, Phase.ROLLED_BACK, RoundReason.HELD_OUT_ROSE, told, at.now)
+    told += f" (held_out_rise_max {at.rules.held_out_rise_max:g})"
+    if at.rules.on_worse == "revert":
+        state = undone(at.state, Phase.ROLLED_BACK, RoundReason.HELD_OUT_ROSE, told)
+        moved = at.enter(Phase.REVERTING, Awaited.REWRITES, state=state)
+    else:
+        told += f"; version {begun.version_sequence} is the one to train on, and what the round changed stays in the dataset"
+        moved = halted(at.state, Phase.ROLLED_BACK, RoundReason.HELD_OUT_ROSE, told, at.now)
     request = RollbackRequested(
         begun.survey.model, f"{at.state.dataset_id}/{at.state.round_id}", begun.checkpoint_id, f"round {at.state.round_id}"
     )
-    return Moved(moved.state, (Send(ROLLBACK_REQUESTED, request),))
+    return Moved(moved.state, (Send(ROLLBACK_REQUESTED, request), *moved.sends))
+
+
+def undone(state: RoundState, ending: Phase, reason: RoundReason, detail: str) -> RoundState:
+    """The state as its undoing begins; it ends so when that is done."""
+    revert = RevertCounts(ending, reason.value, detail, evicting=state.awaits is Awaited.EVICTION)
+    waived = tuple(each for each in state.waived if each not in REVERTING_REASONS)
+    return replace(state, reason=reason.value, detail=detail, frozen_in=None, waived=waived, revert=revert)
 
 
 def _waits(_: _At) -> None:
@@ -336,8 +365,10 @@ def _allowed_s(phase: Phase, rules: RoundPolicy) -> float:
         Phase.COMMITTING: deadlines.committing_s,
         Phase.TRAINING: deadlines.training_s,
         Phase.EVALUATING: deadlines.evaluating_s,
+        Phase.REVERTING: deadlines.reverting_s,
     }.get(phase, deadlines.surveying_s)
 
 
-def _step(step: _Step) -> Send:
+def step_requested(step: _Step) -> Send:
+    """Ask for a step."""
     return Send(ROUND_STEP_REQUESTED, RoundStepRequested(step))

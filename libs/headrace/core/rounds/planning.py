@@ -76,7 +76,9 @@ def following(state: RoundState, policy: Policy, round_id: str, now: float) -> R
     return planned(policy, state.dataset_id, round_id, version, measuring, f"round {state.round_id}", now)
 
 
-_NEEDS_MODEL = frozenset({Phase.PLANNED, Phase.SURVEYING, Phase.THRESHOLDS, Phase.REFINING, Phase.VALIDATING})
+_NEEDS_MODEL = frozenset({
+    Phase.PLANNED, Phase.SURVEYING, Phase.THRESHOLDS, Phase.REFINING, Phase.VALIDATING, Phase.REVERTING,
+})  # fmt: skip
 
 
 def bound_versions(states: Iterable[RoundState], model: str) -> frozenset[int]:

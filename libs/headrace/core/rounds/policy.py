@@ -64,6 +64,7 @@ class Deadlines(_Section):
     committing_s: Seconds = Field(600.0, description="The new version; then the round stops.")
     training_s: Seconds = Field(86_400.0, description="A checkpoint trained on it, rolled out; then the round stops.")
     evaluating_s: Seconds = Field(3_600.0, description="The held-out loss under the new checkpoint; then the round stops.")
+    reverting_s: Seconds = Field(3_600.0, description="Undoing what a round changed; then the round freezes.")
 
 
 class Guards(_Section):
@@ -100,6 +101,9 @@ class RoundPolicy(_Section):
     train: Flag = Field(True, description="Wait for a checkpoint trained on the new version, and evaluate it.")
     held_out_rise_max: float = Field(
         0.0, ge=0, allow_inf_nan=False, strict=True, description="Rise of the held-out loss that is tolerated, nats per token."
+    )
+    on_worse: Literal["revert", "keep_data"] = Field(
+        "revert", description="Where the held-out loss rose, the model goes back; revert: what the round changed is undone, too."
     )
     selected_share_min: Share = Field(0.0, description="A smaller selected share ends the round: nothing much is left to mend.")
     budget: Budget = Field(Budget(), description="What one round may spend.")

@@ -1,5 +1,6 @@
 """Everything that a round's state depends on: commands and facts, in one order per dataset; and the state itself."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -9,7 +10,7 @@ from headrace.core.rounds.surveys import Purpose, Survey
 
 
 class Phase(StrEnum):
-    """Where a round stands; `ENDED` names those it never leaves. A frozen one waits for a person."""
+    """Where a round stands; those that `ENDED` names it leaves for REVERTING alone. A frozen one waits for a person."""
 
     PLANNED = "planned"
     SURVEYING = "surveying"
@@ -19,6 +20,7 @@ class Phase(StrEnum):
     COMMITTING = "committing"
     TRAINING = "training"
     EVALUATING = "evaluating"
+    REVERTING = "reverting"
     KEPT = "kept"
     ROLLED_BACK = "rolled_back"
     STOPPED = "stopped"
@@ -42,17 +44,28 @@ class Awaited(StrEnum):
     HELD_OUT_ROWS = "held_out_rows"
     HELD_OUT_LOSS = "held_out_loss"
     VERDICT = "verdict"
+    STANDING = "standing_version"
+    RESTORED = "rows_back"
 
 
 ENDED = frozenset({Phase.KEPT, Phase.ROLLED_BACK, Phase.STOPPED})
 
 
 class Action(StrEnum):
-    """What someone may ask of a round that runs."""
+    """What someone may ask of a round that runs; REVERT, an end that undoes it, also of one that stopped or was rolled back."""
 
     FREEZE = "freeze"
     RESUME = "resume"
     ABORT = "abort"
+    REVERT = "revert"
+
+
+class Cut(StrEnum):
+    """Versions that a round asks for: what it made; what stands while it is undone; what its undoing came to."""
+
+    MADE = ""
+    STANDING = "standing"
+    REVERTED = "reverted"
 
 
 class Ending(StrEnum):
@@ -121,7 +134,8 @@ class RowsMeasured:
 class RowLost:
     """A row, or a rewrite, ended among the dead letters of a service.
 
-    A rewrite has no purpose; it is named by its parent's id and the axis that it was made for.
+    A rewrite has no purpose; it is named by its parent's id and the axis that it was made for. A row that was to come back has
+    neither purpose nor axis.
     """
 
     purpose: Purpose | None
@@ -208,11 +222,31 @@ class RowsEvicted:
 
 @dataclass(frozen=True, slots=True)
 class RoundCommitted:
-    """The round's new version exists."""
+    """A version that the round asked for exists; `cut` says which of them: what it made, or one of those of its undoing."""
 
     version: str
     version_sequence: int
     rows_accepted: int
+    cut: Cut = Cut.MADE
+
+
+@dataclass(frozen=True, slots=True)
+class RowsReverted:
+    """A page of what is undone: rows on their way back, and rows that the round added and that were asked to leave."""
+
+    restoring: int
+    retracted: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RestorationEnded:
+    """The way of a row that was to come back ended; where it was turned away, `reason` says why somebody else's stands."""
+
+    sample_id: str
+    revision: int
+    accepted: bool
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +268,7 @@ class DeadlinePassed:
 
 Fact = (
     RoundStarted | RoundAsked | RowsSent | RowsMeasured | RowLost | DensitiesMade | RowsSelected | RewritesRequested
-    | RewriteEnded | RowsEvicted | RoundCommitted | CheckpointMeasures | DeadlinePassed
+    | RewriteEnded | RowsEvicted | RoundCommitted | CheckpointMeasures | DeadlinePassed | RowsReverted | RestorationEnded
 )  # fmt: skip
 
 
@@ -266,6 +300,38 @@ class HeldOutMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class RevertCounts:
+    """How far a round's undoing is; `ending`, `reason` and `detail` are how the round ends when it is done.
+
+    `evicting`: a step that takes rows out was under way when it began. `standing` is the version that is compared with the one
+    surveyed, in which `found` rows are not what they were; `version` is cut at the end where rows are lost. Of `restoring` rows
+    on their way back `restored` stand again; `refused` counts those that were turned away, by reason, since somebody else had a
+    say; `lost` are among the dead letters, as "sample/revision", and `returned` came back from there. `retracted` rows, which the
+    round had added, were asked to leave.
+    """
+
+    ending: Phase
+    reason: str
+    detail: str
+    evicting: bool = False
+    standing: RoundCommitted | None = None
+    version: RoundCommitted | None = None
+    restoring: int = 0
+    retracted: int = 0
+    found: int = 0
+    all_found: bool = False
+    restored: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
+
+    @property
+    def under_way(self) -> int:
+        """Rows that are on their way back."""
+        return max(0, self.restoring - self.restored - sum(self.refused.values()) - len(self.lost))
+
+
+@dataclass(frozen=True, slots=True)
 class PassedPhase:
     """A phase that the round was in, and since when, Unix seconds; it lasted until the next one began."""
 
@@ -285,6 +351,7 @@ class RoundState:
     goes on; `deadline` is when the phase has lasted too long, None where it may last. `reason` is a stable code
     (`headrace.core.rounds.reasons`), `detail` the numbers for a person to read. `waived` are reasons for which it froze and was
     told to go on all the same, `dead_letters` those that froze it. `passed` are the phases before this one, `PASSED_MAX` at most.
+    `revert` is None where the round was not undone.
     """
 
     dataset_id: str
@@ -312,6 +379,7 @@ class RoundState:
     waived: tuple[str, ...] = ()
     dead_letters: tuple[str, ...] = ()
     passed: tuple[PassedPhase, ...] = ()
+    revert: RevertCounts | None = None
 
     @property
     def with_this_phase_passed(self) -> tuple[PassedPhase, ...]:

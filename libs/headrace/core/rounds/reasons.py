@@ -26,6 +26,8 @@ class RoundReason(StrEnum):
     DEADLINE_COMMITTING = "deadline_committing"
     DEADLINE_TRAINING = "deadline_training"
     DEADLINE_EVALUATING = "deadline_evaluating"
+    DEADLINE_REVERTING = "deadline_reverting"
+    ROWS_NOT_BACK = "rows_not_back"
     ASKED = "asked"
     STEP_FAILED = "step_failed"
     ROWS_LOST = "rows_lost"
@@ -55,6 +57,8 @@ ROUND_MEANING: dict[RoundReason, str] = {
     RoundReason.DEADLINE_COMMITTING: "stopped: the new version took longer than the policy allows",
     RoundReason.DEADLINE_TRAINING: "stopped: no checkpoint trained on the new version came in the time that the policy allows",
     RoundReason.DEADLINE_EVALUATING: "stopped: the evaluation took longer than the policy allows",
+    RoundReason.DEADLINE_REVERTING: "frozen: undoing the round took longer than the policy allows",
+    RoundReason.ROWS_NOT_BACK: "frozen: rows that the round had changed are among the dead letters instead of back",
     RoundReason.ASKED: "frozen: someone asked for it",
     RoundReason.STEP_FAILED: "frozen: a step of the round ended among the dead letters",
     RoundReason.ROWS_LOST: "frozen: more rows ended among the dead letters than the policy allows",

@@ -4,7 +4,7 @@ import hashlib
 
 from headrace.core.dossiers import Rewrite
 from headrace.core.rounds.rules import Axis
-from headrace.core.samples import OriginKind
+from headrace.core.samples import OriginKind, Sample
 
 ATTEMPTS_MAX = 15
 """Attempts of one rewrite that have a revision of their own."""
@@ -36,7 +36,7 @@ def identity_of_rewrite(rewrite: Rewrite) -> tuple[str, int]:
     On the other axes it is a revision of its parent: `base + 32 round + place + attempt`, where the place is 0 for "hard" and 16
     for "low_quality", attempts are 1 to 15, rounds 1 to 2047, and `base` is a multiple of 65,536 that follows from the parent:
 
-    - a parent that a round made lies at `base + something below 65,536`, and keeps that base;
+    - a parent that a round made or brought back lies at `base + something below 65,536`, and keeps that base;
     - any other parent of revision p has the largest multiple not above p where p exceeds that by less than 16, else the next one.
 
     It follows that
@@ -58,7 +58,7 @@ def identity_of_rewrite(rewrite: Rewrite) -> tuple[str, int]:
     if not 1 <= rewrite.round_ordinal <= ROUNDS_MAX:
         raise NoRevisionLeft(f"round {rewrite.round_ordinal} is not within 1 and {ROUNDS_MAX}")
     parent = rewrite.parent
-    revision = _base_of(rewrite) + _ROUND * rewrite.round_ordinal + _PLACE[axis] + rewrite.attempt
+    revision = _base_of(parent) + _ROUND * rewrite.round_ordinal + _PLACE[axis] + rewrite.attempt
     if revision <= parent.revision:
         raise NoRevisionLeft(f"revision {parent.revision} of the parent is of round {rewrite.round_ordinal} or a later one")
     if revision > _REVISION_MAX:
@@ -66,10 +66,26 @@ def identity_of_rewrite(rewrite: Rewrite) -> tuple[str, int]:
     return parent.id, revision
 
 
-def _base_of(rewrite: Rewrite) -> int:
-    revision = rewrite.parent.revision
+def revision_back(was: Sample, latest: int) -> int:
+    """The revision by which a sample comes back, `latest` being the one that a round put in its place, or took out.
+
+    It is the next one, since no attempt follows upon one that was accepted: so of what others send at the same time every higher
+    revision stands, whichever comes first. Only where the next one would lie below the sample's base it is that base, of which
+    no round makes a revision; so `identity_of_rewrite` holds for parents that came back, too.
+
+    Raises:
+        NoRevisionLeft: the number would not fit into 32 bits.
+    """
+    revision = max(latest + 1, _base_of(was))
+    if revision > _REVISION_MAX:
+        raise NoRevisionLeft(f"revision {latest} of {was.id[:80]} leaves none above it")
+    return revision
+
+
+def _base_of(sample: Sample) -> int:
+    revision, origin = sample.revision, sample.origin
     below = revision - revision % _LINEAGE
-    is_of_a_round = rewrite.parent.origin.kind is OriginKind.REFINED and bool(rewrite.parent.origin.round)
+    is_of_a_round = (origin.kind is OriginKind.REFINED and bool(origin.round)) or bool(origin.restored_by)
     if is_of_a_round or revision - below < _ROUND // 2:
         return below
     return below + _LINEAGE

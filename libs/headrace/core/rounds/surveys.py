@@ -141,10 +141,22 @@ class EvictionRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class RevertRequested:
+    """Ask for what a round changed to be undone, by the rows with ids above `after`.
+
+    `standing` is the version that tells what stands, compared with the one that was surveyed.
+    """
+
+    survey: Survey
+    standing: str
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RoundStepRequested:
     """Ask for one step of a round. Steps of many rows are done page by page: each page asks for the one after it."""
 
-    step: SurveyRequested | DensityRequested | SelectionRequested | RefiningRequested | EvictionRequested
+    step: SurveyRequested | DensityRequested | SelectionRequested | RefiningRequested | EvictionRequested | RevertRequested
 
     @property
     def dataset_id(self) -> str:

@@ -38,18 +38,20 @@ class Survey(_message.Message):
     def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., purpose: _Optional[str] = ..., version: _Optional[str] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., base_model: _Optional[str] = ..., base_model_version: _Optional[str] = ..., judge: _Optional[str] = ..., held_out_share: _Optional[float] = ..., held_out_seed: _Optional[str] = ...) -> None: ...
 
 class RoundStepRequested(_message.Message):
-    __slots__ = ("survey", "density", "selection", "refining", "eviction")
+    __slots__ = ("survey", "density", "selection", "refining", "eviction", "revert")
     SURVEY_FIELD_NUMBER: _ClassVar[int]
     DENSITY_FIELD_NUMBER: _ClassVar[int]
     SELECTION_FIELD_NUMBER: _ClassVar[int]
     REFINING_FIELD_NUMBER: _ClassVar[int]
     EVICTION_FIELD_NUMBER: _ClassVar[int]
+    REVERT_FIELD_NUMBER: _ClassVar[int]
     survey: SurveyRequested
     density: DensityRequested
     selection: SelectionRequested
     refining: RefiningRequested
     eviction: EvictionRequested
-    def __init__(self, survey: _Optional[_Union[SurveyRequested, _Mapping]] = ..., density: _Optional[_Union[DensityRequested, _Mapping]] = ..., selection: _Optional[_Union[SelectionRequested, _Mapping]] = ..., refining: _Optional[_Union[RefiningRequested, _Mapping]] = ..., eviction: _Optional[_Union[EvictionRequested, _Mapping]] = ...) -> None: ...
+    revert: RevertRequested
+    def __init__(self, survey: _Optional[_Union[SurveyRequested, _Mapping]] = ..., density: _Optional[_Union[DensityRequested, _Mapping]] = ..., selection: _Optional[_Union[SelectionRequested, _Mapping]] = ..., refining: _Optional[_Union[RefiningRequested, _Mapping]] = ..., eviction: _Optional[_Union[EvictionRequested, _Mapping]] = ..., revert: _Optional[_Union[RevertRequested, _Mapping]] = ...) -> None: ...
 
 class SurveyRequested(_message.Message):
     __slots__ = ("survey", "shard", "row", "after")
@@ -149,6 +151,16 @@ class EvictionRequested(_message.Message):
     rows: int
     def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., rows: _Optional[int] = ...) -> None: ...
 
+class RevertRequested(_message.Message):
+    __slots__ = ("survey", "standing", "after")
+    SURVEY_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    survey: Survey
+    standing: str
+    after: str
+    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., standing: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+
 class RefinementRequested(_message.Message):
     __slots__ = ("rewrite",)
     REWRITE_FIELD_NUMBER: _ClassVar[int]
@@ -166,7 +178,7 @@ class RoundTimer(_message.Message):
     def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., transition: _Optional[int] = ...) -> None: ...
 
 class RoundProgressed(_message.Message):
-    __slots__ = ("dataset_id", "round_id", "started", "asked", "sent", "measured", "lost", "densities", "selected", "requested", "ended", "evicted", "committed", "checkpoint", "deadline")
+    __slots__ = ("dataset_id", "round_id", "started", "asked", "sent", "measured", "lost", "densities", "selected", "requested", "ended", "evicted", "committed", "checkpoint", "deadline", "reverted", "restored")
     DATASET_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -182,6 +194,8 @@ class RoundProgressed(_message.Message):
     COMMITTED_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    REVERTED_FIELD_NUMBER: _ClassVar[int]
+    RESTORED_FIELD_NUMBER: _ClassVar[int]
     dataset_id: str
     round_id: str
     started: RoundStarted
@@ -197,7 +211,9 @@ class RoundProgressed(_message.Message):
     committed: RoundCommitted
     checkpoint: CheckpointMeasures
     deadline: DeadlinePassed
-    def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., started: _Optional[_Union[RoundStarted, _Mapping]] = ..., asked: _Optional[_Union[RoundAsked, _Mapping]] = ..., sent: _Optional[_Union[RowsSent, _Mapping]] = ..., measured: _Optional[_Union[RowsMeasured, _Mapping]] = ..., lost: _Optional[_Union[RowLost, _Mapping]] = ..., densities: _Optional[_Union[DensitiesMade, _Mapping]] = ..., selected: _Optional[_Union[RowsSelected, _Mapping]] = ..., requested: _Optional[_Union[RewritesRequested, _Mapping]] = ..., ended: _Optional[_Union[RewriteEnded, _Mapping]] = ..., evicted: _Optional[_Union[RowsEvicted, _Mapping]] = ..., committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointMeasures, _Mapping]] = ..., deadline: _Optional[_Union[DeadlinePassed, _Mapping]] = ...) -> None: ...
+    reverted: RowsReverted
+    restored: RestorationEnded
+    def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., started: _Optional[_Union[RoundStarted, _Mapping]] = ..., asked: _Optional[_Union[RoundAsked, _Mapping]] = ..., sent: _Optional[_Union[RowsSent, _Mapping]] = ..., measured: _Optional[_Union[RowsMeasured, _Mapping]] = ..., lost: _Optional[_Union[RowLost, _Mapping]] = ..., densities: _Optional[_Union[DensitiesMade, _Mapping]] = ..., selected: _Optional[_Union[RowsSelected, _Mapping]] = ..., requested: _Optional[_Union[RewritesRequested, _Mapping]] = ..., ended: _Optional[_Union[RewriteEnded, _Mapping]] = ..., evicted: _Optional[_Union[RowsEvicted, _Mapping]] = ..., committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointMeasures, _Mapping]] = ..., deadline: _Optional[_Union[DeadlinePassed, _Mapping]] = ..., reverted: _Optional[_Union[RowsReverted, _Mapping]] = ..., restored: _Optional[_Union[RestorationEnded, _Mapping]] = ...) -> None: ...
 
 class RoundStarted(_message.Message):
     __slots__ = ("survey", "version_sequence", "policy_version", "rules_json", "requested_by", "started_at", "rows", "checkpoint_id")
@@ -352,14 +368,38 @@ class RowsEvicted(_message.Message):
     def __init__(self, rows: _Optional[int] = ...) -> None: ...
 
 class RoundCommitted(_message.Message):
-    __slots__ = ("version", "version_sequence", "rows_accepted")
+    __slots__ = ("version", "version_sequence", "rows_accepted", "cut")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSION_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ROWS_ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    CUT_FIELD_NUMBER: _ClassVar[int]
     version: str
     version_sequence: int
     rows_accepted: int
-    def __init__(self, version: _Optional[str] = ..., version_sequence: _Optional[int] = ..., rows_accepted: _Optional[int] = ...) -> None: ...
+    cut: str
+    def __init__(self, version: _Optional[str] = ..., version_sequence: _Optional[int] = ..., rows_accepted: _Optional[int] = ..., cut: _Optional[str] = ...) -> None: ...
+
+class RowsReverted(_message.Message):
+    __slots__ = ("restoring", "retracted", "complete")
+    RESTORING_FIELD_NUMBER: _ClassVar[int]
+    RETRACTED_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    restoring: int
+    retracted: int
+    complete: bool
+    def __init__(self, restoring: _Optional[int] = ..., retracted: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
+
+class RestorationEnded(_message.Message):
+    __slots__ = ("sample_id", "revision", "accepted", "reason")
+    SAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    sample_id: str
+    revision: int
+    accepted: bool
+    reason: str
+    def __init__(self, sample_id: _Optional[str] = ..., revision: _Optional[int] = ..., accepted: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class CheckpointMeasures(_message.Message):
     __slots__ = ("checkpoint_id", "model_version", "refused", "version")
@@ -390,7 +430,7 @@ class DeadlinePassed(_message.Message):
     def __init__(self, transition: _Optional[int] = ...) -> None: ...
 
 class RoundState(_message.Message):
-    __slots__ = ("dataset_id", "round_id", "ordinal", "phase", "reason", "detail", "frozen_in", "transition", "begun", "phase_since", "deadline", "rows", "held_out_rows", "densities_made", "selected", "rewrites", "evicted", "committed", "checkpoint", "held_out", "updated_at", "awaits", "waived", "dead_letters", "passed")
+    __slots__ = ("dataset_id", "round_id", "ordinal", "phase", "reason", "detail", "frozen_in", "transition", "begun", "phase_since", "deadline", "rows", "held_out_rows", "densities_made", "selected", "rewrites", "evicted", "committed", "checkpoint", "held_out", "updated_at", "awaits", "waived", "dead_letters", "passed", "revert")
     DATASET_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     ORDINAL_FIELD_NUMBER: _ClassVar[int]
@@ -416,6 +456,7 @@ class RoundState(_message.Message):
     WAIVED_FIELD_NUMBER: _ClassVar[int]
     DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
     PASSED_FIELD_NUMBER: _ClassVar[int]
+    REVERT_FIELD_NUMBER: _ClassVar[int]
     dataset_id: str
     round_id: str
     ordinal: int
@@ -441,7 +482,47 @@ class RoundState(_message.Message):
     waived: _containers.RepeatedScalarFieldContainer[str]
     dead_letters: _containers.RepeatedScalarFieldContainer[str]
     passed: _containers.RepeatedCompositeFieldContainer[PassedPhase]
-    def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., ordinal: _Optional[int] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., frozen_in: _Optional[str] = ..., transition: _Optional[int] = ..., begun: _Optional[_Union[RoundStarted, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rows: _Optional[_Union[RowCounts, _Mapping]] = ..., held_out_rows: _Optional[_Union[RowCounts, _Mapping]] = ..., densities_made: _Optional[bool] = ..., selected: _Optional[_Union[RowsSelected, _Mapping]] = ..., rewrites: _Optional[_Union[RewriteCounts, _Mapping]] = ..., evicted: _Optional[int] = ..., committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointMeasures, _Mapping]] = ..., held_out: _Optional[_Union[HeldOutMeasured, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., awaits: _Optional[str] = ..., waived: _Optional[_Iterable[str]] = ..., dead_letters: _Optional[_Iterable[str]] = ..., passed: _Optional[_Iterable[_Union[PassedPhase, _Mapping]]] = ...) -> None: ...
+    revert: RevertCounts
+    def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., ordinal: _Optional[int] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., frozen_in: _Optional[str] = ..., transition: _Optional[int] = ..., begun: _Optional[_Union[RoundStarted, _Mapping]] = ..., phase_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rows: _Optional[_Union[RowCounts, _Mapping]] = ..., held_out_rows: _Optional[_Union[RowCounts, _Mapping]] = ..., densities_made: _Optional[bool] = ..., selected: _Optional[_Union[RowsSelected, _Mapping]] = ..., rewrites: _Optional[_Union[RewriteCounts, _Mapping]] = ..., evicted: _Optional[int] = ..., committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointMeasures, _Mapping]] = ..., held_out: _Optional[_Union[HeldOutMeasured, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., awaits: _Optional[str] = ..., waived: _Optional[_Iterable[str]] = ..., dead_letters: _Optional[_Iterable[str]] = ..., passed: _Optional[_Iterable[_Union[PassedPhase, _Mapping]]] = ..., revert: _Optional[_Union[RevertCounts, _Mapping]] = ...) -> None: ...
+
+class RevertCounts(_message.Message):
+    __slots__ = ("ending", "reason", "detail", "evicting", "standing", "version", "restoring", "retracted", "all_found", "restored", "refused", "lost", "returned", "found")
+    class RefusedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    ENDING_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    EVICTING_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    RESTORING_FIELD_NUMBER: _ClassVar[int]
+    RETRACTED_FIELD_NUMBER: _ClassVar[int]
+    ALL_FOUND_FIELD_NUMBER: _ClassVar[int]
+    RESTORED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    RETURNED_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    ending: str
+    reason: str
+    detail: str
+    evicting: bool
+    standing: RoundCommitted
+    version: RoundCommitted
+    restoring: int
+    retracted: int
+    all_found: bool
+    restored: int
+    refused: _containers.ScalarMap[str, int]
+    lost: _containers.RepeatedScalarFieldContainer[str]
+    returned: _containers.RepeatedScalarFieldContainer[str]
+    found: int
+    def __init__(self, ending: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., evicting: _Optional[bool] = ..., standing: _Optional[_Union[RoundCommitted, _Mapping]] = ..., version: _Optional[_Union[RoundCommitted, _Mapping]] = ..., restoring: _Optional[int] = ..., retracted: _Optional[int] = ..., all_found: _Optional[bool] = ..., restored: _Optional[int] = ..., refused: _Optional[_Mapping[str, int]] = ..., lost: _Optional[_Iterable[str]] = ..., returned: _Optional[_Iterable[str]] = ..., found: _Optional[int] = ...) -> None: ...
 
 class PassedPhase(_message.Message):
     __slots__ = ("phase", "since")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headrace_protos/sample/v1/sample.proto\x12\x19headrace_protos.sample.v1\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"\x85\x01\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x37\n\ntool_calls\x18\x03 \x03(\x0b\x32#.headrace_protos.sample.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\"x\n\tReference\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12\x10\n\x08verifier\x18\x02 \x01(\t\x12\x13\n\x0bjson_schema\x18\x03 \x01(\t\x12\x12\n\nunit_tests\x18\x04 \x03(\t\x12\x0e\n\x06rubric\x18\x05 \x01(\t\x12\x10\n\x08passages\x18\x06 \x03(\t\"\xa5\x01\n\x06Origin\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.headrace_protos.sample.v1.OriginKind\x12\x12\n\nparent_ids\x18\x02 \x03(\t\x12\x0e\n\x06recipe\x18\x03 \x01(\t\x12\x16\n\x0erecipe_version\x18\x04 \x01(\t\x12\r\n\x05round\x18\x05 \x01(\t\x12\x0c\n\x04\x61xis\x18\x06 \x01(\t\x12\r\n\x05\x65ntry\x18\x07 \x01(\t\"\x97\x03\n\x06Sample\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\r\x12\x14\n\x0c\x63ontent_hash\x18\x04 \x01(\t\x12\x34\n\x08messages\x18\x05 \x03(\x0b\x32\".headrace_protos.sample.v1.Message\x12\x12\n\ntools_json\x18\x06 \x01(\t\x12\x37\n\treference\x18\x07 \x01(\x0b\x32$.headrace_protos.sample.v1.Reference\x12\x31\n\x06origin\x18\x08 \x01(\x0b\x32!.headrace_protos.sample.v1.Origin\x12\x45\n\nattributes\x18\t \x03(\x0b\x32\x31.headrace_protos.sample.v1.Sample.AttributesEntry\x12\x15\n\rmetadata_json\x18\n \x01(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*w\n\nOriginKind\x12\x1b\n\x17ORIGIN_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14ORIGIN_KIND_INGESTED\x10\x01\x12\x19\n\x15ORIGIN_KIND_GENERATED\x10\x02\x12\x17\n\x13ORIGIN_KIND_REFINED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headrace_protos/sample/v1/sample.proto\x12\x19headrace_protos.sample.v1\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"\x85\x01\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x37\n\ntool_calls\x18\x03 \x03(\x0b\x32#.headrace_protos.sample.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\"x\n\tReference\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12\x10\n\x08verifier\x18\x02 \x01(\t\x12\x13\n\x0bjson_schema\x18\x03 \x01(\t\x12\x12\n\nunit_tests\x18\x04 \x03(\t\x12\x0e\n\x06rubric\x18\x05 \x01(\t\x12\x10\n\x08passages\x18\x06 \x03(\t\"\xba\x01\n\x06Origin\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.headrace_protos.sample.v1.OriginKind\x12\x12\n\nparent_ids\x18\x02 \x03(\t\x12\x0e\n\x06recipe\x18\x03 \x01(\t\x12\x16\n\x0erecipe_version\x18\x04 \x01(\t\x12\r\n\x05round\x18\x05 \x01(\t\x12\x0c\n\x04\x61xis\x18\x06 \x01(\t\x12\r\n\x05\x65ntry\x18\x07 \x01(\t\x12\x13\n\x0brestored_by\x18\x08 \x01(\t\"\x97\x03\n\x06Sample\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\r\x12\x14\n\x0c\x63ontent_hash\x18\x04 \x01(\t\x12\x34\n\x08messages\x18\x05 \x03(\x0b\x32\".headrace_protos.sample.v1.Message\x12\x12\n\ntools_json\x18\x06 \x01(\t\x12\x37\n\treference\x18\x07 \x01(\x0b\x32$.headrace_protos.sample.v1.Reference\x12\x31\n\x06origin\x18\x08 \x01(\x0b\x32!.headrace_protos.sample.v1.Origin\x12\x45\n\nattributes\x18\t \x03(\x0b\x32\x31.headrace_protos.sample.v1.Sample.AttributesEntry\x12\x15\n\rmetadata_json\x18\n \x01(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*w\n\nOriginKind\x12\x1b\n\x17ORIGIN_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14ORIGIN_KIND_INGESTED\x10\x01\x12\x19\n\x15ORIGIN_KIND_GENERATED\x10\x02\x12\x17\n\x13ORIGIN_KIND_REFINED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SAMPLE_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_SAMPLE_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_ORIGINKIND']._serialized_start=962
-  _globals['_ORIGINKIND']._serialized_end=1081
+  _globals['_ORIGINKIND']._serialized_start=983
+  _globals['_ORIGINKIND']._serialized_end=1102
   _globals['_TOOLCALL']._serialized_start=69
   _globals['_TOOLCALL']._serialized_end=124
   _globals['_MESSAGE']._serialized_start=127
@@ -42,9 +42,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFERENCE']._serialized_start=262
   _globals['_REFERENCE']._serialized_end=382
   _globals['_ORIGIN']._serialized_start=385
-  _globals['_ORIGIN']._serialized_end=550
-  _globals['_SAMPLE']._serialized_start=553
-  _globals['_SAMPLE']._serialized_end=960
-  _globals['_SAMPLE_ATTRIBUTESENTRY']._serialized_start=911
-  _globals['_SAMPLE_ATTRIBUTESENTRY']._serialized_end=960
+  _globals['_ORIGIN']._serialized_end=571
+  _globals['_SAMPLE']._serialized_start=574
+  _globals['_SAMPLE']._serialized_end=981
+  _globals['_SAMPLE_ATTRIBUTESENTRY']._serialized_start=932
+  _globals['_SAMPLE_ATTRIBUTESENTRY']._serialized_end=981
 # @@protoc_insertion_point(module_scope)

@@ -59,7 +59,7 @@ class Reference(_message.Message):
     def __init__(self, answer: _Optional[str] = ..., verifier: _Optional[str] = ..., json_schema: _Optional[str] = ..., unit_tests: _Optional[_Iterable[str]] = ..., rubric: _Optional[str] = ..., passages: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Origin(_message.Message):
-    __slots__ = ("kind", "parent_ids", "recipe", "recipe_version", "round", "axis", "entry")
+    __slots__ = ("kind", "parent_ids", "recipe", "recipe_version", "round", "axis", "entry", "restored_by")
     KIND_FIELD_NUMBER: _ClassVar[int]
     PARENT_IDS_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,7 @@ class Origin(_message.Message):
     ROUND_FIELD_NUMBER: _ClassVar[int]
     AXIS_FIELD_NUMBER: _ClassVar[int]
     ENTRY_FIELD_NUMBER: _ClassVar[int]
+    RESTORED_BY_FIELD_NUMBER: _ClassVar[int]
     kind: OriginKind
     parent_ids: _containers.RepeatedScalarFieldContainer[str]
     recipe: str
@@ -74,7 +75,8 @@ class Origin(_message.Message):
     round: str
     axis: str
     entry: str
-    def __init__(self, kind: _Optional[_Union[OriginKind, str]] = ..., parent_ids: _Optional[_Iterable[str]] = ..., recipe: _Optional[str] = ..., recipe_version: _Optional[str] = ..., round: _Optional[str] = ..., axis: _Optional[str] = ..., entry: _Optional[str] = ...) -> None: ...
+    restored_by: str
+    def __init__(self, kind: _Optional[_Union[OriginKind, str]] = ..., parent_ids: _Optional[_Iterable[str]] = ..., recipe: _Optional[str] = ..., recipe_version: _Optional[str] = ..., round: _Optional[str] = ..., axis: _Optional[str] = ..., entry: _Optional[str] = ..., restored_by: _Optional[str] = ...) -> None: ...
 
 class Sample(_message.Message):
     __slots__ = ("dataset_id", "id", "revision", "content_hash", "messages", "tools_json", "reference", "origin", "attributes", "metadata_json")
