@@ -14,6 +14,7 @@ from headrace.adapters.checkpoints.weights import Assembler
 from headrace.adapters.kafka.streams import BrokerUnreachable, EventPublisher, KafkaError, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.policies.published import PolicyTopics, policy_in, standing_policies
+from headrace.adapters.rounds.base_model import base_of
 from headrace.adapters.rounds.calibration import Calibrations
 from headrace.adapters.rounds.dead_letters import dead_letters
 from headrace.adapters.rounds.report.storing import store_report
@@ -33,7 +34,7 @@ from headrace.core.ports.object_store import ObjectStore
 from headrace.core.ports.signal_model import ModelMissing
 from headrace.core.roll_out import RollOuts
 from headrace.core.rounds.moves import Limits
-from headrace.core.rounds.planning import Measuring, bound_versions, planned, round_id_at
+from headrace.core.rounds.planning import Measuring, bound_versions, kept_bases, planned, round_id_at
 from headrace.core.rounds.progress import RoundStarted
 from headrace.core.samples import Sample
 from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, ROUND_STATE
@@ -96,7 +97,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             event_id_of=lambda event_id: derived_id(event_id, CHECKPOINT_ROLLED_OUT.name, 0),
             steps=steps,
             turns=turns,
-            bound=partial(_bound, states),
+            bound=partial(_bound, runtime, states),
         )
         rounds = Rounds(
             states=states,
@@ -150,10 +151,10 @@ async def _still(task: asyncio.Task[None]) -> None:
         raise RuntimeError("rounds are no longer told of dead letters: restart")
 
 
-async def _bound(states: RoundStates, model: str) -> frozenset[int]:
-    """The versions that running rounds measure with."""
+async def _bound(runtime: Runtime, states: RoundStates, model: str) -> frozenset[int]:
+    """The versions that running rounds measure with, and those that the next ones will have as their base."""
     await states.refresh()
-    return bound_versions(states.running(), model)
+    return bound_versions(states.running(), model) | kept_bases(states.known(), runtime.policies.policy_of, model)
 
 
 async def _published(runtime: Runtime, model: str, checkpoint_id: str) -> CheckpointPublished | None:
@@ -186,9 +187,9 @@ class _Begins:
         latest = await self.versions.latest(dataset_id)
         if latest is None or latest.id != published.data.version:
             return None
-        base = policy.signals.base_model or ""
+        first = next(iter((await _history(self.runtime, published.model)).checkpoints), model_version)
         try:
-            base_version = (await self.models.named(base)).version if base else ""
+            base, base_version = await base_of(policy, published.model, first, self.models)
             measuring = Measuring(published.model, model_version, published.checkpoint_id, base, base_version)
             now = time.time()
             version = (latest.id, latest.manifest.sequence, latest.manifest.counts.accepted)

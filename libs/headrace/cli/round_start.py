@@ -115,13 +115,13 @@ async def _policy(dataset: str) -> "Policy":
 
 
 async def _measuring(asked: Asked, policy: "Policy") -> "Measuring":
-    """The announced version of the model, or the newest where none was ever announced; and so for the base model."""
+    """The announced version of the model, or the newest where none was ever announced; and its base."""
+    from headrace.adapters.rounds.base_model import base_of  # noqa: PLC0415
     from headrace.adapters.triton.signals import TritonLimits, TritonSignalModels  # noqa: PLC0415
     from headrace.core.ports.signal_model import ModelMissing  # noqa: PLC0415
     from headrace.core.rounds.planning import Measuring  # noqa: PLC0415
 
-    announced = await _announced()
-    base = policy.signals.base_model or ""
+    announced, first = await _announced()
     opened = TritonSignalModels.opened(
         asked.triton,
         model=asked.model,
@@ -133,22 +133,24 @@ async def _measuring(asked: Asked, policy: "Policy") -> "Measuring":
         try:
             await models.ping()
             version = (await models.current()).version
-            base_version = (await models.named(base)).version if base else ""
+            base, base_version = await base_of(policy, asked.model, first.get(asked.model, version), models)
         except ModelMissing as missing:
             raise CannotDo(f"{missing}: load it, or name another with --model or the policy's signals.base_model") from None
     return Measuring(asked.model, version, announced.get(asked.model, ("", ""))[1], base, base_version)
 
 
-async def _announced() -> dict[str, tuple[str, str]]:
-    """Which version of each model measures, and the checkpoint it came from."""
+async def _announced() -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
+    """Which version of each model measures, and the checkpoint it came from; and the first version that did."""
     from headrace.adapters.kafka.streams import read_topic  # noqa: PLC0415
     from headrace.core.topics import CHECKPOINT_ROLLED_OUT  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
     found: dict[str, tuple[str, str]] = {}
+    first: dict[str, str] = {}
     async for event in read_topic(CHECKPOINT_ROLLED_OUT, RuntimeSettings().kafka, until_now=True):
         found[event.body.model] = (event.body.model_version, event.body.checkpoint_id)
-    return found
+        first.setdefault(event.body.model, event.body.model_version)
+    return found, first
 
 
 async def _state_of(reader: "RecordReader", round_id: str) -> "RoundState":

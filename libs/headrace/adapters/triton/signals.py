@@ -224,6 +224,15 @@ class TritonSignalModels:
         """As `SignalModels.at`."""
         return TritonSignalModel(name, version, self.server, lambda: self._forget(name))
 
+    async def has(self, name: str, version: str) -> bool:
+        """Whether this version is ready there. Raises Stop when the server is gone."""
+        try:
+            return bool(await self.server.client.is_model_ready(name, version, client_timeout=_PING_S))
+        except InferenceServerException as error:
+            if _is_missing(error):
+                return False
+            self._raise(name, error)
+
     def _wanted(self, name: str) -> str:
         """The version that is set or announced, empty where any will do."""
         return (self.current_version if name == self.current_name else "") or self.announced(name) or ""

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from headrace.core.policies import Policy
@@ -60,12 +60,18 @@ def planned(
     )
 
 
+def has_first_as_base(policy: Policy) -> bool:
+    """Whether a round's base is the first version of its model: none is named or declined, and the hard axis asks for one."""
+    rules = policy.rounds
+    return not policy.signals.base_model and rules.base == "first" and rules.hard.enabled
+
+
 def following(state: RoundState, policy: Policy, round_id: str, now: float) -> RoundStarted | None:
     """The round after one that was kept, where the policy lets checkpoints begin rounds: on what that one made."""
     before, made, checkpoint = state.begun.survey, state.committed, state.checkpoint
     if state.phase is not Phase.KEPT or policy.rounds.start != "checkpoint" or made is None or checkpoint is None:
         return None
-    base = policy.signals.base_model or ""
+    base = policy.signals.base_model or (before.model if has_first_as_base(policy) and before.base_model == before.model else "")
     measuring = Measuring(
         before.model, checkpoint.model_version, checkpoint.checkpoint_id, base,
         before.base_model_version if base == before.base_model else "",
@@ -94,3 +100,18 @@ def bound_versions(states: Iterable[RoundState], model: str) -> frozenset[int]:
         elif phase is Phase.EVALUATING and state.checkpoint is not None:
             found.add((survey.model, state.checkpoint.model_version))
     return frozenset(int(version) for name, version in found if name == model and version.isdecimal())
+
+
+def kept_bases(states: Iterable[RoundState], policy_of: Callable[[str], Policy | None], model: str) -> frozenset[int]:
+    """First versions of a model that the next rounds will measure with: they stay loaded between rounds.
+
+    Of each dataset its latest round tells, as long as the policy does not name another base by now. `states` are in the order of
+    their beginnings.
+    """
+    latest = {state.dataset_id: state.begun.survey for state in states if state.ordinal}
+    found = {
+        survey.base_model_version
+        for dataset_id, survey in latest.items()
+        if survey.base_model == survey.model == model and (policy := policy_of(dataset_id)) and has_first_as_base(policy)
+    }
+    return frozenset(int(version) for version in found if version.isdecimal())

@@ -88,6 +88,11 @@ class RoundPolicy(_Section):
     hard: AxisBounds = Field(AxisBounds(), description="Response loss above the bound, under the base and the current model.")
     sparse: AxisBounds = Field(AxisBounds(), description="Neighbourhood density below the bound.")
     low_quality: AxisBounds = Field(AxisBounds(), description="Self-judged quality below the bound.")
+    base: Literal["first", "none"] = Field(
+        "first",
+        description="The second model of `hard` where signals.base_model names none: the first version of the model that "
+        "measures (as long as the model server has it loaded), or none.",
+    )
     judge: Literal["logits", "generated"] = Field("logits", description="How the model judges itself; generated is the paper's.")
     neighbours: int = Field(2, ge=1, le=64, strict=True, description="k of the density: the mean of the top-k prompt cosines.")
     attempts_max: int = Field(2, ge=1, le=15, strict=True, description="Rewrites tried for one parent before it is given up.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from headrace.adapters.rounds.base_model import base_of
 from headrace.adapters.wire.envelope import derived_id
 from headrace.core.checkpoints import CheckpointRefused, RefusedStep
 from headrace.core.dossiers import DatasetCommitted
@@ -13,7 +14,7 @@ from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, S
 from headrace.core.policies import Policy
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.pages import RowsMissing
-from headrace.core.rounds.planning import Measuring, bound_versions, planned, round_id_at
+from headrace.core.rounds.planning import Measuring, bound_versions, kept_bases, planned, round_id_at
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import (
     CheckpointMeasures,
@@ -44,6 +45,7 @@ from services.controller.rounds import Rounds, take_checkpoints, take_facts, tak
 from tests.fakes.bodies import BODIES
 from tests.fakes.round_parts import NEXT_VERSION, NOW, SURVEY, VERSION, Parts, started
 from tests.fakes.round_parts import Rounds as Machine
+from tests.fakes.signal_model import FakeSignalModel
 
 SENT = RoundProgressed("arithmetic", "r1", RowsSent(Purpose.ROUND, 10, complete=True))
 MEASURED_ONE = RoundProgressed("arithmetic", "r1", RowsMeasured(Purpose.ROUND, 1, 0))
@@ -286,11 +288,13 @@ async def test_a_checkpoint_may_begin_a_round(world):
     assert body_of(result) == RoundProgressed("arithmetic", "r7", world.begun)
 
 
-@pytest.mark.parametrize(("start", "next_rounds"), [("checkpoint", 1), ("manual", 0)])
-async def test_a_kept_round_s_checkpoint_begins_the_next_one(start, next_rounds):
-    """On the version that it was trained on, under the policy as it stands now."""
+@pytest.mark.parametrize(
+    ("start", "base", "next_rounds"), [("checkpoint", "signals", 1), ("checkpoint", None, 1), ("manual", "signals", 0)]
+)
+async def test_a_kept_round_s_checkpoint_begins_the_next_one(start, base, next_rounds):
+    """On the version that it was trained on, under the policy as it stands now; the first version stays the base."""
     policy = Policy(rounds=RoundPolicy(start=start))
-    policy = policy.model_copy(update={"signals": policy.signals.model_copy(update={"base_model": "signals"})})
+    policy = policy.model_copy(update={"signals": policy.signals.model_copy(update={"base_model": base})})
     world, machine = World(policy), Machine()
     facts = [started()]
     waiting = list(machine.take(facts[0]))
@@ -321,6 +325,48 @@ def test_a_round_binds_what_it_measures_with():
     assert seen["surveying"] == seen["refining"] == {1, 2}
     assert seen["evaluating"] == {3}
     assert bound_versions(machine.states.values(), "signals") == frozenset()
+
+
+def test_the_first_version_stays_loaded_where_the_next_round_needs_it():
+    """As long as it is the base by default of a dataset's latest round; not where the policy declines, or names another."""
+    machine = Machine()
+    machine.take(started())
+    states = list(machine.states.values())
+    for policy, kept in (
+        (Policy(), {1}),
+        (Policy.model_validate({"rounds": {"base": "none"}}), set()),
+        (Policy.model_validate({"rounds": {"hard": {"enabled": False}}}), set()),
+        (Policy.model_validate({"signals": {"base_model": "another"}}), set()),
+        (None, set()),
+    ):
+        assert kept_bases(states, {"arithmetic": policy}.get, "signals") == kept
+    assert kept_bases(states, {"arithmetic": Policy()}.get, "another") == set()
+    without = [replace(each, begun=replace(each.begun, survey=replace(each.begun.survey, base_model=""))) for each in states]
+    assert kept_bases([*states, *without], {"arithmetic": Policy()}.get, "signals") == set()
+
+
+@pytest.mark.parametrize(
+    ("document", "loaded", "base"),
+    [
+        ({}, {"1"}, ("signals", "1")),
+        ({}, set(), ("", "")),
+        ({"rounds": {"base": "none"}}, {"1"}, ("", "")),
+        ({"rounds": {"hard": {"enabled": False}}}, {"1"}, ("", "")),
+        ({"signals": {"base_model": "another"}}, {"1"}, ("another", "7")),
+        ({"signals": {"base_model": "another"}, "rounds": {"base": "none"}}, set(), ("another", "7")),
+    ],
+)
+async def test_the_base_is_the_first_version_unless_the_policy_says_otherwise(document, loaded, base):
+    """A model that the policy names comes first; what the server has not loaded is no base."""
+
+    class Server:
+        async def named(self, name):
+            return FakeSignalModel(name, "7")
+
+        async def has(self, _, version):
+            return version in loaded
+
+    assert await base_of(Policy.model_validate(document), "signals", "1", Server()) == base
 
 
 def test_a_plan_follows_the_policy():
