@@ -82,7 +82,7 @@ def by_grpc(port: int) -> None:
     """Send everything on one stream."""
 
     async def send() -> None:
-        async for _ in submit(f"{HOST}:{port}", "demo", _samples()):
+        async for _ in submit("demo", _samples(), gateway=f"{HOST}:{port}"):
             pass
 
     asyncio.run(send())

@@ -130,7 +130,7 @@ async def _all_decided(spine: Spine, dataset: str, lines: list[dict[str, Any]]) 
 
 async def _send(spine: Spine, dataset: str, lines: list[dict[str, Any]] | AsyncIterator[dict[str, Any]]) -> None:
     target = f"127.0.0.1:{spine.environment['HEADRACE_GATEWAY_GRPC_PORT']}"
-    async for _ in submit(target, dataset, lines, window=2_000):
+    async for _ in submit(dataset, lines, gateway=target, window=2_000):
         pass
 
 

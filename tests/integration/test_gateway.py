@@ -75,7 +75,10 @@ async def test_every_entry_leads_to_one_topic(kafka, ports):
     """gRPC, HTTP and Kafka; what is acknowledged is readable, what is garbled is among the dead letters with its bytes."""
     grpc_port, http_port = ports
     answers = [
-        answer async for answer in submit(f"{LOCALHOST}:{grpc_port}", DATASET, [sample("g1", id="g1"), {}, sample("g2", id="g2")])
+        answer
+        async for answer in submit(
+            DATASET, [sample("g1", id="g1"), {}, sample("g2", id="g2")], gateway=f"{LOCALHOST}:{grpc_port}"
+        )
     ]
     assert [type(answer) for answer in answers] == [Submitted, Refused, Submitted]
     async with aiohttp.ClientSession() as session:
@@ -127,7 +130,7 @@ async def test_a_dataset_made_a_moment_ago_can_be_sent_to(kafka, ports):
     grpc_port, http_port = ports
     await publish_policy("gateway-fresh", Policy(), PolicyTopics(kafka, 2, 1, 30), now=time.time())
     samples = [sample(str(number)) for number in range(3)]
-    answers = [answer async for answer in submit(f"{LOCALHOST}:{grpc_port}", "gateway-fresh", samples)]
+    answers = [answer async for answer in submit("gateway-fresh", samples, gateway=f"{LOCALHOST}:{grpc_port}")]
     assert [type(answer) for answer in answers] == [Submitted] * 3
     async with aiohttp.ClientSession() as session:
         url = f"http://{LOCALHOST}:{http_port}/v1/datasets/gateway-never/samples"
@@ -142,7 +145,9 @@ async def test_thousands_come_through_in_order_and_are_counted_as_lag(kafka, por
     async with spine_lag(kafka, 10) as read_lag:
         before = await read_lag()
         target = f"{LOCALHOST}:{grpc_port}"
-        answers = [answer async for answer in submit(target, "gateway-many", (sample(str(n), id=f"n{n}") for n in range(3_000)))]
+        answers = [
+            answer async for answer in submit("gateway-many", (sample(str(n), id=f"n{n}") for n in range(3_000)), gateway=target)
+        ]
         assert [answer.ref for answer in answers] == list(range(3_000))
         assert await read_lag() - before == 3_000
     ids = [dossier.sample.id for dossier in await submitted(kafka, 3_000, "gateway-many")]

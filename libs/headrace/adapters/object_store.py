@@ -49,7 +49,7 @@ class ObjectStoreSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_S3_", frozen=True, extra="ignore", title="S3Settings")
 
-    endpoint: str = Field("127.0.0.1:9000", description="Host and port of the S3 server.")
+    endpoint: str = Field("", description="Host and port of the S3 server; empty: there is none.")
     access_key: str = Field("", description="Access key; empty with an empty secret key signs nothing.")
     secret_key: SecretStr = Field(SecretStr(""), description="Secret key.")
     bucket: str = Field("headrace", min_length=3, max_length=63, description="Bucket; created where it is missing.")
@@ -95,6 +95,10 @@ async def _created(store: "MinioObjectStore", patience_s: float) -> None:
 
 
 def _client(settings: ObjectStoreSettings, pool: urllib3.PoolManager) -> Minio:
+    if not settings.endpoint:
+        raise Stop(
+            "no object store is named: start a stack with `headrace up`, or set HEADRACE_S3_ENDPOINT to host:port of an S3 server"
+        )
     try:
         return Minio(
             settings.endpoint,

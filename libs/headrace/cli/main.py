@@ -1,10 +1,10 @@
 """The `headrace` command."""
 
-import logging
 import os
 
 import typer
 
+from headrace.adapters.kafka.unreachable import quiet_clients
 from headrace.cli import (
     checkpoint,
     dataset,
@@ -26,7 +26,7 @@ from headrace.cli import (
 )
 from headrace.cli import round as rounds  # the module has the command's name, which is a builtin's
 from headrace.cli.failures import Headrace
-from headrace.local.state import environment, home_folder
+from headrace.local.state import find_stack
 
 app = typer.Typer(
     name="headrace",
@@ -61,17 +61,15 @@ for area in (
 
 
 @app.callback()
-def find_stack(context: typer.Context) -> None:
+def prepare(context: typer.Context) -> None:
     """Makes the running local stack's settings ours, where the user has not set them."""
     # Read when numpy is first imported. Our matrices are small: threads that wait for the next product, spinning, cost more
     # than they save, and take the processor from the other services.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if context.invoked_subcommand != "run":  # services log what their clients say; a command says it itself, in one line
-        for client in ("aiokafka", "kafka"):
-            logging.getLogger(client).setLevel(logging.CRITICAL)
+        quiet_clients()
     if context.invoked_subcommand not in stack.COMMANDS:
-        for name, value in environment(home_folder()).items():
-            os.environ.setdefault(name, value)
+        find_stack()
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
-"""`headrace up`, `down` and `status`: the stack on this machine."""
+"""`headrace up`, `down`, `status` and `env`: the stack on this machine."""
 
 import json
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -12,10 +13,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from headrace.cli.failures import CannotDo
 from headrace.cli.options import AsJson
-from headrace.local.state import ProcessState, StackState, home_folder, is_supervised, read_state
+from headrace.local.state import ProcessState, StackState, environment, home_folder, is_supervised, read_state
 
-COMMANDS = frozenset({"up", "down", "status"})
+COMMANDS = frozenset({"up", "down", "status", "env"})
 """What acts on the stack itself, and therefore must see the user's own settings only."""
 
 app = typer.Typer()
@@ -87,6 +89,20 @@ def status(*, as_json: AsJson = False) -> None:
         Console().print(_table(state.processes))
     if not is_serving(state):
         raise typer.Exit(1)
+
+
+@app.command()
+def env() -> None:
+    """Print the settings by which other programs find this stack: eval "$(headrace env)".
+
+    The command line and the Python client find it by themselves, as long as they run in the same folder (or HEADRACE_HOME
+    names the state folder) and HEADRACE_KAFKA is not set to another broker. What is printed holds the object store's key.
+    """
+    told = environment(home_folder())
+    if not told:
+        raise CannotDo(f"no stack runs in {home_folder()}: `headrace up` starts one, HEADRACE_HOME names another folder")
+    for name, value in sorted(told.items()):
+        typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 def is_serving(state: StackState) -> bool:

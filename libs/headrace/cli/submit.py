@@ -121,7 +121,7 @@ async def _send(files: list[str], dataset: str, target: str, token: str, patienc
     with closing(samples), _progress(report) as progress, ExitStack() as leaving:
         leaving.callback(quiet.cancel)
         task = progress.add_task("", total=None)
-        async for answer in submit(target, dataset, samples, token=token or None, patience_s=patience):
+        async for answer in submit(dataset, samples, gateway=target, token=token, patience_s=patience):
             quiet.cancel()
             _take(answer, places.pop(answer.ref), report)
             progress.update(task, completed=report.received, description=f"{report.received} received, {report.refused} refused")

@@ -4,7 +4,7 @@
 
 Everything that is meant for you is a name of this package; each is loaded when it is first asked for, so that nobody pays for
 what he does not use. `pip install headrace[client]` brings what all of it needs; `as_iterable_dataset` needs `datasets` besides,
-which `headrace[client,hf]` brings too. No FastStream, no torch.
+which comes with `headrace[trainer]`. No FastStream, no torch.
 """
 
 from importlib import import_module

@@ -16,7 +16,7 @@ from typing import Any
 from headrace.adapters.checkpoints.store import CheckpointDetails, CheckpointStore, UnsafeCheckpoint
 from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
-from headrace.client.limits import ClientSettings
+from headrace.client.limits import found_settings
 from headrace.core.checkpoints import CheckpointKind, CheckpointPublished, PositionRange, TrainingData
 from headrace.core.events import Send
 from headrace.core.positions import Position, position_from
@@ -54,7 +54,7 @@ async def publish(
         Stop: the object store cannot be reached.
         BrokerUnreachable: the broker cannot be reached.
     """
-    folder, base = Path(folder), Path(base)
+    folder, base, kafka = Path(folder), Path(base), kafka or found_settings().kafka
     details = CheckpointDetails(
         model=model,
         kind=await asyncio.to_thread(_kind_of, folder),
@@ -67,7 +67,7 @@ async def publish(
     )
     async with open_object_store(store or ObjectStoreSettings()) as objects:
         published = await CheckpointStore(objects).publish(folder, details)
-    await announce(published, kafka or ClientSettings().kafka)
+    await announce(published, kafka)
     return published
 
 

@@ -15,8 +15,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import IterableDataset
-from datasets.iterable_dataset import _BaseExamplesIterable
+
+try:
+    from datasets import IterableDataset
+    from datasets.iterable_dataset import _BaseExamplesIterable
+except ModuleNotFoundError as error:
+    raise ImportError("as_iterable_dataset needs Hugging Face datasets: pip install 'headrace[trainer]'") from error
 
 from headrace.client.accepted import Accepted
 from headrace.client.limits import ClientSettings

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from headrace.adapters.kafka.unreachable import quiet_clients
+from headrace.local.state import find_stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +35,26 @@ class ClientSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore")
 
-    kafka: str = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated.")
+    kafka: str = Field("", description="Bootstrap servers, host:port, comma-separated.")
+    gateway: str = Field(
+        "8091",
+        validation_alias=AliasChoices("HEADRACE_GATEWAY", "HEADRACE_GATEWAY_GRPC_PORT"),
+        description="The gateway's gRPC address, host:port; a port alone is on this machine.",
+    )
+    token: str = Field("", description="Bearer token, where the gateway asks for one.")
     delivery_claim_bytes_max: int = Field(
         16 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Largest body fetched from the object store."
     )
     world_size: int = Field(
         1, ge=1, validation_alias="WORLD_SIZE", description="Ranks of the run; torchrun and accelerate set it."
     )
+
+
+def found_settings() -> ClientSettings:
+    """Where the stack is: as the environment says, else the one that runs here, as the command line finds it."""
+    find_stack()
+    quiet_clients()
+    return ClientSettings()
 
 
 class PositionGone(Exception):

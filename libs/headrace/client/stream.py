@@ -190,11 +190,11 @@ async def _bridge(topic: AcceptedTopic, latest: float | None, clocks_within_s: f
 
 
 def _store_settings(given: "ObjectStoreSettings | None") -> "ObjectStoreSettings | None":
-    """The store that was given or that the environment names; the setting's default counts as none."""
+    """The store that was given or that the environment names, if any."""
     from headrace.adapters.object_store import ObjectStoreSettings  # noqa: PLC0415 - see above
 
     store = given or ObjectStoreSettings()
-    return store if "endpoint" in store.model_fields_set and store.endpoint else None
+    return store if store.endpoint else None
 
 
 def _claim_limits() -> ClaimLimits:

@@ -1,10 +1,13 @@
 """Sending samples to Headrace: a stream over gRPC that answers for each one and outlives the gateway's restarts.
 
-    async for answer in submit("gateway:8091", "math", samples, token=TOKEN):
+    from headrace.client import Refused, submit
+
+    async for answer in submit("math", samples, gateway="gateway:8091", token=TOKEN):
         if isinstance(answer, Refused):
             print(answer.ref, answer.code, answer.error)
 
-`submit_sync` is the same for programs without an event loop. Needs grpcio and protobuf, nothing else.
+`submit_sync` is the same for programs without an event loop. Where no gateway is named, neither here nor in HEADRACE_GATEWAY, it
+is that of the stack that `headrace up` started here.
 """
 
 import asyncio
@@ -19,6 +22,7 @@ from typing import Any
 
 import grpc
 
+from headrace.client.limits import ClientSettings, found_settings
 from headrace_protos.ingest.v1 import ingest_pb2, ingest_pb2_grpc
 from headrace_protos.sample.v1 import sample_pb2
 
@@ -72,10 +76,10 @@ class NotSubmitted(Exception):
 
 
 async def submit(
-    target: str,
     dataset: str,
     samples: Iterable[Given] | AsyncIterable[Given],
     *,
+    gateway: str | None = None,
     token: str | None = None,
     credentials: grpc.ChannelCredentials | None = None,
     window: int = WINDOW,
@@ -84,7 +88,8 @@ async def submit(
 ) -> AsyncGenerator[Answer, None]:
     """Send samples to a dataset; yields one answer for each as it comes, at most `window` of them unanswered at a time.
 
-    `target` is host:port; with `credentials` the connection is TLS. While the gateway is away the samples without an
+    `gateway` is host:port, or a port of this machine, by default HEADRACE_GATEWAY; `token` is by default HEADRACE_TOKEN; with
+    `credentials` the connection is TLS. While the gateway is away the samples without an
     answer are sent again, under the same identity, until nothing has been answered for `patience_s` seconds.
     An answer may come out of order only after a retry.
 
@@ -92,7 +97,10 @@ async def submit(
         NotSubmitted: the gateway stayed away, or refuses the caller.
         TypeError, ValueError: a sample is of another type, or cannot be written as JSON.
     """
-    submission = _Submission(dataset, samples, token, window, patience_s, message_bytes_max)
+    settings = ClientSettings() if gateway else found_settings()
+    target = gateway or settings.gateway
+    target = target if ":" in target else f"127.0.0.1:{target}"
+    submission = _Submission(dataset, samples, token or settings.token, window, patience_s, message_bytes_max)
     options = (("grpc.max_send_message_length", -1), ("grpc.keepalive_time_ms", 60_000))
     secure = grpc.aio.secure_channel(target, credentials, options) if credentials else None
     async with secure or grpc.aio.insecure_channel(target, options) as channel, aclosing(submission.answers(channel)) as answers:
@@ -102,10 +110,10 @@ async def submit(
 
 
 def submit_sync(
-    target: str,
     dataset: str,
     samples: Iterable[Given],
     *,
+    gateway: str | None = None,
     token: str | None = None,
     credentials: grpc.ChannelCredentials | None = None,
     window: int = WINDOW,
@@ -117,7 +125,9 @@ def submit_sync(
         RuntimeError: called inside a running event loop; use `submit` there.
         NotSubmitted, TypeError, ValueError: as `submit`.
     """
-    answers = submit(target, dataset, samples, token=token, credentials=credentials, window=window, patience_s=patience_s)
+    answers = submit(
+        dataset, samples, gateway=gateway, token=token, credentials=credentials, window=window, patience_s=patience_s
+    )
 
     async def following() -> Answer | None:
         return await anext(answers, None)
@@ -137,7 +147,7 @@ class _Submission:
         self,
         dataset: str,
         samples: Iterable[Given] | AsyncIterable[Given],
-        token: str | None,
+        token: str,
         window: int,
         patience_s: float,
         message_bytes_max: int,

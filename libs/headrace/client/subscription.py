@@ -7,7 +7,8 @@
             train_on(item.messages)
 
 The same object serves `async for`. It needs a broker (HEADRACE_KAFKA or `kafka`) and, for versions and for bodies too large
-for a record, an object store (HEADRACE_S3_* or `store`).
+for a record, an object store (HEADRACE_S3_* or `store`). Where neither HEADRACE_KAFKA nor `kafka` is set, they are those of the
+stack that `headrace up` started here.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from headrace.adapters.kafka.unreachable import BrokerUnreachable
 from headrace.client.accepted import Accepted, Item, Retracted
 from headrace.client.chunks import Chunk
-from headrace.client.limits import ClientSettings, PositionGone, SubscribeLimits, UnreadableRecord
+from headrace.client.limits import PositionGone, SubscribeLimits, UnreadableRecord, found_settings
 from headrace.client.loop_thread import LoopThread
 from headrace.client.stream import Plan, Stream
 from headrace.core.events import Stop
@@ -79,7 +80,7 @@ def planned(
     limits: SubscribeLimits | None,
 ) -> Plan:
     """What `subscribe` was asked for, checked; raises as it does."""
-    return Plan(dataset, start, follow, share, kafka or ClientSettings().kafka, store, limits or SubscribeLimits())
+    return Plan(dataset, start, follow, share, kafka or found_settings().kafka, store, limits or SubscribeLimits())
 
 
 class Subscription:

@@ -6,8 +6,8 @@
             train_on(row["messages"])
         version.checkout("math/")
 
-It needs the object store alone (HEADRACE_S3_* or `store`), neither a broker nor a service. A folder that was checked out is
-read by `datasets.load_dataset("parquet", data_files="math/accepted-*.parquet")`.
+It needs the object store alone (HEADRACE_S3_* or `store`, else that of the stack that runs here), neither a broker nor a service.
+A folder that was checked out is read by `datasets.load_dataset("parquet", data_files="math/accepted-*.parquet")`.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -25,6 +25,7 @@ from headrace.client.loop_thread import LoopThread
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.version_names import NoSuchVersion
 from headrace.core.versions import DamagedVersion, Manifest, RowKind
+from headrace.local.state import find_stack
 
 __all__ = ["DamagedVersion", "DatasetVersion", "Datasets", "Manifest", "NoSuchVersion", "RowKind", "datasets"]
 
@@ -38,6 +39,8 @@ _WITHOUT_DOSSIER = "dossier"
 
 def datasets(store: ObjectStoreSettings | None = None) -> "Datasets":
     """The datasets of an object store; nothing is connected before it is entered by `with`."""
+    if store is None:
+        find_stack()
     return Datasets(open_object_store(store or ObjectStoreSettings()))
 
 

@@ -111,8 +111,7 @@ async def _stream(console: Console, kafka: str, dataset: str, samples: Sequence[
 
 
 async def _submit(dataset: str, samples: Sequence[DemoSample]) -> None:
-    target = f"127.0.0.1:{os.environ['HEADRACE_GATEWAY_GRPC_PORT']}"
-    refused = [answer async for answer in submit(target, dataset, (s.line for s in samples)) if not isinstance(answer, Submitted)]
+    refused = [answer async for answer in submit(dataset, (s.line for s in samples)) if not isinstance(answer, Submitted)]
     if refused:
         raise ValueError(f"the gateway refused {len(refused)} samples, the first: {refused[0]}")
 

@@ -12,6 +12,10 @@ from pathlib import Path
 HOME = "HEADRACE_HOME"
 """Setting that names the state folder, by default .headrace in the working directory."""
 
+_BROKER = "HEADRACE_KAFKA"
+_found: dict[str, str] = {}
+"""What `find_stack` put into the environment of this process."""
+
 _FILE = "state.json"
 _LOCK = "supervisor.lock"
 _LOCK_S = 1.0
@@ -105,6 +109,24 @@ def _take(lock: int) -> None:
             time.sleep(0.05)
         else:
             return
+
+
+def find_stack() -> bool:
+    """Makes the settings of the stack that runs here (HEADRACE_HOME) this process's and its children's, where it has none itself.
+
+    Whoever names a broker of his own in HEADRACE_KAFKA means another stack, so nothing is taken of this one. A stack that was
+    found before and is gone, or has moved, is let go of. Says whether a stack runs here that is meant.
+    """
+    for name, value in _found.items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
+    _found.clear()
+    told = environment(home_folder())
+    if not told or os.environ.get(_BROKER, told.get(_BROKER)) != told.get(_BROKER):
+        return False
+    _found.update({name: value for name, value in told.items() if name not in os.environ})
+    os.environ.update(_found)
+    return True
 
 
 def environment(home: Path) -> dict[str, str]:

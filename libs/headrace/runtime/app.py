@@ -26,7 +26,7 @@ from headrace.runtime.policies import PolicyBook
 from headrace.runtime.repeats import Repeats
 from headrace.runtime.roll_outs import RollOutBook
 from headrace.runtime.service import Ping, Service
-from headrace.runtime.settings import DeliverySettings, RuntimeSettings
+from headrace.runtime.settings import DeliverySettings, RuntimeSettings, setting_problems
 from headrace.runtime.telemetry import Telemetry
 
 _log = logging.getLogger("headrace.runtime")
@@ -214,18 +214,6 @@ def run_services(names: Sequence[str]) -> int:
         print(f"headrace run {' '.join(names)}: {setting_problems(error)}", file=sys.stderr)  # noqa: T201  # likewise
         return 1
     return 0
-
-
-def setting_problems(error: ValidationError) -> str:
-    """A settings error as one line that names the environment variables."""
-    owner = error.title.removesuffix("Settings").upper()
-    prefix = "HEADRACE_" if owner == "RUNTIME" else f"HEADRACE_{owner}_"
-    return "; ".join(
-        f"{prefix}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-        if problem["loc"]
-        else problem["msg"]
-        for problem in error.errors()
-    )
 
 
 def hops_of(services: Sequence[Service], runtime: Runtime) -> list[Hop]:

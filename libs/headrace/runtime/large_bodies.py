@@ -8,8 +8,7 @@ from headrace.runtime.settings import DeliverySettings
 
 
 def large_bodies(delivery: DeliverySettings) -> LargeBodies:
-    """Large bodies in the store that HEADRACE_S3_ENDPOINT names; its default counts as none. Opens nothing."""
+    """Large bodies in the store that HEADRACE_S3_ENDPOINT names, if any. Opens nothing."""
     settings = ObjectStoreSettings()
-    is_set = "endpoint" in settings.model_fields_set and settings.endpoint
     limits = ClaimLimits(delivery.inline_bytes_max, delivery.claim_bytes_max, delivery.claims_parallel_max)
-    return LargeBodies(partial(open_object_store, settings) if is_set else None, limits)
+    return LargeBodies(partial(open_object_store, settings) if settings.endpoint else None, limits)

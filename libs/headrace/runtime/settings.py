@@ -1,15 +1,15 @@
 """Settings shared by every service, from HEADRACE_* environment variables. Each service adds its own in its settings.py."""
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class RuntimeSettings(BaseSettings):
-    """What every service needs to start. Unset values are the laptop's defaults."""
+    """What every service needs to start. The broker has no default: records for one stack must not go to another by chance."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore")
 
-    kafka: str = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated.")
+    kafka: str = Field("", description="Bootstrap servers, host:port, comma-separated.")
     instance: str = Field(
         "",
         pattern=r"^[A-Za-z0-9._-]{0,100}$",
@@ -27,7 +27,7 @@ class RuntimeSettings(BaseSettings):
 
 
 class DeliverySettings(BaseSettings):
-    """Limits of the delivery layer (reference: README, Delivery)."""
+    """Limits of the delivery layer: group membership, transactions, batches, large bodies, retries, dead letters."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_DELIVERY_", frozen=True, extra="ignore")
 
@@ -89,3 +89,15 @@ class DeliverySettings(BaseSettings):
                 f"HEADRACE_DELIVERY_SESSION_TIMEOUT_MS ({self.session_timeout_ms}): else one late heartbeat costs the partitions"
             )
         return self
+
+
+def setting_problems(error: ValidationError) -> str:
+    """A settings error as one line that names the environment variables."""
+    owner = error.title.removesuffix("Settings").upper()
+    prefix = "HEADRACE_" if owner == "RUNTIME" else f"HEADRACE_{owner}_"
+    return "; ".join(
+        f"{prefix}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+        if problem["loc"]
+        else problem["msg"]
+        for problem in error.errors()
+    )

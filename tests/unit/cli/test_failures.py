@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli.main import app
+from headrace.local.state import StackState, supervision, write_state
 
 ON_KAFKA = [
     ("policy", "ls"),
@@ -57,6 +58,31 @@ def test_the_object_store_is_away(run, arguments):
     assert line.startswith("error: object store: 127.0.0.1:1 does not answer")
     assert "is HEADRACE_S3_ENDPOINT right?" in line
     assert "`headrace up`" in line
+
+
+@pytest.mark.parametrize("arguments", ON_KAFKA, ids=" ".join)
+def test_no_broker_is_named(run, monkeypatch, arguments):
+    """It is said at once, whatever the wait for a broker: there is none to wait for."""
+    monkeypatch.delenv("HEADRACE_KAFKA")
+    monkeypatch.setenv("HEADRACE_KAFKA_START_S", "1000")
+    assert the_line(run(*arguments)) == (
+        "error: no stack runs here: start one with `headrace up`, or set HEADRACE_KAFKA to host:port of a broker"
+    )
+
+
+@pytest.mark.parametrize("arguments", ON_THE_STORE, ids=" ".join)
+def test_no_object_store_is_named(run, monkeypatch, arguments):
+    """The same for the store."""
+    monkeypatch.delenv("HEADRACE_S3_ENDPOINT")
+    assert the_line(run(*arguments)).startswith("error: no object store is named: start a stack with `headrace up`, or set")
+
+
+def test_other_programs_are_told_where_the_stack_is(run, tmp_path):
+    """As a shell reads it; where none runs, in a line."""
+    assert the_line(run("env")).startswith(f"error: no stack runs in {tmp_path}")
+    with supervision(tmp_path):
+        write_state(tmp_path, StackState("up", environment={"HEADRACE_S3_SECRET_KEY": "it's", "HEADRACE_KAFKA": "a:1"}))
+        assert run("env").stdout.splitlines() == ["export HEADRACE_KAFKA=a:1", "export HEADRACE_S3_SECRET_KEY='it'\"'\"'s'"]
 
 
 def test_the_gateway_is_away(run, tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ async def gateway():
 
 
 async def sent(gateway, samples, dataset="demo", **options):
-    return [answer async for answer in submit(f"{HOST}:{gateway.grpc_port}", dataset, samples, **options)]
+    return [answer async for answer in submit(dataset, samples, gateway=f"{HOST}:{gateway.grpc_port}", **options)]
 
 
 async def test_samples_in_every_shape(gateway):
@@ -83,7 +83,7 @@ async def test_a_gateway_that_restarts_is_waited_for(gateway):
             await asyncio.sleep(0.001)
 
     async def send():
-        async for answer in submit(f"{HOST}:{port}", "demo", source(), window=16):
+        async for answer in submit("demo", source(), gateway=f"{HOST}:{port}", window=16):
             answers.append(answer)  # noqa: PERF401 - looked at while it grows
 
     task = asyncio.create_task(send())
@@ -103,7 +103,7 @@ async def test_a_gateway_that_restarts_is_waited_for(gateway):
 async def test_a_gateway_that_is_not_there_is_not_waited_for_for_ever():
     """The error says how many samples have no answer."""
     with pytest.raises(NotSubmitted, match="UNAVAILABLE") as caught:
-        [answer async for answer in submit(f"{HOST}:1", "demo", [sample()], patience_s=0.2)]
+        [answer async for answer in submit("demo", [sample()], gateway=f"{HOST}:1", patience_s=0.2)]
     assert caught.value.unanswered == 1
 
 
@@ -131,7 +131,7 @@ async def test_an_error_in_the_source_is_the_callers(gateway):
         yield sample()
         yield {"x": object()}
 
-    answers = submit(f"{HOST}:{gateway.grpc_port}", "demo", source())
+    answers = submit("demo", source(), gateway=f"{HOST}:{gateway.grpc_port}")
     assert isinstance(await anext(answers), Submitted)
     with pytest.raises(TypeError, match="not JSON serializable"):
         await anext(answers)
@@ -139,7 +139,7 @@ async def test_an_error_in_the_source_is_the_callers(gateway):
 
 async def test_who_stops_asking_leaves_nothing_behind(gateway):
     """The stream ends and the source is not read on."""
-    answers = submit(f"{HOST}:{gateway.grpc_port}", "demo", (sample(str(number)) for number in range(10_000)))
+    answers = submit("demo", (sample(str(number)) for number in range(10_000)), gateway=f"{HOST}:{gateway.grpc_port}")
     await anext(answers)
     await answers.aclose()
     await eventually(lambda: gateway.edge.streams.count == 0)
@@ -149,5 +149,5 @@ async def test_who_stops_asking_leaves_nothing_behind(gateway):
 async def test_without_an_event_loop(gateway):
     """The same, from a plain program."""
     samples = [sample(str(number)) for number in range(50)] + [{}]
-    answers = await asyncio.to_thread(lambda: list(submit_sync(f"{HOST}:{gateway.grpc_port}", "demo", samples)))
+    answers = await asyncio.to_thread(lambda: list(submit_sync("demo", samples, gateway=f"{HOST}:{gateway.grpc_port}")))
     assert [type(answer) for answer in answers] == [Submitted] * 50 + [Refused]

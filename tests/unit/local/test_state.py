@@ -1,11 +1,21 @@
 """The state folder: what is written is read, and only a living supervisor counts."""
 
 import json
+import os
 import stat
 
 import pytest
 
-from headrace.local.state import ProcessState, StackState, environment, is_supervised, read_state, supervision, write_state
+from headrace.local.state import (
+    ProcessState,
+    StackState,
+    environment,
+    find_stack,
+    is_supervised,
+    read_state,
+    supervision,
+    write_state,
+)
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -36,6 +46,30 @@ def test_the_settings_are_told_while_a_supervisor_lives(tmp_path):
         write_state(tmp_path, StackState("up", environment={"HEADRACE_KAFKA": "a:1"}))
         assert environment(tmp_path) == {"HEADRACE_KAFKA": "a:1"}
     assert environment(tmp_path) == {}
+
+
+def test_what_runs_here_is_found_and_let_go_of(tmp_path, monkeypatch):
+    """Only where the user has set nothing himself, as long as it runs, and not at all if he means another broker."""
+    for name in [name for name in os.environ if name.startswith("HEADRACE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    monkeypatch.setenv("HEADRACE_S3_BUCKET", "mine")
+    assert not find_stack()
+    told = {"HEADRACE_KAFKA": "a:1", "HEADRACE_S3_BUCKET": "theirs", "HEADRACE_S3_ENDPOINT": "a:2"}
+    with supervision(tmp_path):
+        write_state(tmp_path, StackState("up", environment=told))
+        assert find_stack()
+        assert [os.environ[name] for name in told] == ["a:1", "mine", "a:2"]
+        write_state(tmp_path, StackState("up", environment=told | {"HEADRACE_KAFKA": "a:3"}))
+        assert find_stack()
+        assert os.environ["HEADRACE_KAFKA"] == "a:3"
+        monkeypatch.setenv("HEADRACE_KAFKA", "elsewhere:1")
+        assert not find_stack()
+        assert "HEADRACE_S3_ENDPOINT" not in os.environ
+        monkeypatch.delenv("HEADRACE_KAFKA")
+        assert find_stack()
+    assert not find_stack()
+    assert "HEADRACE_KAFKA" not in os.environ
 
 
 def test_there_is_one_supervisor(tmp_path):

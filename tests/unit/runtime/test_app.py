@@ -8,9 +8,9 @@ import pytest
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from headrace.runtime.app import GARBAGE_AFTER, CannotStart, opener_of, run_services, setting_problems
+from headrace.runtime.app import GARBAGE_AFTER, CannotStart, opener_of, run_services
 from headrace.runtime.health import Health
-from headrace.runtime.settings import DeliverySettings
+from headrace.runtime.settings import DeliverySettings, setting_problems
 
 
 class ScoringSettings(BaseSettings):

@@ -26,14 +26,23 @@ START_S = 10.0
 RECORD_BYTES_MAX = 1_000_000
 """Largest record written; a broker takes 1,048,588 bytes with its envelope unless told otherwise."""
 _RECONNECT_S = 0.5
+_QUIET_S = 3.0
+"""A broker that has not answered for so long is spoken of."""
 _log = logging.getLogger("headrace.kafka")
 
 Start = Literal["beginning", "end"]
 
 
 def bootstrap_list(bootstrap: str) -> list[str]:
-    """Comma-separated servers as the list that clients want: they take a joined string for one host."""
-    return [server.strip() for server in bootstrap.split(",") if server.strip()]
+    """Comma-separated servers as the list that clients want: they take a joined string for one host.
+
+    Raises:
+        BrokerUnreachable: none is named.
+    """
+    servers = [server.strip() for server in bootstrap.split(",") if server.strip()]
+    if not servers:
+        raise no_answer(bootstrap, 0)
+    return servers
 
 
 async def reach(start: Callable[[], Awaitable[None]], bootstrap: str, start_s: float = START_S) -> None:
@@ -42,6 +51,7 @@ async def reach(start: Callable[[], Awaitable[None]], bootstrap: str, start_s: f
     Raises:
         BrokerUnreachable: it did not within `start_s` seconds.
     """
+    told = asyncio.get_running_loop().call_later(_QUIET_S, _tell, bootstrap, start_s) if start_s > _QUIET_S else None
     try:
         async with asyncio.timeout(start_s):
             while True:
@@ -51,6 +61,13 @@ async def reach(start: Callable[[], Awaitable[None]], bootstrap: str, start_s: f
                     await asyncio.sleep(_RECONNECT_S)
     except TimeoutError:
         raise no_answer(bootstrap, start_s) from None
+    finally:
+        if told is not None:
+            told.cancel()
+
+
+def _tell(bootstrap: str, start_s: float) -> None:
+    _log.warning("Kafka does not answer yet at %s (HEADRACE_KAFKA); it is waited for, %g s at most", bootstrap, start_s)
 
 
 class EventPublisher:

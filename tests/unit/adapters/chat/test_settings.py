@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.adapters.chat.settings import ChatSettings, endpoint_of
-from headrace.runtime.app import setting_problems
+from headrace.runtime.settings import setting_problems
 
 
 @pytest.fixture(autouse=True)
