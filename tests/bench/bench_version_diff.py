@@ -7,7 +7,6 @@ ranged request, beside what the accepted rows of both versions weigh; "plain" re
 import asyncio
 import io
 import os
-import random
 import resource
 import subprocess
 import sys
@@ -23,12 +22,12 @@ from headrace.adapters.versions.draft import CutSettings
 from headrace.adapters.versions.shards import ShardLimits, read_columns
 from headrace.core.version_diff import AcceptedRow, ChangeKind, unshared
 from headrace.core.versions import Manifest, RowKind
-from tests.bench.bench_versions import MIB, SEGMENT_ROWS, WORDS, FolderStore
+from tests.bench.bench_versions import MIB, FolderStore
+from tests.bench.staged_rows import StagedRows
 from tests.fakes.certain import certain
 from tests.fakes.decisions import DATASET, DECIDED, dossier, place
 
 SHARDS = 100
-WORDS_A_ROW = 150
 
 
 class CountedStore(FolderStore):
@@ -59,15 +58,10 @@ class CountedFile(io.FileIO):
 
 async def two_versions(store: CountedStore, rows: int, folder: Path) -> tuple[Manifest, Manifest]:
     """One with all rows, and one after it in which a sample of every hundredth shard is revised."""
-    chance = random.Random(1)
     shard_rows = max(1, rows // SHARDS)
     limits = ShardLimits(shard_rows_max=shard_rows, group_rows_max=min(2_048, shard_rows))
     cutter = VersionCutter(store, CutSettings(folder=folder, shards=limits, embeddings_wait_s=0))
-    for start in range(0, rows, SEGMENT_ROWS):
-        numbers = range(start, min(start + SEGMENT_ROWS, rows))
-        texts = [" ".join(chance.choices(WORDS, k=WORDS_A_ROW)) for _ in numbers]
-        staged = [(dossier(f"s{n:09}", text=text), place(n)) for n, text in zip(numbers, texts, strict=True)]
-        await cutter.staging.stage_decided(DATASET, DECIDED, staged)
+    await StagedRows().stage(store, rows, "s{:09}".format, rejected=False, embeddings=False)
     before = certain(await cutter.cut(DATASET, "first")).version.manifest
     touched = before.shards_of(RowKind.ACCEPTED)[::SHARDS]
     revised = [(dossier(shard.max_id, 1), place(rows + n)) for n, shard in enumerate(touched)]
@@ -93,16 +87,17 @@ async def measure(rows: int, folder: Path) -> None:
     differing = unshared(before, after)
     store.bytes_read = store.reads = 0
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     kinds = Counter([change.kind async for change in diff(store, before, after)])
-    seconds = time.perf_counter() - began
+    seconds, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
     grown_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - peak_mib
     read, reads = store.bytes_read, store.reads
     weight = sum(shard.size_bytes for manifest in (before, after) for shard in manifest.shards_of(RowKind.ACCEPTED))
     plain_s = read_all(store, (before, after))
     print(
         f"{rows:>9,} {differing.shared:>7} {len(differing.before) + len(differing.after):>7} {kinds[ChangeKind.REVISED]:>8} "
-        f"{seconds * 1000:>8.1f} {reads:>6} {read / MIB:>9.3f} {weight / MIB:>9.1f} {read / weight:>8.3%} {plain_s * 1000:>9.1f} "
+        f"{seconds * 1000:>8.1f} {cpu_s * 1000:>8.1f} {reads:>6} {read / MIB:>9.3f} {weight / MIB:>9.1f} {read / weight:>8.3%} "
+        f"{plain_s * 1000:>9.1f} "
         f"{grown_mib:>9.1f}",
         flush=True,
     )
@@ -117,7 +112,8 @@ def main() -> None:
             asyncio.run(measure(int(os.environ["BENCH_ROWS"]), Path(folder)))
         return
     print(
-        f"{'rows':>9} {'shared':>7} {'differ':>7} {'revised':>8} {'diff ms':>8} {'reads':>6} {'read MiB':>9} {'MiB':>9} "
+        f"{'rows':>9} {'shared':>7} {'differ':>7} {'revised':>8} {'diff ms':>8} {'cpu ms':>8} {'reads':>6} {'read MiB':>9} "
+        f"{'MiB':>9} "
         f"{'share':>8} {'plain ms':>9} {'+RSS MiB':>9}",
         flush=True,
     )

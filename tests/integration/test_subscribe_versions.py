@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -156,6 +157,73 @@ async def test_resumed_at_any_item_it_goes_on_exactly(world):
                 seen.append(item)
             behind = None if item is None else items.position
     assert keys(seen) == everything
+
+
+async def test_batches_hold_what_items_hold(world):
+    """The version's rows and the topic's records in the same columns; what is taken back says so in its place."""
+    rows = accepted(world.dataset, names(0, 40))
+    await publish(world.kafka, world.dataset, rows)
+    await world.cut(rows[:30], decided_at=1_700_000_000.0)
+    revised = accepted(world.dataset, ["s-003"], 1)
+    back = [Retraction(world.dataset, sample_id, 0, "privacy") for sample_id in ("s-001", "s-035")]
+    await publish(world.kafka, world.dataset, [*revised, *back])
+    items = await world.read("latest")
+    found: list[dict[str, Any]] = []
+    for start in ("latest", "beginning"):
+        subscription = world.subscribe(start, prefetch_rows=14)
+        found = [row for batch in subscription.batches(["messages", "loss_mean"]) for row in batch.to_pylist()]
+        ours = [Retracted(row["sample_id"], row["revision"], row["retracted"]) for row in found if row["retracted"]]
+        theirs = items if start == "latest" else await world.read(start)
+        assert sorted((row["sample_id"], row["revision"], bool(row["retracted"])) for row in found) == sorted(
+            (item.sample_id, item.revision, isinstance(item, Retracted)) for item in theirs
+        )
+        assert {item for item in theirs if isinstance(item, Retracted)} == set(ours)
+        assert [row["revision"] for row in found if row["sample_id"] == "s-003"] == [0, 1]
+        assert [bool(row["retracted"]) for row in found if row["sample_id"] == "s-035"] == [False, True]
+        assert all((row["messages"] is None) == (row["loss_mean"] is None) == bool(row["retracted"]) for row in found)
+    said = {item.sample_id: item.messages[0]["content"] for item in items if not isinstance(item, Retracted)}
+    assert {row["sample_id"]: row["messages"][0]["content"] for row in found if not row["retracted"]} == said
+
+
+async def test_resumed_at_any_batch_it_goes_on_exactly(world):
+    """The position is behind the batch that was handed out last, whether items or batches come next."""
+    rows = accepted(world.dataset, names(0, 50))
+    await publish(world.kafka, world.dataset, rows)
+    await world.cut(rows[:35], decided_at=1_700_000_000.0)
+    seen: list[tuple[str, int]] = []
+    behind, turn = "latest", 0
+    while True:
+        async with world.subscribe(behind, prefetch_rows=2 + turn % 9) as subscription:
+            if turn % 3:
+                batch = await anext(subscription.batches(["messages"]), None)
+                came = (
+                    [] if batch is None else list(zip(batch["sample_id"].to_pylist(), batch["revision"].to_pylist(), strict=True))
+                )
+            else:
+                item = await anext(subscription, None)
+                came = [] if item is None else [(item.sample_id, item.revision)]
+            behind = subscription.position
+        if not came:
+            break
+        seen += came
+        turn += 1
+    assert sorted(seen) == [(name, 0) for name in names(0, 50)]
+    assert turn > 10
+
+
+async def test_items_and_batches_are_not_read_from_one_subscription(world):
+    """Each says what to do instead."""
+    await publish(world.kafka, world.dataset, accepted(world.dataset, names(0, 3)))
+    async with world.subscribe("beginning") as begun:
+        await anext(begun)
+        with pytest.raises(ValueError, match="new subscription"):
+            begun.batches()
+    async with world.subscribe("beginning") as other:
+        with pytest.raises(ValueError, match="no column nonsense"):
+            other.batches(["nonsense"])
+        assert (await anext(other.batches())).num_rows
+        with pytest.raises(ValueError, match="batches were asked for"):
+            aiter(other)
 
 
 async def test_shares_divide_rows_and_records(world):

@@ -32,23 +32,22 @@ cut, is in no version although its time is past: a decision, or a retraction, wh
 `headrace dlq ls` or `headrace lag` shows such, subscribe with `clocks_within_s=None`, or begin from a later version.
 """
 
-import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from headrace.client.accepted import Accepted, Item
 
+if TYPE_CHECKING:  # Arrow costs a third of a second, which whoever reads no version should not pay
+    import pyarrow as pa
+
+    from headrace.client.row_keys import RowKeys
+
 
 class Held:
-    """The latest revision of every sample in a version, in bounded memory: what does not fit goes to a temporary file."""
+    """The latest revision of every sample in a version, in bounded memory: the rows' keys lie in a temporary file."""
 
     def __init__(self) -> None:
-        # An empty name is SQLite's own temporary database: in memory while it is small, unlinked from the start.
-        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=OFF")
-        self._database.execute("CREATE TABLE held (sample_id TEXT PRIMARY KEY, revision INTEGER NOT NULL) WITHOUT ROWID")
+        self._keys: RowKeys | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -56,25 +55,22 @@ class Held:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def add(self, rows: Iterable[tuple[str, int]]) -> None:
-        """Takes in (sample id, revision) pairs of the version."""
-        with closing(self._database.cursor()) as cursor:
-            cursor.execute("BEGIN")
-            cursor.executemany(
-                "INSERT INTO held VALUES (?, ?)"
-                " ON CONFLICT (sample_id) DO UPDATE SET revision = max(revision, excluded.revision)",
-                rows,
-            )
-            cursor.execute("COMMIT")
+    def add(self, rows: "pa.RecordBatch") -> None:
+        """Takes in rows of the version by their columns `sample_id` and `revision`."""
+        if self._keys is None:
+            from headrace.client.row_keys import RowKeys  # noqa: PLC0415 - see above
+
+            self._keys = RowKeys()
+        self._keys.add(rows)
 
     def covers(self, item: Item) -> bool:
         """Whether the version makes the item superfluous."""
-        row = self._database.execute("SELECT revision FROM held WHERE sample_id = ?", (item.sample_id,)).fetchone()
-        if row is None:
+        if self._keys is None:
             return False
-        revision: int = row[0]
-        return revision >= item.revision if isinstance(item, Accepted) else revision > item.revision
+        lowest = item.revision if isinstance(item, Accepted) else item.revision + 1
+        return any(revision >= lowest for revision in self._keys.revisions(item.sample_id))
 
     def close(self) -> None:
-        """Frees the memory and the file."""
-        self._database.close()
+        """Frees the file. Closing twice does nothing."""
+        if self._keys is not None:
+            self._keys.close()

@@ -1,8 +1,12 @@
 """Several items at a time, on their way to a subscriber."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from headrace.client.accepted import Item
+
+if TYPE_CHECKING:  # Arrow costs a third of a second
+    import pyarrow as pa
 
 
 @dataclass(slots=True)
@@ -11,7 +15,7 @@ class Chunk:
 
     A place is (slot, next): for records slot is the partition and next an offset, for a version's rows slot is minus one minus
     the number of the shard and next the number of its rows taken. `version` and `until` replace those of the subscriber's
-    position, where they are set.
+    position, where they are set. A reader of batches gets `rows` instead of items, and stands behind all of them at once.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -19,3 +23,4 @@ class Chunk:
     after: dict[int, int] = field(default_factory=dict)
     version: str | None = None
     until: dict[int, int] | None = None
+    rows: "pa.RecordBatch | None" = None

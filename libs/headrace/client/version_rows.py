@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from headrace.adapters.versions.store import Version, VersionStore
 from headrace.client.accepted import Accepted
+from headrace.client.batches import of_rows
 from headrace.client.bridge import Held
 from headrace.client.chunks import Chunk
 from headrace.client.limits import SubscribeLimits
@@ -31,12 +32,17 @@ class VersionRows:
         self._known: set[int] = set()
         self._latest: float | None = None
 
-    async def chunks(self, share: tuple[int, int], shard: int, row: int, limits: SubscribeLimits) -> AsyncGenerator[Chunk, None]:
-        """The rows of a share's shards from row `row` of shard number `shard` on, in the order of the manifest."""
+    async def chunks(
+        self, share: tuple[int, int], shard: int, row: int, limits: SubscribeLimits, schema: pa.Schema | None = None
+    ) -> AsyncGenerator[Chunk, None]:
+        """The rows of a share's shards from row `row` of shard number `shard` on, in the order of the manifest.
+
+        As items, or as record batches where a schema says of which columns.
+        """
         index, of = share
         for number in range(index, len(self._shards), of):
             if number >= shard:
-                async for chunk in self._shard_chunks(number, row if number == shard else 0, limits):
+                async for chunk in self._shard_chunks(number, row if number == shard else 0, limits, schema):
                     yield chunk
 
     async def latest_decision(self) -> float | None:
@@ -48,27 +54,35 @@ class VersionRows:
                 self._known.add(number)
         return self._latest
 
-    async def _shard_chunks(self, number: int, skip: int, limits: SubscribeLimits) -> AsyncGenerator[Chunk, None]:
+    async def _shard_chunks(
+        self, number: int, skip: int, limits: SubscribeLimits, schema: pa.Schema | None
+    ) -> AsyncGenerator[Chunk, None]:
         shard, seen = self._shards[number], 0
         heavy = limits.prefetch_bytes // 2 // max(1, shard.raw_bytes // shard.rows)
         rows_max = max(1, min(limits.prefetch_rows // 2, heavy))
-        async for batch in self._versions.shard_rows(shard, [*_KEYS, "dossier"], rows_max):
+        columns = dict.fromkeys((*_KEYS, *(("dossier",) if schema is None else schema.names)))
+        async for batch in self._versions.shard_rows(shard, [*columns], rows_max):
             begin, seen = seen, seen + batch.num_rows
-            await asyncio.to_thread(self._keep, batch)
-            if seen > skip:
-                first = max(skip - begin, 0)
-                yield await asyncio.to_thread(_chunk, batch.slice(first), number, begin + first)
+            chunk = await asyncio.to_thread(self._pass, batch, number, begin, skip, schema)
+            if chunk is not None:
+                yield chunk
         self._known.add(number)
 
+    def _pass(self, batch: pa.RecordBatch, number: int, begin: int, skip: int, schema: pa.Schema | None) -> Chunk | None:
+        """The batch as a chunk, without rows before row `skip` of the shard; None where none are left."""
+        self._keep(batch)
+        left = batch.slice(max(skip - begin, 0))
+        if not left.num_rows:
+            return None
+        slot, end = ~number, begin + batch.num_rows
+        if schema is not None:
+            return Chunk(after={slot: end}, rows=of_rows(left, schema))
+        columns = (left[name].to_pylist() for name in ("sample_id", "revision", "dossier"))
+        places = [(slot, row) for row in range(end - left.num_rows + 1, end + 1)]
+        return Chunk([*map(Accepted, *columns)], places, {slot: end})
+
     def _keep(self, batch: pa.RecordBatch) -> None:
-        self._held.add(zip(batch["sample_id"].to_pylist(), batch["revision"].to_pylist(), strict=True))
+        self._held.add(batch)
         newest = pc.max(batch["decided_at"]).as_py()
         if newest is not None:
             self._latest = max(newest.timestamp(), self._latest or 0.0)
-
-
-def _chunk(batch: pa.RecordBatch, number: int, begin: int) -> Chunk:
-    columns = (batch[name].to_pylist() for name in ("sample_id", "revision", "dossier"))
-    items = [Accepted(*row) for row in zip(*columns, strict=True)]
-    slot, end = ~number, begin + len(items)
-    return Chunk([*items], [(slot, row) for row in range(begin + 1, end + 1)], {slot: end})

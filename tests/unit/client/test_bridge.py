@@ -1,18 +1,28 @@
 """From a version to the topic without gap or overlap, whatever the order in which transactions interleave."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.client import Accepted, Retracted
+from headrace.client import Accepted, Retracted, row_keys
 from headrace.client.bridge import Held
 from headrace_protos.sample.v1 import dossier_pb2
 
 PARTITIONS = 3
+
+
+def rows_of(pairs: Iterable[tuple[str, int]]) -> pa.RecordBatch:
+    """Rows of a version with these sample ids and revisions."""
+    return pa.RecordBatch.from_pylist(
+        [{"sample_id": sample_id, "revision": revision} for sample_id, revision in pairs],
+        pa.schema([("sample_id", pa.string()), ("revision", pa.int64())]),
+    )
 
 
 def acceptance(sample_id: str, revision: int) -> Accepted:
@@ -22,8 +32,8 @@ def acceptance(sample_id: str, revision: int) -> Accepted:
 def test_what_a_version_holds_is_left_out():
     """The same revision and earlier ones; a later revision, and another sample, are new."""
     with Held() as held:
-        held.add([("a", 2), ("b", 0)])
-        held.add([("a", 1)])
+        held.add(rows_of([("a", 2), ("b", 0)]))
+        held.add(rows_of([("a", 1)]))
         assert [held.covers(acceptance("a", revision)) for revision in range(4)] == [True, True, True, False]
         assert not held.covers(acceptance("c", 0))
 
@@ -31,7 +41,7 @@ def test_what_a_version_holds_is_left_out():
 def test_a_retraction_counts_unless_a_later_revision_was_accepted_in_spite_of_it():
     """The version's row may be the very one that is taken back."""
     with Held() as held:
-        held.add([("a", 2)])
+        held.add(rows_of([("a", 2)]))
         assert [held.covers(Retracted("a", revision, "privacy")) for revision in (1, 2, 3)] == [True, False, False]
 
 
@@ -143,7 +153,7 @@ def test_every_acceptance_reaches_a_subscriber_once(chance, skews, before, betwe
             start[number] = next(found, ends[number])
     came: list[tuple[str, int]] = []
     with Held() as held:
-        held.add(rows.items())
+        held.add(rows_of(rows.items()))
         for number in range(PARTITIONS):
             for offset in range(start[number], len(world.accepted[number])):
                 sample = world.accepted[number][offset].sample
@@ -155,18 +165,31 @@ def test_every_acceptance_reaches_a_subscriber_once(chance, skews, before, betwe
     assert sorted(came) == lacking
 
 
-def test_many_rows_are_remembered_exactly():
-    """A hundred thousand rows, most of them on disk as far as SQLite likes."""
+def test_many_rows_are_remembered_exactly(monkeypatch: pytest.MonkeyPatch):
+    """A hundred thousand rows in several runs, and some that come after the first question."""
+    monkeypatch.setattr(row_keys, "_RUN_ROWS", 30_000)
+    pairs = [(f"sample-{n:06}", n % 3) for n in range(100_000)]
     with Held() as held:
-        held.add((f"sample-{n:06}", n % 3) for n in range(100_000))
-        assert all(held.covers(acceptance(f"sample-{n:06}", n % 3)) for n in range(0, 100_000, 997))
-        assert not any(held.covers(acceptance(f"sample-{n:06}", n % 3 + 1)) for n in range(0, 100_000, 997))
+        for start in range(0, 90_000, 9_000):
+            held.add(rows_of(pairs[start : start + 9_000]))
+        assert not held.covers(acceptance(*pairs[-1]))
+        held.add(rows_of(pairs[90_000:]))
+        assert all(held.covers(acceptance(*pair)) for pair in pairs[::997])
+        assert not any(held.covers(acceptance(sample_id, revision + 1)) for sample_id, revision in pairs[::997])
+
+
+def test_ids_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch):
+    """A look-up compares the ids themselves."""
+    monkeypatch.setattr(row_keys, "hash", lambda _: 7, raising=False)
+    with Held() as held:
+        held.add(rows_of([("a", 1), ("b", 0), ("c", 2)]))
+        assert [held.covers(acceptance(sample_id, 1)) for sample_id in "abcd"] == [True, False, True, False]
 
 
 @pytest.mark.parametrize("rows", [[], [("a", 0)]])
 def test_closing_frees_what_is_held(rows):
     """The same for an empty version."""
     held = Held()
-    held.add(rows)
+    held.add(rows_of(rows))
     held.close()
     held.close()
