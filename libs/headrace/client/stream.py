@@ -15,10 +15,12 @@ from headrace.client.chunks import Chunk
 from headrace.client.limits import ClientSettings, SubscribeLimits
 from headrace.core.events import Stop
 from headrace.core.positions import Position, is_token, position_from, require_share
-from headrace.core.topics import require_dataset_id
+from headrace.core.topics import accepted_topic, require_dataset_id
 from headrace.core.versions import RowKind, Version
 
-if TYPE_CHECKING:  # the object store's client costs most of a second, which importing this should not
+if TYPE_CHECKING:  # Arrow and the object store's client cost most of a second, which importing this should not
+    import pyarrow as pa
+
     from headrace.adapters.object_store import ObjectStoreSettings
     from headrace.adapters.versions.store import VersionStore
     from headrace.client.version_rows import VersionRows
@@ -60,10 +62,14 @@ class Plan:
 
 
 class Stream:
-    """Chunks in order, to be taken one after the other; `advance` tells it what its caller has handed on."""
+    """Chunks in order, to be taken one after the other; `advance` tells it what its caller has handed on.
 
-    def __init__(self, plan: Plan) -> None:
+    They hold items, or record batches where a schema says of which columns.
+    """
+
+    def __init__(self, plan: Plan, schema: "pa.Schema | None" = None) -> None:
         self._plan = plan
+        self._schema = schema
         self._position = position_from(plan.start, plan.dataset_id, plan.share) if plan.is_resumed else None
 
     @property
@@ -113,7 +119,7 @@ class Stream:
 
             async with aclosing(topic.chunks(offsets, ends, wanted)) as chunks:
                 async for chunk in chunks:
-                    yield chunk
+                    yield chunk if self._schema is None else await asyncio.to_thread(self._by_columns, chunk, self._schema)
 
     async def _before_records(self, stack: AsyncExitStack, topic: AcceptedTopic, held: Held) -> AsyncGenerator[Chunk, None]:
         """A version's rows, if any; then a chunk without items whose places are those of the first records."""
@@ -130,10 +136,17 @@ class Stream:
             position = position or Position(self._plan.dataset_id, self._plan.share)
             rows = await self._rows(stack, held, position.version or start)
             yield Chunk(version=rows.version.id)
-            async with aclosing(rows.chunks(self._plan.share, position.shard, position.row, self._plan.limits)) as chunks:
+            passing = rows.chunks(self._plan.share, position.shard, position.row, self._plan.limits, self._schema)
+            async with aclosing(passing) as chunks:
                 async for chunk in chunks:
                     yield chunk
             yield await _bridge(topic, await rows.latest_decision(), self._plan.limits.clocks_within_s)
+
+    def _by_columns(self, chunk: Chunk, schema: "pa.Schema") -> Chunk:
+        from headrace.client.batches import of_records  # noqa: PLC0415 - see above
+
+        rows = of_records(chunk, schema, accepted_topic(self._plan.dataset_id).name)
+        return Chunk(after=chunk.after, version=chunk.version, until=chunk.until, rows=rows)
 
     async def _rows(self, stack: AsyncExitStack, held: Held, version: str) -> "VersionRows":
         from headrace.client.version_rows import VersionRows  # noqa: PLC0415 - see above
