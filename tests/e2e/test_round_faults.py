@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import aclosing
+from unittest.mock import patch
 
 import pytest
 
@@ -97,6 +98,26 @@ def test_a_round_without_money_selects_and_pays_for_nothing(cases: dict[str, Rou
     """What would have been rewritten is known; no model was asked, for this case or for any before it."""
     assert certain(cases["penniless"].selected).total > 0
     assert mender.asked["cases"].total() == 0
+
+
+@pytest.mark.usefixtures("cases")
+def test_a_small_budget_mends_as_many_rows_at_a_time_as_it_pays_for(spine: Spine):
+    """A page's share of it would begin none of them at their worst: they are put off, and begun beside fewer others.
+
+    A start with settings under which no endpoint could be asked is refused before.
+    """
+    with patch.dict(spine.environment, {"HEADRACE_CHAT_URL": spine.environment["HEADRACE_CHAT_URL"].removesuffix("/v1")}):
+        refused = command(spine, "round", "start", "thrifty")
+    assert refused.exit_code == 1
+    assert "HEADRACE_CHAT_URL (most end with /v1)" in refused.output + refused.stderr
+    begin(spine, "thrifty")
+    state = ends(spine, "thrifty")["thrifty"]
+    rewrites, selected = state.rewrites, certain(state.selected)
+    assert (state.phase, state.reason) == ("kept", "not_trained"), state.detail
+    assert 20_000 // selected.total < 3_000
+    assert (rewrites.ended, rewrites.not_begun, rewrites.lost) == (selected.total, 0, ())
+    assert sum(rewrites.accepted.values()) > 0
+    assert 0 < rewrites.tokens_charged <= 20_000
 
 
 @pytest.mark.usefixtures("cases")
