@@ -32,14 +32,16 @@ from headrace.adapters.chat.kept import ChatEndpoints, KeptChat  # noqa: E402
 from headrace.adapters.chat.replies import Replies  # noqa: E402
 from headrace.adapters.chat.settings import ChatSettings, RepliesSettings  # noqa: E402
 from headrace.adapters.kafka.admin import KafkaAdmin, TopicSpec  # noqa: E402
-from headrace.core.budgets import BudgetLedger, Limits  # noqa: E402
+from headrace.core.budgets import Spend  # noqa: E402
 from headrace.core.chat import ANSWERER, REFINER, Call, KeptReply, Reply, Sampling  # noqa: E402
-from headrace.core.ports.chat_model import KeptReplies  # noqa: E402
+from headrace.core.ports.chat_model import ChatModel, KeptReplies  # noqa: E402
+from headrace.core.rounds.rewrite_costs import AllowedChat  # noqa: E402
 from headrace.core.samples import Message  # noqa: E402
 from headrace.core.topics import CHAT_REPLIES  # noqa: E402
 from headrace.local.kafka import Kafka  # noqa: E402
 from headrace.local.running import running  # noqa: E402
 from headrace.runtime.app import GARBAGE_AFTER  # noqa: E402
+from tests.fakes.rewrites import rewrite  # noqa: E402
 
 IN_FLIGHT = 64
 IN_HAND = 256
@@ -102,8 +104,8 @@ async def bare_run(url: str, samples: int, tag: str) -> Seconds:
 class Run:
     """What ours took, and how many samples got both replies.
 
-    Until the last sample was begun (`begun_s`), `at_stub` calls were at the stub on average; what comes after that is those
-    that wait for their next try, which says nothing about concurrency.
+    Where it is watched: until the last sample was begun (`begun_s`), `at_stub` calls were at the stub on average; what comes
+    after that is those that wait for their next try, which says nothing about concurrency.
     """
 
     seconds: Seconds = Seconds(0.0, 0.0)
@@ -135,17 +137,17 @@ async def opened_replies(bootstrap: str) -> AsyncIterator[KeptReplies]:
     if not bootstrap:
         yield InMemory()
         return
-    async with Replies.opened(bootstrap, "headrace/bench", RepliesSettings(), lambda _: None) as replies:
+    async with Replies.opened(bootstrap, "headrace/bench", RepliesSettings()) as replies:
         yield replies
 
 
-async def our_run(url: str, samples: int, tag: str, bootstrap: str) -> Run:
+async def our_run(url: str, samples: int, tag: str, bootstrap: str, *, watched: bool = False) -> Run:
     """With a batch of samples in hand, as a handler has. Replies are kept in memory where `bootstrap` is empty."""
     settings = ChatSettings(url=url, concurrency=IN_FLIGHT, prompt_price=1.0, completion_price=2.0)
-    ledger, limits = BudgetLedger(), Limits(tokens=10**9, money=10**6, seconds=10**9)
+    allowing = rewrite(tokens_allowed=10**6, money_allowed=10.0)
     run, began = Run(), 0.0
 
-    async def refine(chat: KeptChat, number: int) -> None:
+    async def refine(chat: ChatModel, number: int) -> None:
         text, partition = PROMPT + f"{tag} {number}", number % PARTITIONS
         for role in (REFINER, ANSWERER):
             call = Call(role, (Message("user", text),), Sampling(max_tokens=512), partition=partition, account="round")
@@ -155,26 +157,29 @@ async def our_run(url: str, samples: int, tag: str, bootstrap: str) -> Run:
             text = outcome.text + f"{tag} {number}"
         run.done += 1
 
-    async def in_hand(chat: KeptChat, replies: KeptReplies) -> None:
-        """So many samples at a time; one in as many catches up, as each batch does."""
-        todo = iter(range(samples))
+    async def in_hand(endpoints: ChatEndpoints, replies: KeptReplies) -> None:
+        """So many samples at a time, each with its budget; one in as many catches up, as each batch does."""
+        chat, todo = KeptChat(endpoints, replies, lambda *_: None), iter(range(samples))
+
+        def worst_of(call: Call) -> Spend:
+            endpoint = endpoints.of(call.role)
+            return endpoint.worst_of(endpoint.bounded(call))
 
         async def work() -> None:
             for number in todo:
                 if number % IN_HAND == 0:
                     await replies.catch_up(range(PARTITIONS))
-                await refine(chat, number)
-            if not run.begun_s:
+                await refine(AllowedChat(chat, worst_of, allowing), number)
+            if watched and not run.begun_s:
                 run.begun_s = time.perf_counter() - began
                 run.at_stub = (await seen(url))["busy_s"] / run.begun_s
 
         await asyncio.gather(*(work() for _ in range(IN_HAND)))
 
     async with chat_session() as session, opened_replies(bootstrap) as replies:
-        chat = KeptChat(ChatEndpoints(session, lambda _: settings), replies, ledger, lambda _: limits, lambda *_: None)
         await replies.catch_up(range(PARTITIONS))
         began, spent = time.perf_counter(), Spent()
-        await in_hand(chat, replies)
+        await in_hand(ChatEndpoints(session, lambda _: settings), replies)
         run.seconds = spent.so_far()
         return run
 
@@ -239,7 +244,7 @@ async def slow_and_unlucky(bootstrap: str, samples: int) -> None:
         bare_in_flight = (await counted(url))["busy_s"] * bare / samples
     with stub(SLOW_S, FAILING) as url:
         await counted(url)
-        run = await our_run(url, samples, "slow", bootstrap)
+        run = await our_run(url, samples, "slow", bootstrap, watched=True)
         counts = await counted(url)
     failed = counts["asked"] - counts["answered"]
     ours = (samples - IN_HAND) / run.begun_s

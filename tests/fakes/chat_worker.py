@@ -35,7 +35,7 @@ async def main(bootstrap: str, count: int) -> None:
     async with opened_chat(bootstrap, "headrace/test", ["refiner"], told=lambda *_: None) as chat:
         await chat.replies.catch_up(range(PARTITIONS))
         outcomes = await asyncio.gather(*(chat.model.ask(call) for call in worker_calls(count)))
-        print(sum(isinstance(outcome, Reply) for outcome in outcomes), chat.ledger.spent("worker").tokens, flush=True)  # noqa: T201
+        print(sum(isinstance(outcome, Reply) for outcome in outcomes), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

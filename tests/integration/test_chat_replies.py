@@ -5,10 +5,13 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 from aiokafka import AIOKafkaProducer
 
 from headrace.adapters.chat.replies import Replies
@@ -49,66 +52,54 @@ def kept(text: str = "Fine.", account: str = "r") -> KeptReply:
     return KeptReply(os.urandom(32).hex(), "refiner", "stub", account, Reply(text, Cost("refiner", 0.5, 7, 3), "stub-1", "stop"))
 
 
-class Process:
-    """What one process knows."""
-
-    def __init__(self, replies: Replies, booked: list[KeptReply]) -> None:
-        self.replies = replies
-        self.booked = booked
-
-
 @asynccontextmanager
 async def process(broker: str, **settings):
-    booked: list[KeptReply] = []
-    async with Replies.opened(broker, "headrace/test", RepliesSettings(**settings), booked.append) as replies:
-        yield Process(replies, booked)
+    """What one process knows."""
+    async with Replies.opened(broker, "headrace/test", RepliesSettings(**settings)) as replies:
+        yield replies
 
 
 async def test_what_one_process_paid_another_knows_once_it_has_caught_up(broker):
-    """With the partition it was kept for, and no other; what it cost is booked."""
+    """With the partition it was kept for, and no other."""
     first, second = kept(), kept("Zwei: ä数\U0001f9ee")
     async with process(broker) as one, process(broker) as other:
-        await one.replies.catch_up([0, 1])
-        await one.replies.store(0, first)
-        await one.replies.store(1, second)
-        assert await one.replies.find(first.identity) == first
-        assert await other.replies.find(first.identity) is None
-        await other.replies.catch_up([1])
-        assert await other.replies.find(second.identity) == second
-        assert await other.replies.find(first.identity) is None
-        await other.replies.catch_up([0, 1])
-        assert await other.replies.find(first.identity) == first
-        assert {each.identity for each in other.booked} >= {first.identity, second.identity}
-        assert not {each.identity for each in one.booked} & {first.identity, second.identity}
+        await one.catch_up([0, 1])
+        await one.store(0, first)
+        await one.store(1, second)
+        assert await one.find(first.identity) == first
+        assert await other.find(first.identity) is None
+        await other.catch_up([1])
+        assert await other.find(second.identity) == second
+        assert await other.find(first.identity) is None
+        await other.catch_up([0, 1])
+        assert await other.find(first.identity) == first
 
 
 async def test_two_processes_that_hold_a_partition_in_turn_know_each_other_s_replies(broker):
-    """Whoever wrote last, and however often it went back and forth; nothing is booked twice."""
+    """Whoever wrote last, and however often it went back and forth."""
     replies = [kept(str(number)) for number in range(40)]
     async with process(broker) as one, process(broker) as other:
         for number, reply in enumerate(replies):
             holder = (one, other)[number // 10 % 2]
             if number % 10 == 0:
-                await holder.replies.catch_up([2])
+                await holder.catch_up([2])
                 for earlier in replies[:number]:
-                    assert await holder.replies.find(earlier.identity) == earlier
-            await holder.replies.store(2, reply)
+                    assert await holder.find(earlier.identity) == earlier
+            await holder.store(2, reply)
         for each in (one, other):
-            await each.replies.catch_up([2])
+            await each.catch_up([2])
             for reply in replies:
-                assert await each.replies.find(reply.identity) == reply
-            booked = [each.identity for each in each.booked]
-            assert len(set(booked)) == len(booked)
+                assert await each.find(reply.identity) == reply
 
 
 async def test_replies_that_are_stored_at_once_are_all_kept(broker):
     """Many together are written together; large ones in as many pieces as they need."""
     replies = [kept("x" * size) for size in (10,) * 300 + (400_000,) * 6]
     async with process(broker) as one, process(broker) as other:
-        await asyncio.gather(*(one.replies.store(3, reply) for reply in replies))
-        await other.replies.catch_up([3])
+        await asyncio.gather(*(one.store(3, reply) for reply in replies))
+        await other.catch_up([3])
         for reply in replies:
-            assert await other.replies.find(reply.identity) == reply
+            assert await other.find(reply.identity) == reply
 
 
 async def test_only_the_latest_replies_are_read_back(broker):
@@ -116,10 +107,10 @@ async def test_only_the_latest_replies_are_read_back(broker):
     replies = [kept(str(number)) for number in range(30)]
     async with process(broker) as one, process(broker, back_max=10) as other:
         for reply in replies:
-            await one.replies.store(0, reply)
-        await other.replies.catch_up([0])
-        assert await other.replies.find(replies[19].identity) is None
-        assert await other.replies.find(replies[20].identity) == replies[20]
+            await one.store(0, reply)
+        await other.catch_up([0])
+        assert await other.find(replies[19].identity) is None
+        assert await other.find(replies[20].identity) == replies[20]
 
 
 async def test_rubbish_among_the_replies_is_skipped(broker, caplog):
@@ -131,9 +122,9 @@ async def test_rubbish_among_the_replies_is_skipped(broker, caplog):
         await producer.send_and_wait(CHAT_REPLIES.name, value, key=b"k", partition=1)
     await producer.stop()
     async with process(broker) as one, process(broker) as other:
-        await one.replies.store(1, reply)
-        await other.replies.catch_up([1])
-        assert await other.replies.find(reply.identity) == reply
+        await one.store(1, reply)
+        await other.catch_up([1])
+        assert await other.find(reply.identity) == reply
     assert "is no reply and is skipped" in caplog.text
 
 
@@ -141,13 +132,13 @@ async def test_a_caller_who_leaves_does_not_lose_what_was_paid(broker):
     """Cancelled while Kafka takes the reply: it is kept all the same."""
     reply = kept()
     async with process(broker) as one:
-        storing = asyncio.create_task(one.replies.store(2, reply))
+        storing = asyncio.create_task(one.store(2, reply))
         await asyncio.sleep(0)
         storing.cancel()
         await asyncio.gather(storing, return_exceptions=True)
     async with process(broker) as other:
-        await other.replies.catch_up([2])
-        assert await other.replies.find(reply.identity) == reply
+        await other.catch_up([2])
+        assert await other.find(reply.identity) == reply
 
 
 async def test_while_kafka_is_away_work_stops_and_a_paid_reply_waits(tmp_path):
@@ -167,30 +158,30 @@ async def test_while_kafka_is_away_work_stops_and_a_paid_reply_waits(tmp_path):
         await asyncio.to_thread(new_topic, bootstrap)
         reply = kept()
         async with process(bootstrap, wait_s_max=1.0) as one:
-            await one.replies.store(0, kept())
+            await one.store(0, kept())
             signal_group(broker.pid, signal.SIGSTOP)
-            for attempt in (one.replies.store(0, reply), one.replies.find(reply.identity), one.replies.catch_up([0])):
+            for attempt in (one.store(0, reply), one.find(reply.identity), one.catch_up([0])):
                 with pytest.raises(Stop, match="Kafka"):
                     await attempt
             signal_group(broker.pid, signal.SIGCONT)
             async with asyncio.timeout(60):
                 while True:
                     try:
-                        assert await one.replies.find(reply.identity) == reply
+                        assert await one.find(reply.identity) == reply
                         break
                     except Stop:
                         continue
         async with process(bootstrap) as other:
-            await other.replies.catch_up([0])
-            assert await other.replies.find(reply.identity) == reply
+            await other.catch_up([0])
+            assert await other.find(reply.identity) == reply
     finally:
         signal_group(broker.pid, signal.SIGCONT)
         await asyncio.to_thread(stop_group, broker, launch)
 
 
-async def started(bootstrap: str, url: str) -> asyncio.subprocess.Process:
+async def started(bootstrap: str, url: str, model: str) -> asyncio.subprocess.Process:
     environment = os.environ | {
-        "HEADRACE_CHAT_URL": url, "HEADRACE_CHAT_MODEL": "stub", "HEADRACE_CHAT_CONCURRENCY": str(IN_FLIGHT),
+        "HEADRACE_CHAT_URL": url, "HEADRACE_CHAT_MODEL": model, "HEADRACE_CHAT_CONCURRENCY": str(IN_FLIGHT),
     }  # fmt: skip
     return await asyncio.create_subprocess_exec(
         sys.executable, ROOT / "tests/fakes/chat_worker.py", bootstrap, str(CALLS),
@@ -198,25 +189,55 @@ async def started(bootstrap: str, url: str) -> asyncio.subprocess.Process:
     )  # fmt: skip
 
 
-async def test_a_process_that_is_killed_pays_nothing_twice_but_what_was_on_its_way(broker):
-    """Killed at 60% of its calls and started again: what Kafka had by then was asked once, and everything is answered."""
-    stub = StubEndpoint(after(0.02, answers()))
-    ours = {identity_of(call, "stub"): call.messages[0].content for call in worker_calls(CALLS)}
+async def durable(bootstrap: str, model: str) -> set[str]:
+    """What was asked in the calls of that model whose replies Kafka has."""
+    ours = {identity_of(call, model): call.messages[0].content for call in worker_calls(CALLS)}
+    kept = {event.body.identity async for event in read_topic(CHAT_REPLIES, bootstrap, until_now=True)}
+    return {ours[identity] for identity in kept & ours.keys()}
+
+
+async def asked_by_two(broker: str, stub: StubEndpoint, model: str, until: Callable[[], Awaitable[bool]]) -> set[str]:
+    """One process is killed once `until` says so, another starts and asks all; what Kafka had between them."""
     async with stub.serving():
-        first = await started(broker, stub.url)
-        while len(stub.requests) < CALLS * 0.6:  # noqa: ASYNC110  # the stub tells nobody
+        first = await started(broker, stub.url, model)
+        while not await until():  # noqa: ASYNC110  # neither the stub nor Kafka tells
             await asyncio.sleep(0.005)
         first.kill()
         await first.wait()
         asked_before = len(stub.requests)
-        durable = {event.body.identity async for event in read_topic(CHAT_REPLIES, broker, until_now=True)} & ours.keys()
-        again = await started(broker, stub.url)
+        between = await durable(broker, model)
+        stub.always = answers()
+        again = await started(broker, stub.url, model)
         told, _ = await again.communicate()
     asked = Counter(prompt_in(request) for request in stub.requests)
-    assert asked.keys() == set(ours.values())
-    assert {asked[ours[identity]] for identity in durable} == {1}
-    twice = sum(times - 1 for times in asked.values())
-    assert twice == asked_before - len(durable) <= 2 * IN_FLIGHT
-    replies, tokens = (int(text) for text in told.split())
-    assert replies == CALLS
-    assert tokens == 10 * CALLS
+    assert int(told) == len(asked) == CALLS
+    assert {asked[prompt] for prompt in between} == {1}
+    assert sum(times - 1 for times in asked.values()) == asked_before - len(between)
+    return between
+
+
+async def test_a_process_that_is_killed_pays_nothing_twice_that_kafka_has(broker):
+    """Killed amid its writes, at 60% of its calls, and started again: everything is answered, and nothing is lost."""
+    stub = StubEndpoint(after(0.02, answers()))
+
+    async def until() -> bool:
+        return len(stub.requests) >= CALLS * 0.6
+
+    assert await asked_by_two(broker, stub, "amid", until)
+
+
+async def test_a_process_that_is_killed_pays_again_only_for_what_was_on_its_way(broker):
+    """Every reply that came has been kept by the time: only the calls that the endpoint had not answered are made again."""
+    replies, held = 120, asyncio.Event()
+
+    async def behave(request: dict[str, Any]) -> web.StreamResponse:
+        if len(stub.requests) > replies:
+            await held.wait()
+        return await answers()(request)
+
+    async def until() -> bool:
+        return len(stub.requests) == replies + IN_FLIGHT and len(await durable(broker, "held")) == replies
+
+    stub = StubEndpoint(behave)
+    assert len(await asked_by_two(broker, stub, "held", until)) == replies
+    assert len(stub.requests) == CALLS + IN_FLIGHT

@@ -39,14 +39,7 @@ class Spend:
 
 
 class OverBudget(Exception):
-    """A call might cost more than its account has left.
-
-    `may_pass` says that it would fit if calls on their way turn out cheaper than their worst.
-    """
-
-    def __init__(self, message: str, *, may_pass: bool) -> None:
-        super().__init__(message)
-        self.may_pass = may_pass
+    """A call might cost more than its account has left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +83,6 @@ class BudgetLedger:
             kept.reserved[index] = max(0.0, kept.reserved[index] - (worst or 0.0))
             kept.spent[index] += (worst or 0.0) if amount is None else amount
 
-    def book(self, account: str, actual: Spend) -> None:
-        """What was spent without a reservation: by an earlier process. The unknown counts as nothing here."""
-        kept = self._account(account)
-        for index, amount in enumerate(actual.amounts):
-            kept.spent[index] += amount or 0.0
-
     def spent(self, account: str) -> Spend:
         """What the account has spent so far."""
         tokens, money, seconds = self._account(account).spent
@@ -114,10 +101,9 @@ def _require_room(account: str, index: int, limit: float, worst: float | None, k
         return
     what = _NAMES[index]
     if worst is None:
-        raise OverBudget(f"{account}: {what} are limited, and nobody knows what a call costs: set its price", may_pass=False)
+        raise OverBudget(f"{account}: {what} are limited, and nobody knows what a call costs: set its price")
     if limit <= 0:
-        raise OverBudget(f"{account}: its budget of {what} is {limit:g}", may_pass=False)
+        raise OverBudget(f"{account}: its budget of {what} is {limit:g}")
     raise OverBudget(
-        f"{account}: {spent:g} of {limit:g} {what} are spent and {reserved:g} reserved; this call may take {worst:g}",
-        may_pass=spent + worst <= limit,
+        f"{account}: {spent:g} of {limit:g} {what} are spent and {reserved:g} reserved; this call may take {worst:g}"
     )

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
+from headrace.adapters.chat.endpoint import chat_session
 from headrace.adapters.chat.kept import ChatEndpoints, KeptChat
 from headrace.adapters.chat.settings import PREFIX, ChatSettings, endpoint_of
-from headrace.core.budgets import BudgetLedger, Limits, Spend
+from headrace.core.budgets import Spend
 from headrace.core.chat import ANSWERER, Call, KeptReply
 from headrace.core.dossiers import Dossier, Rewrite
 from headrace.core.events import Event, Position
 from headrace.core.policies import Policy
+from headrace.core.rounds.rewrite_costs import tokens_of
 from headrace.core.rounds.rewriting import Style
 from headrace.core.rounds.surveys import RefinementRequested
 from headrace.core.topics import REFINEMENT_REQUESTED, SUBMITTED
@@ -47,11 +47,11 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Writes rewrites; `model` is the endpoint's name for what answers, `ledger` knows what was spent."""
+    """Writes rewrites; `model` is the endpoint's name for what answers, `replies` what was paid for."""
 
     model: str
     refinement: Any
-    ledger: BudgetLedger
+    replies: "_RepliesOfThisRun"
     handle: Callable[..., Any]
 
     async def write(self, rewrites: Sequence[Rewrite]) -> list[Written]:
@@ -66,7 +66,8 @@ class Writer:
     def tokens_spent(self, rewrites: Sequence[Rewrite]) -> int:
         """What the endpoint says it read and wrote for the rounds of these rewrites."""
         accounts = {f"{rewrite.parent.dataset_id}/{rewrite.round_id}" for rewrite in rewrites}
-        return sum(self.ledger.spent(account).tokens or 0 for account in accounts)
+        costs = (kept.outcome.cost for kept in self.replies.all() if kept.account in accounts)
+        return sum(tokens_of(cost) or 0 for cost in costs if cost is not None)
 
 
 @contextmanager
@@ -94,8 +95,8 @@ async def opened_writer(named: Endpoints, policy: Policy, tokens_max: int) -> As
     )
     chosen = settings.RefinementSettings(prompt_tokens_max=tokens_max, answer_tokens_max=tokens_max)
     style = chosen.style if "style" in chosen.model_fields_set else named.style
-    async with aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        endpoints, ledger, replies = ChatEndpoints(session, named.settings_of), BudgetLedger(), _RepliesOfThisRun()
+    async with chat_session() as session:
+        endpoints, replies = ChatEndpoints(session, named.settings_of), _RepliesOfThisRun()
 
         def worst_of(call: Call) -> Spend:
             endpoint = endpoints.of(call.role)
@@ -103,7 +104,7 @@ async def opened_writer(named: Endpoints, policy: Policy, tokens_max: int) -> As
 
         refinement = handlers.Refinement(
             policy_of=lambda _: policy,
-            chat=KeptChat(endpoints, replies, ledger, lambda _: Limits(), lambda *_: None),
+            chat=KeptChat(endpoints, replies, lambda *_: None),
             replies=replies,
             worst_of=worst_of,
             recipes=recipes.read_recipes(style),
@@ -111,7 +112,7 @@ async def opened_writer(named: Endpoints, policy: Policy, tokens_max: int) -> As
             refining=chosen.refining(),
             answering=chosen.answering(),
         )
-        yield Writer(named.settings_of(ANSWERER).model, refinement, ledger, handlers.refine)
+        yield Writer(named.settings_of(ANSWERER).model, refinement, replies, handlers.refine)
 
 
 class _RepliesOfThisRun:
@@ -119,6 +120,10 @@ class _RepliesOfThisRun:
 
     def __init__(self) -> None:
         self._kept: dict[str, KeptReply] = {}
+
+    def all(self) -> Iterable[KeptReply]:
+        """Every reply that was paid for."""
+        return self._kept.values()
 
     async def catch_up(self, partitions: Iterable[int]) -> None:
         """Nobody else keeps any."""

@@ -1,4 +1,4 @@
-"""A chat model that pays for each call once: looks its reply up, else reserves its budget, makes it and keeps the reply."""
+"""A chat model that pays for each call once: looks its reply up, else makes the call and keeps the reply."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -8,9 +8,7 @@ import aiohttp
 
 from headrace.adapters.chat.endpoint import ChatEndpoint
 from headrace.adapters.chat.settings import ChatSettings, endpoint_of
-from headrace.core.budgets import BudgetLedger, Limits, OverBudget, Spend
-from headrace.core.chat import Call, Hindrance, KeptReply, NotMade, Outcome, Reply, identity_of
-from headrace.core.dossiers import Cost
+from headrace.core.chat import Call, KeptReply, Outcome, Reply, identity_of
 from headrace.core.ports.chat_model import KeptReplies
 
 
@@ -27,8 +25,6 @@ class Ending(StrEnum):
 
 Told = Callable[[str, Ending, Outcome], None]
 """Is told role, ending and outcome of every call; a reused outcome's cost was told when it was paid."""
-LimitsOf = Callable[[str], Limits]
-"""The limits of an account that stand now; `Limits()` where there are none."""
 
 
 class ChatEndpoints:
@@ -59,18 +55,13 @@ class ChatEndpoints:
 
 
 class KeptChat:
-    """As `ChatModel`. The ledger may be shared with the kept replies, which book what others paid."""
+    """As `ChatModel`. What a call may cost is for the caller to say before: `headrace.core.rounds.rewrite_costs.AllowedChat`."""
 
-    def __init__(
-        self, endpoints: ChatEndpoints, replies: KeptReplies, ledger: BudgetLedger, limits_of: LimitsOf, told: Told
-    ) -> None:
+    def __init__(self, endpoints: ChatEndpoints, replies: KeptReplies, told: Told) -> None:
         self._endpoints = endpoints
         self._replies = replies
-        self._ledger = ledger
-        self._limits_of = limits_of
         self._told = told
         self._running: dict[str, asyncio.Future[Outcome | None]] = {}
-        self._settled = asyncio.Event()
 
     async def ask(self, call: Call) -> Outcome:
         """As `ChatModel.ask`."""
@@ -96,7 +87,7 @@ class KeptChat:
                 outcome = kept.outcome
                 self._told(call.role, Ending.REUSED, outcome)
             else:
-                outcome = await self._made(endpoint, call)
+                outcome = await endpoint.ask(call)
                 if outcome.cost is not None:
                     reply = KeptReply(identity, call.role, endpoint.settings.model, call.account, outcome)
                     await self._replies.store(call.partition, reply)
@@ -108,30 +99,3 @@ class KeptChat:
             del self._running[identity]
             running.set_result(outcome)
         return outcome
-
-    async def _made(self, endpoint: ChatEndpoint, call: Call) -> Outcome:
-        """Calls within the budget; a call that broke off is not booked."""
-        while True:
-            try:
-                reserved = self._ledger.reserve(call.account, endpoint.worst_of(call), self._limits_of(call.account))
-                break
-            except OverBudget as refused:
-                if not refused.may_pass:
-                    return NotMade(Hindrance.OVER_BUDGET, str(refused))
-                self._settled.clear()
-                await self._settled.wait()
-        actual = Spend()
-        try:
-            outcome = await endpoint.ask(call)
-            actual = spend_of(outcome.cost) if outcome.cost is not None else actual
-            return outcome
-        finally:
-            self._ledger.settle(reserved, actual)
-            self._settled.set()
-
-
-def spend_of(cost: Cost) -> Spend:
-    """A cost in the ledger's amounts; what is unknown stays unknown."""
-    known = cost.prompt_tokens is not None and cost.completion_tokens is not None
-    tokens = (cost.prompt_tokens or 0) + (cost.completion_tokens or 0) if known else None
-    return Spend(tokens, cost.money, cost.seconds)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -26,10 +26,6 @@ from headrace.core.topics import CHAT_REPLIES
 
 _log = logging.getLogger("headrace.chat")
 _POLL_MS = 200
-
-Booked = Callable[[KeptReply], None]
-"""Is told of every reply that was read back: somebody else paid for it."""
-
 
 Waiter = asyncio.Future[None]
 
@@ -49,14 +45,11 @@ class Replies:
     what was on its way when a process died, and what has left the bounded memory.
     """
 
-    def __init__(
-        self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, source: str, settings: RepliesSettings, booked: Booked
-    ) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, source: str, settings: RepliesSettings) -> None:
         self._consumer = consumer
         self._producer = producer
         self._source = source
         self._settings = settings
-        self._booked = booked
         self._shelf = Shelf(settings.bytes_max)
         self._unwritten: dict[str, tuple[int, KeptReply]] = {}
         self._known_to: dict[int, int] = {}
@@ -68,7 +61,7 @@ class Replies:
     @classmethod
     @contextlib.asynccontextmanager
     async def opened(
-        cls, bootstrap: str, source: str, settings: RepliesSettings, booked: Booked, *, start_s: float = START_S
+        cls, bootstrap: str, source: str, settings: RepliesSettings, *, start_s: float = START_S
     ) -> AsyncIterator[Self]:
         """Connected; nothing is read before it is asked for. `source` names who pays, as `headrace/<service>`.
 
@@ -91,7 +84,7 @@ class Replies:
         try:
             await reach(consumer.start, bootstrap, start_s)
             await reach(producer.start, bootstrap, start_s)
-            replies = cls(consumer, producer, source, settings, booked)
+            replies = cls(consumer, producer, source, settings)
             replies._assign(await partitions_of(consumer, CHAT_REPLIES.name, bootstrap))
             yield replies
             await replies._flushed()
@@ -194,8 +187,6 @@ class Replies:
         except wire.Undecodable as error:
             _log.warning("%s[%d]@%d is no reply and is skipped: %s", record.topic, record.partition, record.offset, error)
             return
-        if kept.identity not in self._shelf and kept.identity not in self._unwritten:
-            self._booked(kept)
         self._shelf.put(kept.identity, record.value)
 
     async def _write(self, number: int) -> None:

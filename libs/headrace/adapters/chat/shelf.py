@@ -17,9 +17,6 @@ class Shelf:
         self._values: OrderedDict[str, bytes] = OrderedDict()
         self._said = False
 
-    def __contains__(self, identity: str) -> bool:
-        return identity in self._values
-
     def put(self, identity: str, value: bytes) -> None:
         """Keep the value unless there is one; make room for it."""
         if identity in self._values:

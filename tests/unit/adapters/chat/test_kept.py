@@ -1,4 +1,4 @@
-"""No call is paid twice: not on redelivery, not by two who ask at once, and not beyond the budget."""
+"""No call is paid twice: not on redelivery, and not by two who ask at once."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -6,11 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from headrace.adapters.chat.kept import ChatEndpoints, Ending, KeptChat, spend_of
+from headrace.adapters.chat.kept import ChatEndpoints, Ending, KeptChat
 from headrace.adapters.chat.settings import ChatSettings
-from headrace.core.budgets import BudgetLedger, Limits, Spend
-from headrace.core.chat import Call, Hindrance, NotMade, Reply, Sampling
-from headrace.core.dossiers import Cost
+from headrace.core.chat import Call, NotMade, Reply, Sampling
 from headrace.core.events import Stop
 from headrace.core.samples import Message
 from tests.fakes.chat_endpoint import StubEndpoint, after, answers, asked, says
@@ -22,26 +20,24 @@ CALL = Call("refiner", (Message("user", "Say something."),), Sampling(max_tokens
 class World:
     """A model that keeps its replies, and everything around it."""
 
-    def __init__(self, stub, replies, limits):
+    def __init__(self, stub, replies):
         self.stub = stub
         self.replies = replies
-        self.ledger = BudgetLedger()
         self.told = []
-        self.limits = limits
         self.chat = None
 
 
 @asynccontextmanager
-async def world(always=None, *script, replies=None, limits=None, **settings):
+async def world(always=None, *script, replies=None, **settings):
     stub = StubEndpoint(always or answers(), list(script))
     async with stub.serving(), asked(stub.url, **settings) as endpoint:
-        here = World(stub, replies or FakeReplies(), limits or Limits())
+        here = World(stub, replies or FakeReplies())
         endpoints = ChatEndpoints(endpoint._session, lambda _: endpoint.settings)
 
         def tell(role, ending, outcome):
             here.told.append((role, ending, outcome))
 
-        here.chat = KeptChat(endpoints, here.replies, here.ledger, lambda _: here.limits, tell)
+        here.chat = KeptChat(endpoints, here.replies, tell)
         yield here
 
 
@@ -57,8 +53,6 @@ async def test_a_reply_is_kept_before_it_is_returned_and_read_back_after():
         assert await here.chat.ask(replace(CALL, partition=5, account="round-2")) == first
         assert len(here.stub.requests) == 1
         assert endings(here) == [Ending.PAID, Ending.REUSED]
-        assert here.ledger.spent("round-1").tokens == 10
-        assert here.ledger.spent("round-2").tokens == 0
 
 
 async def test_the_same_call_at_the_same_time_is_made_once():
@@ -119,52 +113,9 @@ async def test_a_reply_that_kafka_does_not_take_is_not_used():
         assert not here.told
 
 
-async def test_a_budget_of_zero_makes_no_call():
-    """Not even the first one."""
-    async with world(limits=Limits(tokens=0)) as here:
-        outcome = await here.chat.ask(CALL)
-        assert isinstance(outcome, NotMade)
-        assert (outcome.hindrance, outcome.cost) == (Hindrance.OVER_BUDGET, None)
-        assert "round-1" in outcome.detail
-        assert not here.stub.requests
-        assert endings(here) == [Ending.NOT_MADE]
-
-
-async def test_what_is_kept_is_read_back_although_the_budget_is_spent():
-    """It was paid for."""
-    replies = FakeReplies()
-    async with world(replies=replies) as here:
-        paid = await here.chat.ask(CALL)
-    async with world(replies=replies, limits=Limits(tokens=0)) as here:
-        assert await here.chat.ask(CALL) == paid
-
-
-async def test_calls_wait_for_room_that_others_may_leave():
-    """Reserved at their worst two do not fit at once; settled at what they cost, all do."""
-    async with world(after(0.01, answers()), limits=Limits(tokens=100)) as here:
-        calls = [replace(CALL, attempt=number) for number in range(5)]
-        worst = here.chat._endpoints.of("refiner").worst_of(CALL).tokens
-        assert 50 < worst < 60
-        outcomes = await asyncio.gather(*(here.chat.ask(call) for call in calls))
-        assert all(isinstance(outcome, Reply) for outcome in outcomes)
-        assert here.stub.in_flight_most == 1
-        assert here.ledger.spent("round-1").tokens == 50
-
-
-async def test_a_budget_is_never_exceeded_by_calls_at_once():
-    """What does not fit any more is not made, and says so."""
-    async with world(after(0.01, answers()), limits=Limits(tokens=75)) as here:
-        outcomes = await asyncio.gather(*(here.chat.ask(replace(CALL, attempt=number)) for number in range(9)))
-        made = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
-        assert here.ledger.spent("round-1").tokens == len(made) * 10 <= 75
-        assert made
-        refused = [outcome for outcome in outcomes if isinstance(outcome, NotMade)]
-        assert {outcome.hindrance for outcome in refused} == {Hindrance.OVER_BUDGET}
-
-
-async def test_a_call_that_broke_off_leaves_its_reservation():
-    """The next one finds the room."""
-    async with world(answers(), says(401), limits=Limits(tokens=60)) as here:
+async def test_a_call_that_broke_off_leaves_nothing_behind():
+    """The next one is made."""
+    async with world(answers(), says(401)) as here:
         with pytest.raises(Stop):
             await here.chat.ask(CALL)
         assert isinstance(await here.chat.ask(CALL), Reply)
@@ -176,9 +127,3 @@ async def test_roles_with_equal_settings_share_an_endpoint_and_its_limits():
         endpoints = ChatEndpoints(here.chat._endpoints._session, lambda role: ChatSettings(model=role[:1]))
         assert endpoints.of("judge") is endpoints.of("jury")
         assert endpoints.of("judge") is not endpoints.of("refiner")
-
-
-def test_a_cost_that_is_half_known_is_unknown_to_the_ledger():
-    """Prompt tokens alone say nothing of the whole."""
-    assert spend_of(Cost("judge", 1.5, 7, None, None)) == Spend(None, None, 1.5)
-    assert spend_of(Cost("judge", 1.5, 7, 3, 0.25)) == Spend(10, 0.25, 1.5)
