@@ -236,7 +236,7 @@ def _page(at: _At) -> Moved:
         only = tuple(each.row for each in again)
         return _refined(at, known, only[0], only[-1] + 1 - only[0], left.share(len(again)), only)
     none_fits = bool(rewrites.put_off) and len(rewrites.put_off) == rewrites.page_rows
-    rewrites = given_up(rewrites)
+    rewrites = given_up(rewrites, left)
     total = at.state.selected.total if at.state.selected else 0
     rows = min(at.limits.page_rows, total - rewrites.rows_asked)
     if rows <= 0 or rewrites.all_requested or left.is_spent or none_fits:
@@ -255,10 +255,11 @@ def _refined(at: _At, known: RewriteCounts, first: int, rows: int, each: Left, o
 def _after_guards(at: _At) -> Moved:
     state, rules = at.state, at.rules
     if not sum(state.rewrites.accepted.values()) and not dropped(state, rules):
-        rewrites, left = state.rewrites, not_asked_for(state)
+        rewrites, never = state.rewrites, not_asked_for(state)
         ended = rewrites.ended - rewrites.not_begun
-        told = f"{ended} rewrites ended, {rewrites.under_way} were left out, {left} were not begun for the budget"
-        return at.stop(RoundReason.BUDGET_SPENT if left > 0 else RoundReason.NOTHING_ACCEPTED, told)
+        told = f"{ended} rewrites ended, {rewrites.under_way} were left out, {never} were not begun"
+        is_spent = never > 0 and (rewrites.not_begun > 0 or left_of(rules.budget, state, at.now).is_spent)
+        return at.stop(RoundReason.BUDGET_SPENT if is_spent else RoundReason.NOTHING_ACCEPTED, told)
     guard = tripped(state, rules)
     if guard is not None:
         return halted(state, Phase.FROZEN, guard.reason, guard.detail, at.now)

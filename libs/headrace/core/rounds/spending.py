@@ -75,11 +75,10 @@ def affordable(put_off: Sequence[PutOff], left: Left) -> tuple[PutOff, ...]:
     return tuple(each_alone[:together])
 
 
-def given_up(counts: RewriteCounts) -> RewriteCounts:
+def given_up(counts: RewriteCounts, left: Left) -> RewriteCounts:
     """The counts once nothing pays for those put off: they were not made, and never begun."""
     for each in counts.put_off:
-        told = f"{each.tokens_needed} tokens" + ("" if each.money_needed is None else f", {each.money_needed:.4g} in money")
-        counts = tallied(counts, each.axis, Ending.NOT_MADE, BUDGET, f"needs {told} at its worst to be begun")
+        counts = tallied(counts, each.axis, Ending.NOT_MADE, BUDGET, _lacking(each, left))
     return replace(counts, put_off=(), not_begun=counts.not_begun + len(counts.put_off))
 
 
@@ -87,3 +86,14 @@ def not_asked_for(state: RoundState) -> int:
     """How many rows of the selection were never begun on; while the round refines they may still be."""
     total = state.selected.total if state.selected else 0
     return max(0, total - state.rewrites.rows_asked) + len(state.rewrites.put_off) + state.rewrites.not_begun
+
+
+def _lacking(put_off: PutOff, left: Left) -> str:
+    if left.money is not None and put_off.money_needed is None:
+        return "money is limited, and nobody knows what a call costs: set the endpoint's prices"
+    if not left.in_time:
+        return "the budget's seconds were over before it was begun"
+    needed, has = [f"{put_off.tokens_needed} tokens"], [f"{left.tokens} tokens"] if left.tokens is not None else []
+    if put_off.money_needed is not None and left.money is not None:
+        needed, has = [*needed, f"{put_off.money_needed:.4g} in money"], [*has, f"{left.money:.4g} in money"]
+    return f"needs {', '.join(needed)} at its worst to be begun; {', '.join(has)} were left"

@@ -122,8 +122,40 @@ def test_a_budget_that_pays_for_nothing_says_what_was_needed():
         state = refined(2_999, parts)
         assert (state.reason, parts.begun, state.rewrites.rows_asked) == (RoundReason.BUDGET_SPENT, [], min(64, selected))
         [why] = state.rewrites.reasons
-        assert (why.reason, why.count, "3000 tokens" in why.example) == ("budget", min(64, selected), True)
+        assert (why.reason, why.count) == ("budget", min(64, selected))
+        assert why.example == "needs 3000 tokens at its worst to be begun; 2999 tokens were left"
         assert f"{selected} were not begun" in state.detail
+
+
+def test_limited_money_without_prices_begins_nothing_and_says_so():
+    """One page finds out; nobody is asked for the rest."""
+
+    class Unpriced(Refiners):
+        def _end(self, row: int, _: int) -> Fact:
+            return RewriteEnded(Axis.HARD, f"problem-{row}", Ending.NOT_MADE, "budget", 0, 0, 0.0, tokens_needed=10, row=row)
+
+    parts = Unpriced(rows=2_000, page_rows=2_000, needs=[10] * 200, selected=(200, 0, 0))
+    rules = RoundPolicy.model_validate({"budget": {"money": 5.0}, **RULES})
+    state = Rounds().run(started(rules, 2_000), parts)
+    assert (state.reason, state.rewrites.rows_asked) == (RoundReason.BUDGET_SPENT, 64)
+    assert "set the endpoint's prices" in state.rewrites.reasons[0].example
+
+
+def test_a_deadline_is_not_told_as_a_budget():
+    """The time was over before the money."""
+    rules = RoundPolicy.model_validate({"budget": {"tokens": 10**6}, **RULES})
+    rounds = Rounds(Limits(page_rows=4))
+
+    class Silent(Parts):
+        def _refined(self, step: RefiningRequested) -> list[Fact]:
+            return [RewritesRequested(step.rows, complete=False)]
+
+    rounds.run(started(rules, 200), Silent(rows=200, page_rows=200, selected=(20, 0, 0)))
+    rounds.deadline()
+    state = rounds.states["r1"]
+    assert (state.reason, state.detail) == (
+        RoundReason.NOTHING_ACCEPTED, "0 rewrites ended, 4 were left out, 16 were not begun"
+    )  # fmt: skip
 
 
 def test_a_rewrite_that_needs_more_than_there_is_keeps_no_other_from_being_made():
