@@ -14,8 +14,8 @@ from headrace.adapters.vector_index.parts import TABLE, PartedCollection
 
 Answer = TypeVar("Answer")
 
-YOUNG_POINTS_MAX = 4_096
-"""Points that are scanned in memory before they get a graph."""
+YOUNG_POINTS_MAX = 8_192
+"""Points that are scanned in memory before they get a graph: so many cost a search about as much as a graph does."""
 
 FLIGHT_POINTS_MAX = 16_384
 """Pending points and marks that are written before a part of a flight is merged. Marks have no vectors to scan."""
