@@ -48,6 +48,9 @@ def says_something(progressed: RoundProgressed, states: States) -> bool:
 
 def _is_known(progressed: RoundProgressed, state: RoundState) -> bool:
     match progressed.fact:
+        case RowLost(axis=None, purpose=None) as fact:
+            revert = state.revert
+            return revert is not None and f"{fact.sample_id}/{fact.revision}" in {*revert.lost, *revert.returned}
         case RowLost(axis=None) as fact:
             counts = state.held_out_rows if fact.purpose is Purpose.EVALUATION else state.rows
             return f"{fact.sample_id}/{fact.revision}" in {*counts.lost, *counts.returned}

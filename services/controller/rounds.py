@@ -11,7 +11,7 @@ from headrace.core.dossiers import DatasetCommitted
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
 from headrace.core.policies import Policy
 from headrace.core.rounds.machine import advance
-from headrace.core.rounds.moves import CUT_BY_PREFIX, LIMITS, Limits, timer
+from headrace.core.rounds.moves import LIMITS, Limits, cut_asked_for, timer
 from headrace.core.rounds.pages import RowsMissing
 from headrace.core.rounds.planning import following, round_id_at
 from headrace.core.rounds.progress import (
@@ -222,11 +222,11 @@ async def take_versions(events: Sequence[Event[DatasetCommitted]]) -> list[Resul
 
 
 def _committed(committed: DatasetCommitted) -> Result:
-    if not committed.request_id.startswith(CUT_BY_PREFIX):
+    asked = cut_asked_for(committed.request_id)
+    if asked is None:
         return Emit()
-    round_id = committed.request_id.removeprefix(CUT_BY_PREFIX)
-    fact = RoundCommitted(committed.version, committed.sequence, committed.rows_accepted)
-    return Emit((Send(ROUND_PROGRESSED, RoundProgressed(committed.dataset_id, round_id, fact)),))
+    fact = RoundCommitted(committed.version, committed.sequence, committed.rows_accepted, asked[1])
+    return Emit((Send(ROUND_PROGRESSED, RoundProgressed(committed.dataset_id, asked[0], fact)),))
 
 
 async def take_checkpoints(

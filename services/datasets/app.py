@@ -15,6 +15,7 @@ from headrace.adapters.object_store import ObjectStoreSettings, open_object_stor
 from headrace.adapters.rounds.evictions import Evictions
 from headrace.adapters.rounds.measured_rows import MeasuredRows
 from headrace.adapters.rounds.refining_pages import RefiningPages
+from headrace.adapters.rounds.reverting_pages import RevertingPages
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.rounds.survey_pages import SurveyPages
@@ -95,6 +96,7 @@ def _surveying(
         pages=SurveyPages(cutter.versions, shards, settings.page_limits()),
         refining=RefiningPages(cutter.versions, shards, surveys, settings.hint_chars_max),
         evictions=Evictions(surveys, settings.eviction_rows_max, settings.evictions_max),
+        reverting=RevertingPages(cutter.versions, shards, settings.page_limits()),
         measured=MeasuredRows(objects),
         policy_of=datasets.policy_of,
         staged=partial(datasets.measures.staged, {}),

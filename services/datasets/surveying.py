@@ -1,4 +1,4 @@
-"""Datasets' part in rounds: rows go out page by page, signals come in and are staged, and what was selected goes on."""
+"""Datasets' part in rounds: rows go out page by page, signals are staged, what was selected goes on, or is undone."""
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -8,21 +8,38 @@ from typing import Protocol
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send, no_policy
 from headrace.core.policies import Policy
 from headrace.core.retractions import RetractionReason, RetractionRequested
-from headrace.core.rounds.pages import RefiningPage, RowsMissing, SurveyPage, why_not_made
-from headrace.core.rounds.progress import Fact, RewritesRequested, RoundProgressed, RowsEvicted, RowsMeasured, RowsSent
+from headrace.core.rounds.pages import RefiningPage, RevertPage, RowsMissing, SurveyPage, why_not_made
+from headrace.core.rounds.progress import (
+    Fact,
+    RewritesRequested,
+    RoundProgressed,
+    RowsEvicted,
+    RowsMeasured,
+    RowsReverted,
+    RowsSent,
+)
+from headrace.core.rounds.revisions import NoRevisionLeft
 from headrace.core.rounds.stored import BadRoundId, survey_prefix
 from headrace.core.rounds.surveys import (
     EvictionRequested,
     MeasuredSample,
     RefinementRequested,
     RefiningRequested,
+    RevertRequested,
     RoundStepRequested,
     Survey,
     SurveyRequested,
 )
 from headrace.core.rounds.thresholds import TooManyRows
 from headrace.core.staged import Place, stream_of
-from headrace.core.topics import REFINEMENT_REQUESTED, RETRACTION_REQUESTED, ROUND_PROGRESSED, ROUND_STEP_REQUESTED, SURVEYED
+from headrace.core.topics import (
+    REFINEMENT_REQUESTED,
+    RETRACTION_REQUESTED,
+    ROUND_PROGRESSED,
+    ROUND_STEP_REQUESTED,
+    SUBMITTED,
+    SURVEYED,
+)
 from headrace.core.version_names import NoSuchVersion
 from headrace.core.versions import DamagedVersion
 
@@ -45,6 +62,12 @@ class EvictionReader(Protocol):
     async def read(self, asked: EvictionRequested) -> list[tuple[str, int]]: ...
 
 
+class RevertingReader(Protocol):
+    """Pages of what a round is to take back. Raises DamagedVersion, NoSuchVersion or NoRevisionLeft."""
+
+    async def read(self, asked: RevertRequested) -> RevertPage: ...
+
+
 class MeasuredStaging(Protocol):
     """Where measured rows lie until their table is made; writing them again changes nothing. Returns the bytes written."""
 
@@ -61,6 +84,7 @@ class Surveying:
     pages: SurveyReader
     refining: RefiningReader
     evictions: EvictionReader
+    reverting: RevertingReader
     measured: MeasuredStaging
     policy_of: Callable[[str], Policy | None]
     staged: Callable[[int], None]
@@ -100,7 +124,7 @@ async def stage_measured(events: Sequence[Event[MeasuredSample]], surveying: Sur
 
 async def _step(body: RoundStepRequested, surveying: Surveying) -> Result:
     step = body.step
-    if not isinstance(step, SurveyRequested | RefiningRequested | EvictionRequested):
+    if not isinstance(step, SurveyRequested | RefiningRequested | EvictionRequested | RevertRequested):
         return Emit()
     if surveying.policy_of(body.dataset_id) is None:
         return no_policy(body.dataset_id)
@@ -109,8 +133,10 @@ async def _step(body: RoundStepRequested, surveying: Surveying) -> Result:
             return _page_sent(step.survey, await surveying.pages.read(step))
         if isinstance(step, RefiningRequested):
             return _rewrites_sent(step.survey, await surveying.refining.read(step))
+        if isinstance(step, RevertRequested):
+            return _taken_back(step.survey, await surveying.reverting.read(step))
         return _evicted(step.survey, await surveying.evictions.read(step))
-    except (DamagedVersion, NoSuchVersion, BadRoundId, TooManyRows) as error:
+    except (DamagedVersion, NoSuchVersion, BadRoundId, TooManyRows, NoRevisionLeft) as error:
         return Reject(type(error).__name__, str(error))
     except RowsMissing as missing:
         return Retry("RowsMissing", str(missing))
@@ -131,6 +157,17 @@ def _rewrites_sent(survey: Survey, page: RefiningPage) -> Emit:
     requested = RewritesRequested(len(page.rewrites) + len(page.ended), page.complete)
     ended = [_progress(survey, fact) for fact in page.ended]
     return Emit((*asked, _progress(survey, requested), *ended))
+
+
+def _taken_back(survey: Survey, page: RevertPage) -> Emit:
+    """Rows that come back go the way of all samples; their ends are told by admission."""
+    following = page.following
+    sends = [Send(SUBMITTED, row) for row in page.restored]
+    sends += [Send(RETRACTION_REQUESTED, each) for each in page.leaving]
+    sends.append(_progress(survey, RowsReverted(len(page.restored), len(page.leaving), complete=following is None)))
+    if following is not None:
+        sends.append(Send(ROUND_STEP_REQUESTED, RoundStepRequested(following)))
+    return Emit(tuple(sends))
 
 
 def _evicted(survey: Survey, samples: Sequence[tuple[str, int]]) -> Emit:

@@ -264,7 +264,7 @@ CONSUMERS: dict[str, tuple[str, ...]] = {
 """Which services consume a topic exactly once, each with a retry and a dead-letter topic of its own."""
 
 PRODUCERS: dict[str, tuple[str, ...]] = {
-    SUBMITTED.name: ("gateway", "refinement"),
+    SUBMITTED.name: ("gateway", "refinement", "datasets"),
     SCORED.name: ("scoring",),
     HELD.name: ("diversity",),
     PLACED.name: ("diversity",),

@@ -40,6 +40,7 @@ class AcceptedRow(NamedTuple):
     origin_parent_ids: list[str]
     origin_recipe: str | None
     origin_recipe_version: str | None
+    origin_round: str | None = None
 
 
 class RetractedRow(NamedTuple):
@@ -49,6 +50,7 @@ class RetractedRow(NamedTuple):
     revision: int
     reason: str
     note: str | None
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

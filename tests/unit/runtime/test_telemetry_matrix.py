@@ -65,7 +65,7 @@ OF_ROUNDS = {
     ("controller", topics.COMMITTED.name): (topics.POLICY_PUBLISHED,),
     ("datasets", topics.ROUND_STEP_REQUESTED.name): (
         topics.ROUND_STEP_REQUESTED, topics.SURVEYED, topics.REFINEMENT_REQUESTED, topics.ROUND_PROGRESSED,
-        topics.RETRACTION_REQUESTED,
+        topics.RETRACTION_REQUESTED, topics.SUBMITTED,
     ),
     ("diversity", topics.ROUND_STEP_REQUESTED.name): (topics.ROUND_STEP_REQUESTED, topics.ROUND_PROGRESSED),
     ("scoring", topics.SURVEYED.name): (topics.MEASURED,),

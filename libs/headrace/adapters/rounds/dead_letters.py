@@ -13,8 +13,9 @@ from headrace.adapters.wire import events as wire
 from headrace.adapters.wire.envelope import ERROR, event_of, texts_of
 from headrace.core.dossiers import DatasetCutRequested, Dossier, Rewrite, ScoredSample
 from headrace.core.events import Position
-from headrace.core.rounds.moves import CUT_BY_PREFIX
+from headrace.core.rounds.moves import cut_asked_for
 from headrace.core.rounds.progress import Action, Fact, RoundAsked, RoundProgressed, RowLost
+from headrace.core.rounds.restorations import is_restored
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import MeasuredSample, RefinementRequested, RoundStepRequested, Survey, SurveyedSample
 from headrace.core.topics import CONSUMERS, CUT_REQUESTED, DECIDED, MEASURED, TOPICS, Topic, dlq_topic_name
@@ -85,17 +86,16 @@ def said_by(body: Any, service: str, error: str, letter_id: str) -> RoundProgres
             return _of_survey(body.survey, RowLost(body.survey.purpose, body.sample_id, body.revision, service, error))
         case RoundStepRequested():
             return _of_survey(body.step.survey, _freeze(f"{service}: {error}", letter_id))
-        case DatasetCutRequested() if body.request_id.startswith(CUT_BY_PREFIX):
-            round_id = body.request_id.removeprefix(CUT_BY_PREFIX)
-            return RoundProgressed(body.dataset_id, round_id, _freeze(f"{service}: {error}", letter_id))
+        case DatasetCutRequested() if (asked := cut_asked_for(body.request_id)) is not None:
+            return RoundProgressed(body.dataset_id, asked[0], _freeze(f"{service}: {error}", letter_id))
         case RoundProgressed():
             return RoundProgressed(body.dataset_id, body.round_id, _freeze(f"{service}: {error}", letter_id))
         case RefinementRequested():
             return _of_rewrite(body.rewrite, service, error)
-        case Dossier() if body.rewrite is not None:
-            return _of_rewrite(body.rewrite, service, error)
-        case ScoredSample() if body.dossier.rewrite is not None:
-            return _of_rewrite(body.dossier.rewrite, service, error)
+        case Dossier():
+            return _of_dossier(body, service, error)
+        case ScoredSample():
+            return _of_dossier(body.dossier, service, error)
     return None
 
 
@@ -105,6 +105,17 @@ def _freeze(why: str, letter_id: str) -> RoundAsked:
 
 def _of_survey(survey: Survey, fact: Fact) -> RoundProgressed:
     return RoundProgressed(survey.dataset_id, survey.round_id, fact)
+
+
+def _of_dossier(dossier: Dossier, service: str, error: str) -> RoundProgressed | None:
+    """A rewrite, or a row that was to come back; other samples are of no round."""
+    sample = dossier.sample
+    if dossier.rewrite is not None:
+        return _of_rewrite(dossier.rewrite, service, error)
+    if not is_restored(sample):
+        return None
+    fact = RowLost(None, sample.id, sample.revision, service, error)
+    return RoundProgressed(sample.dataset_id, sample.origin.restored_by, fact)
 
 
 def _of_rewrite(rewrite: Rewrite, service: str, error: str) -> RoundProgressed | None:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from headrace.core.dossiers import CURRENT, Rewrite
+from headrace.core.dossiers import CURRENT, Dossier, Rewrite
+from headrace.core.retractions import RetractionRequested
 from headrace.core.rounds.progress import RewriteEnded
-from headrace.core.rounds.surveys import MeasuredSample, SurveyedSample, SurveyRequested
+from headrace.core.rounds.surveys import MeasuredSample, RevertRequested, SurveyedSample, SurveyRequested
 
 
 class RowsMissing(Exception):
@@ -26,6 +27,15 @@ class RefiningPage:
     rewrites: tuple[Rewrite, ...]
     ended: tuple[RewriteEnded, ...]
     complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RevertPage:
+    """Rows that come back, rows that leave, and where the next page begins; None where this was the last one."""
+
+    restored: tuple[Dossier, ...]
+    leaving: tuple[RetractionRequested, ...]
+    following: RevertRequested | None
 
 
 def why_not_made(measured: MeasuredSample) -> str | None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from headrace.adapters.rounds.dead_letters import SOURCES, Letter, letter_in, said_by
 from headrace.adapters.wire.events import encode
-from headrace.core.dossiers import DatasetCutRequested
+from headrace.core.dossiers import DatasetCutRequested, ScoredSample
 from headrace.core.events import Stop
 from headrace.core.rounds.progress import Action, RoundAsked, RoundProgressed, RoundState, RowLost
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import Purpose
+from headrace.core.samples import Origin
 from headrace.core.topics import MEASURED, dlq_topic_name
 from services.controller.letters import tell_rounds
 from tests.fakes.bodies import BODIES, REWRITE
@@ -57,7 +58,13 @@ def test_dead_letters_speak_to_rounds():
     assert (frozen.action, frozen.dead_letter_id) == (Action.FREEZE, "l1")
     assert certain(said_by(DatasetCutRequested("arithmetic", "round/r1", ""), "datasets", "", "l1")).round_id == "r1"
     assert said_by(BODIES["DatasetCutRequested"], "datasets", "", "l1") is None
-    assert said_by(BODIES["Dossier.submitted"], "scoring", "", "l1") is None
+    assert certain(said_by(DatasetCutRequested("arithmetic", "round/r1/standing", ""), "datasets", "", "l1")).round_id == "r1"
+    submitted = BODIES["Dossier.submitted"]
+    for body in (submitted, ScoredSample(submitted, None)):
+        back = certain(said_by(body, "scoring", "gone", "l1"))
+        assert (back.round_id, back.fact) == ("round-0", RowLost(None, "problem-7", 3, "scoring", "gone"))
+    plain = replace(submitted, sample=replace(submitted.sample, origin=Origin()))
+    assert said_by(plain, "scoring", "", "l1") is None
     assert said_by(replace(BODIES["Dossier"], rewrite=replace(REWRITE, axis="odd")), "scoring", "", "l1") is None
 
 
@@ -84,6 +91,7 @@ async def test_letters_are_told_until_they_are_known():
         Letter("l2", RoundProgressed("arithmetic", "r1", RowLost(Purpose.ROUND, "problem-2", 0, "scoring", "gone"))),
         Letter("l3", RoundProgressed("arithmetic", "r1", RowLost(None, "problem-2", 0, "scoring", "gone", Axis.HARD))),
         Letter("l4", RoundProgressed("arithmetic", "r1", RoundAsked(Action.FREEZE, "gone", "dead letters", "l4"))),
+        Letter("l6", RoundProgressed("arithmetic", "r1", RowLost(None, "problem-2", 34, "scoring", "gone"))),
         Letter("l5", RoundProgressed("arithmetic", "r9", RowLost(Purpose.ROUND, "problem-2", 0, "scoring", "gone"))),
     ]
 
@@ -101,9 +109,9 @@ async def test_letters_are_told_until_they_are_known():
 
     task = asyncio.create_task(tell_rounds(read, states, publish, again_s=0.01))
     async with asyncio.timeout(30):
-        while len(told) < 6:  # noqa: ASYNC110 - nobody tells
+        while len(told) < 8:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-    assert told == ["l2", "l3", "l4"] * 2
+    assert told == ["l2", "l3", "l4", "l6"] * 2

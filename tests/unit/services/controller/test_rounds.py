@@ -18,6 +18,7 @@ from headrace.core.rounds.planning import Measuring, bound_versions, kept_bases,
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import (
     CheckpointMeasures,
+    Cut,
     DeadlinePassed,
     Phase,
     RoundCommitted,
@@ -253,8 +254,9 @@ async def test_selection_is_the_controller_s_step(world):
 async def test_a_round_knows_its_version_by_its_request(world):
     """Versions that others asked for say nothing to it."""
     committed = DatasetCommitted("arithmetic", NEXT_VERSION, 6, "key", 104, 3, NOW, "round/r1")
-    events = world.events(COMMITTED, [committed, replace(committed, request_id="cut-1")])
-    ours, other = await take_versions(events)
+    events = world.events(COMMITTED, [replace(committed, request_id=each) for each in ("round/r1", "round/r1/standing", "cut-1")])
+    ours, standing, other = await take_versions(events)
+    assert body_of(standing) == RoundProgressed("arithmetic", "r1", RoundCommitted(NEXT_VERSION, 6, 104, Cut.STANDING))
     assert body_of(ours) == RoundProgressed("arithmetic", "r1", RoundCommitted(NEXT_VERSION, 6, 104))
     assert other == Emit()
 

@@ -11,14 +11,24 @@ from headrace.adapters.rounds.survey_pages import PageLimits, SurveyPages
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.events import Emit, Event, Position, Reject, Retry, Stop
 from headrace.core.policies import Policy
-from headrace.core.rounds.pages import RefiningPage, RowsMissing
-from headrace.core.rounds.progress import Ending, RewriteEnded, RewritesRequested, RowsEvicted, RowsMeasured, RowsSent
+from headrace.core.rounds.pages import RefiningPage, RevertPage, RowsMissing
+from headrace.core.rounds.progress import (
+    Ending,
+    RewriteEnded,
+    RewritesRequested,
+    RowsEvicted,
+    RowsMeasured,
+    RowsReverted,
+    RowsSent,
+)
+from headrace.core.rounds.revisions import NoRevisionLeft
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import (
     DensityRequested,
     EvictionRequested,
     Purpose,
     RefiningRequested,
+    RevertRequested,
     RoundStepRequested,
     SelectionRequested,
     SurveyRequested,
@@ -30,6 +40,7 @@ from headrace.core.topics import (
     RETRACTION_REQUESTED,
     ROUND_PROGRESSED,
     ROUND_STEP_REQUESTED,
+    SUBMITTED,
     SURVEYED,
 )
 from services.datasets.surveying import Surveying, stage_measured, take_step
@@ -64,7 +75,8 @@ class World:
         versions = VersionStore(self.objects, folder)
         self.surveying = Surveying(
             pages=SurveyPages(versions, ShardFiles(versions, folder, 1 << 20), PageLimits(4, 1 << 20)),
-            refining=Answers(RefiningPage((), (), complete=True)), evictions=Answers([]), measured=MeasuredRows(self.objects),
+            refining=Answers(RefiningPage((), (), complete=True)),
+            evictions=Answers([]), reverting=Answers(None), measured=MeasuredRows(self.objects),
             policy_of=self.policies.get, staged=self.bytes.append, pace=self.pace,
         )  # fmt: skip
 
@@ -207,3 +219,23 @@ async def test_evictions_are_retractions_named_by_round_and_sample(world):
         ("a", 0, "redundant", "r1/a"), ("b", 2, "redundant", "r1/b"),
     ]  # fmt: skip
     assert facts(result) == [RowsEvicted(2)]
+
+
+async def test_rows_of_a_round_that_is_undone_come_back_and_leave(world):
+    """Visible together with their number and the request for the next page."""
+    asked, following = RevertRequested(survey(), "v2"), RevertRequested(survey(), "v2", "s01")
+    leaving = BODIES["RetractionRequested"]
+    result = await world.step(asked, reverting=Answers(RevertPage((dossier("s00"), dossier("s01")), (leaving,), following)))
+    assert [each.sample.id for each in bodies(result, SUBMITTED)] == ["s00", "s01"]
+    assert bodies(result, RETRACTION_REQUESTED) == [leaving]
+    assert [each.fact for each in bodies(result, ROUND_PROGRESSED)] == [RowsReverted(2, 1, complete=False)]
+    assert [each.step for each in bodies(result, ROUND_STEP_REQUESTED)] == [following]
+    last = await world.step(asked, reverting=Answers(RevertPage((), (), None)))
+    assert [each.fact for each in bodies(last, ROUND_PROGRESSED)] == [RowsReverted(0, 0, complete=True)]
+
+
+async def test_a_row_without_a_number_to_come_back_by_is_a_dead_letter(world):
+    """The round freezes and names it."""
+    result = await world.step(RevertRequested(survey(), "v2"), reverting=Answers(NoRevisionLeft("none above it")))
+    assert isinstance(result, Reject)
+    assert result.error_class == "NoRevisionLeft"
