@@ -1,109 +1,87 @@
-"""What may be spent on model calls, by account: reserved before a call at its worst, settled after it at what it was."""
+"""What may be spent on model calls: reserved before a call at its worst, settled after it at what it was."""
 
-from dataclasses import dataclass, field
-
-Amounts = tuple[float | None, float | None, float | None]
-"""Tokens, money and seconds."""
-
-_NAMES = ("tokens", "money", "seconds")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Most that an account may spend. None does not limit; 0 forbids every call.
-
-    Tokens are those of prompts and replies, money is in the currency of the endpoints' prices, seconds are those that calls
-    take, one beside the other.
-    """
-
-    tokens: int | None = None
-    money: float | None = None
-    seconds: float | None = None
-
-    @property
-    def amounts(self) -> Amounts:
-        return self.tokens, self.money, self.seconds
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """Amounts; None is unknown, never zero."""
+    """Tokens of prompts and replies, and money in the currency of the endpoints' prices; None is unknown, never zero."""
 
     tokens: int | None = 0
     money: float | None = 0.0
-    seconds: float | None = 0.0
-
-    @property
-    def amounts(self) -> Amounts:
-        return self.tokens, self.money, self.seconds
 
 
 class OverBudget(Exception):
-    """A call might cost more than its account has left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """The worst that one call may cost, set aside; `settle` it exactly once."""
-
-    account: str
-    worst: Spend
+    """A call might cost more than is left."""
 
 
 @dataclass(slots=True)
-class _Account:
-    spent: list[float] = field(default_factory=lambda: [0.0] * len(_NAMES))
-    reserved: list[float] = field(default_factory=lambda: [0.0] * len(_NAMES))
+class _Amount:
+    """One limited amount: `limit` None does not limit, 0 forbids every call."""
+
+    name: str
+    limit: float | None
+    spent: float = 0.0
+    reserved: float = 0.0
+
+    def require(self, worst: float | None) -> None:
+        limit = self.limit
+        if limit is None or (limit > 0 and worst is not None and self.spent + self.reserved + worst <= limit):
+            return
+        if worst is None:
+            raise OverBudget(f"{self.name} are limited, and nobody knows what a call costs: set its price")
+        if limit <= 0:
+            raise OverBudget(f"the budget of {self.name} is {limit:g}")
+        raise OverBudget(
+            f"{self.spent:g} of {limit:g} {self.name} are spent and {self.reserved:g} reserved; this call may take {worst:g}"
+        )
+
+    def settle(self, worst: float | None, actual: float | None) -> None:
+        foreseen = worst or 0.0
+        self.reserved = max(0.0, self.reserved - foreseen)
+        self.spent += foreseen if actual is None else actual
 
 
-class BudgetLedger:
-    """Spent and reserved amounts of every account."""
+class Budget:
+    """So many tokens and so much money, each without a limit where None, and what is spent of them."""
 
-    def __init__(self) -> None:
-        self._accounts: dict[str, _Account] = {}
+    def __init__(self, tokens: int | None = None, money: float | None = None) -> None:
+        self._tokens = _Amount("tokens", tokens)
+        self._money = _Amount("money", money)
 
-    def reserve(self, account: str, worst: Spend, limits: Limits) -> Reservation:
-        """Set the worst case aside.
+    def require(self, worst: Spend) -> None:
+        """Raise OverBudget where so much might exceed a limit, or a limited amount cannot be foretold."""
+        self._tokens.require(worst.tokens)
+        self._money.require(worst.money)
+
+    def reserve(self, worst: Spend) -> None:
+        """Set the worst case aside; `settle` it exactly once.
 
         Raises:
-            OverBudget: with it an account might exceed a limit, or a limited amount cannot be foretold.
+            OverBudget: as `require`; then nothing is set aside.
         """
-        kept = self._account(account)
-        for index, (limit, amount) in enumerate(zip(limits.amounts, worst.amounts, strict=True)):
-            if limit is not None:
-                _require_room(account, index, limit, amount, kept)
-        for index, amount in enumerate(worst.amounts):
-            kept.reserved[index] += amount or 0.0
-        return Reservation(account, worst)
+        self.require(worst)
+        self._tokens.reserved += worst.tokens or 0
+        self._money.reserved += worst.money or 0.0
 
-    def settle(self, reservation: Reservation, actual: Spend) -> None:
-        """Take the reservation back and book what the call cost; what is unknown is booked at its worst."""
-        kept = self._account(reservation.account)
-        for index, (worst, amount) in enumerate(zip(reservation.worst.amounts, actual.amounts, strict=True)):
-            kept.reserved[index] = max(0.0, kept.reserved[index] - (worst or 0.0))
-            kept.spent[index] += (worst or 0.0) if amount is None else amount
+    def settle(self, worst: Spend, actual: Spend) -> None:
+        """Take what was reserved back and book what the call cost; what is unknown is booked at its worst."""
+        self._tokens.settle(worst.tokens, actual.tokens)
+        self._money.settle(worst.money, actual.money)
 
-    def spent(self, account: str) -> Spend:
-        """What the account has spent so far."""
-        tokens, money, seconds = self._account(account).spent
-        return Spend(round(tokens), money, seconds)
+    @property
+    def spent(self) -> Spend:
+        """What was spent so far."""
+        return Spend(round(self._tokens.spent), self._money.spent)
 
-    def _account(self, name: str) -> _Account:
-        kept = self._accounts.get(name)
-        if kept is None:
-            kept = self._accounts[name] = _Account()
-        return kept
+    @property
+    def tokens_left(self) -> int | None:
+        """What is not spent; None without a limit."""
+        limit = self._tokens.limit
+        return None if limit is None else max(0, round(limit - self._tokens.spent))
 
-
-def _require_room(account: str, index: int, limit: float, worst: float | None, kept: _Account) -> None:
-    spent, reserved = kept.spent[index], kept.reserved[index]
-    if limit > 0 and worst is not None and spent + reserved + worst <= limit:
-        return
-    what = _NAMES[index]
-    if worst is None:
-        raise OverBudget(f"{account}: {what} are limited, and nobody knows what a call costs: set its price")
-    if limit <= 0:
-        raise OverBudget(f"{account}: its budget of {what} is {limit:g}")
-    raise OverBudget(
-        f"{account}: {spent:g} of {limit:g} {what} are spent and {reserved:g} reserved; this call may take {worst:g}"
-    )
+    @property
+    def money_left(self) -> float | None:
+        """As `tokens_left`."""
+        limit = self._money.limit
+        return None if limit is None else max(0.0, limit - self._money.spent)

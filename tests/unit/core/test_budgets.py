@@ -4,71 +4,73 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.budgets import BudgetLedger, Limits, OverBudget, Spend
+from headrace.core.budgets import Budget, OverBudget, Spend
 
 
-@pytest.mark.parametrize("limits", [Limits(tokens=0), Limits(money=0.0), Limits(seconds=0.0)])
-def test_a_budget_of_zero_refuses_the_first_call(limits):
+@pytest.mark.parametrize("budget", [Budget(tokens=0), Budget(money=0.0)])
+def test_a_budget_of_zero_refuses_the_first_call(budget):
     """Even one that would cost nothing of it."""
-    with pytest.raises(OverBudget, match=r"r-1: its budget of \w+ is 0"):
-        BudgetLedger().reserve("r-1", Spend(0, 0.0, 0.0), limits)
+    with pytest.raises(OverBudget, match=r"the budget of \w+ is 0"):
+        budget.reserve(Spend(0, 0.0))
 
 
 def test_no_limit_limits_nothing():
-    """An account without limits still counts."""
-    ledger = BudgetLedger()
-    ledger.settle(ledger.reserve("", Spend(10**12, None, 1e9), Limits()), Spend(5, None, 2.0))
-    assert ledger.spent("") == Spend(5, 0.0, 2.0)
+    """A budget without limits still counts."""
+    budget = Budget()
+    budget.reserve(Spend(10**12, None))
+    budget.settle(Spend(10**12, None), Spend(5, None))
+    assert budget.spent == Spend(5, 0.0)
+    assert (budget.tokens_left, budget.money_left) == (None, None)
 
 
 def test_a_call_whose_price_is_unknown_cannot_be_limited_by_money():
     """Unknown is not zero: it says which setting is missing."""
     with pytest.raises(OverBudget, match="set its price"):
-        BudgetLedger().reserve("r-1", Spend(10, None, 1.0), Limits(money=5.0))
+        Budget(money=5.0).reserve(Spend(10, None))
+
+
+def test_what_one_amount_forbids_is_not_set_aside_in_the_other():
+    """A call that was refused leaves all the room there was."""
+    budget = Budget(tokens=100, money=1.0)
+    with pytest.raises(OverBudget, match="money"):
+        budget.reserve(Spend(80, 2.0))
+    budget.reserve(Spend(80, 0.5))
 
 
 def test_a_call_that_does_not_fit_now_may_fit_once_others_settle():
     """The worst of what is on its way stands in its way, not what was spent."""
-    ledger, limits = BudgetLedger(), Limits(tokens=100)
-    first = ledger.reserve("r-1", Spend(80), limits)
+    budget = Budget(tokens=100)
+    budget.reserve(Spend(80))
     with pytest.raises(OverBudget, match="80 reserved; this call may take 30"):
-        ledger.reserve("r-1", Spend(30), limits)
-    ledger.settle(first, Spend(10))
-    second = ledger.reserve("r-1", Spend(30), limits)
-    ledger.settle(second, Spend(30))
+        budget.reserve(Spend(30))
+    budget.settle(Spend(80), Spend(10))
+    budget.reserve(Spend(30))
+    budget.settle(Spend(30), Spend(30))
+    assert budget.tokens_left == 60
     with pytest.raises(OverBudget, match="40 of 100 tokens are spent"):
-        ledger.reserve("r-1", Spend(61), limits)
+        budget.reserve(Spend(61))
 
 
 def test_what_a_call_cost_is_booked_at_its_worst_where_it_is_unknown():
     """An endpoint that does not count tokens is not free."""
-    ledger = BudgetLedger()
-    ledger.settle(ledger.reserve("r-1", Spend(80, 0.5, 9.0), Limits()), Spend(None, None, 2.0))
-    assert ledger.spent("r-1") == Spend(80, 0.5, 2.0)
-
-
-def test_accounts_are_apart():
-    """One does not eat another's budget."""
-    ledger = BudgetLedger()
-    ledger.settle(ledger.reserve("r-1", Spend(90), Limits()), Spend(90, None, 1.0))
-    with pytest.raises(OverBudget):
-        ledger.reserve("r-1", Spend(20), Limits(tokens=100))
-    ledger.reserve("r-2", Spend(20), Limits(tokens=100))
+    budget = Budget()
+    budget.reserve(Spend(80, 0.5))
+    budget.settle(Spend(80, 0.5), Spend(None, None))
+    assert budget.spent == Spend(80, 0.5)
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), st.booleans())), st.integers(0, 200))
 def test_no_run_of_calls_spends_more_than_the_limit(calls, limit):
     """Whatever is reserved and settled in whatever order, if no call costs more than its worst."""
-    ledger, limits, open_ = BudgetLedger(), Limits(tokens=limit), []
+    budget, open_ = Budget(tokens=limit), []
     for worst, actual, settle_now in calls:
         try:
-            open_.append((ledger.reserve("r", Spend(worst), limits), Spend(min(worst, actual))))
+            budget.reserve(Spend(worst))
         except OverBudget:
             continue
+        open_.append((Spend(worst), Spend(min(worst, actual))))
         if settle_now:
-            ledger.settle(*open_.pop(0))
-    for reservation, spend in open_:
-        ledger.settle(reservation, spend)
-    spent = ledger.spent("r").tokens
-    assert spent is not None
-    assert spent <= limit
+            budget.settle(*open_.pop(0))
+    for worst, actual in open_:
+        budget.settle(worst, actual)
+    assert budget.spent.tokens <= limit

@@ -38,6 +38,6 @@ def _seconds(text: str, now: float) -> float | None:
         pass
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+    except (ValueError, OverflowError):  # OverflowError: a year, or a zone, beyond all calendars
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now

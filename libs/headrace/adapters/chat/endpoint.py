@@ -120,7 +120,7 @@ class ChatEndpoint:
     def worst_of(self, call: Call) -> Spend:
         """The most that one try at a bounded call may cost."""
         prompt, completion = prompt_tokens_max(call), call.sampling.max_tokens
-        return Spend(prompt + completion, self._prices.money(prompt, completion), self.settings.deadline_s)
+        return Spend(prompt + completion, self._prices.money(prompt, completion))
 
     async def ask(self, call: Call) -> Outcome:
         """One outcome of a bounded call. Its cost counts tries that were sent and not answered, each at its worst.

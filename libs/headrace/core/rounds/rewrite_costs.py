@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from headrace.core.budgets import BudgetLedger, Limits, OverBudget, Spend
+from headrace.core.budgets import Budget, OverBudget, Spend
 from headrace.core.chat import Call, Hindrance, NotMade, Outcome
 from headrace.core.dossiers import Cost, Dossier, Rewrite
 from headrace.core.ports.chat_model import ChatModel
@@ -11,7 +11,7 @@ from headrace.core.ports.chat_model import ChatModel
 STAGE = "refinement"
 BUDGET = "budget"
 """The reason of a rewrite that its allowance, or its round's budget, did not suffice for."""
-_ACCOUNT = "this rewrite"
+_NOTHING = Spend()
 
 
 def summed(costs: Sequence[Cost]) -> Cost:
@@ -51,18 +51,16 @@ class AllowedChat:
     def __init__(self, chat: ChatModel, worst_of: Callable[[Call], Spend], rewrite: Rewrite) -> None:
         self._chat = chat
         self._worst_of = worst_of
-        self._limits = Limits(tokens=rewrite.tokens_allowed, money=rewrite.money_allowed)
-        self._ledger = BudgetLedger()
+        self._budget = Budget(rewrite.tokens_allowed, rewrite.money_allowed)
 
     def shortfall(self, calls: Sequence[Call]) -> tuple[Spend, str]:
         """What these calls may cost together at their worst, and why what is left does not suffice; empty where it does."""
         worsts = [self._worst_of(call) for call in calls]
-        tokens, money, seconds = (_sum(amounts) for amounts in zip(*(worst.amounts for worst in worsts), strict=True))
-        needed = Spend(_whole(tokens), money, seconds)
+        needed = Spend(_whole(_sum([worst.tokens for worst in worsts])), _sum([worst.money for worst in worsts]))
         try:
-            self._ledger.settle(self._ledger.reserve(_ACCOUNT, needed, self._limits), Spend())
+            self._budget.require(needed)
         except OverBudget as refused:
-            return needed, str(refused)
+            return needed, f"this rewrite: {refused}"
         return needed, ""
 
     async def ask(self, call: Call) -> Outcome:
@@ -70,12 +68,12 @@ class AllowedChat:
         worst = self._worst_of(call)
         tries = self._tries(worst)
         try:
-            reserved = self._ledger.reserve(_ACCOUNT, worst, self._limits)
+            self._budget.reserve(worst)
         except OverBudget as refused:
-            return NotMade(Hindrance.OVER_BUDGET, str(refused))
+            return NotMade(Hindrance.OVER_BUDGET, f"this rewrite: {refused}")
         outcome = await self._chat.ask(call if tries is None else replace(call, unanswered_max=tries))
         cost = outcome.cost
-        self._ledger.settle(reserved, Spend() if cost is None else Spend(tokens_of(cost), cost.money, cost.seconds))
+        self._budget.settle(worst, _NOTHING if cost is None else Spend(tokens_of(cost), cost.money))
         return outcome
 
     def _tries(self, worst: Spend) -> int | None:
@@ -87,12 +85,12 @@ class AllowedChat:
     @property
     def tokens_left(self) -> int | None:
         """What later attempts may spend; None without a limit."""
-        return None if self._limits.tokens is None else max(0, self._limits.tokens - (self._ledger.spent(_ACCOUNT).tokens or 0))
+        return self._budget.tokens_left
 
     @property
     def money_left(self) -> float | None:
         """As `tokens_left`."""
-        return None if self._limits.money is None else max(0.0, self._limits.money - (self._ledger.spent(_ACCOUNT).money or 0.0))
+        return self._budget.money_left
 
 
 def _sum(amounts: Sequence[float | None]) -> float | None:

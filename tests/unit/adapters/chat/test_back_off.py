@@ -27,6 +27,7 @@ def test_a_wait_doubles_up_to_its_bound_and_at_most_half_is_left_to_chance(failu
         (format_datetime(datetime.fromtimestamp(NOON + 7, UTC), usegmt=True), 7.0),
         (format_datetime(datetime.fromtimestamp(NOON - 7, UTC), usegmt=True), 0.0),
         (None, None), ("", None), ("soon", None), ("nan", None), ("inf", None), ("Thu, 99 Foo 2026 00:00:00 GMT", None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None), ("Mon, 01 Jan 2026 00:00:00 +9999999999999", None),
     ],
 )  # fmt: skip
 def test_what_an_endpoint_asks_for_is_read_in_both_forms_and_cut(header, wait):

@@ -268,10 +268,19 @@ async def test_the_endpoint_s_own_wait_is_kept(asks):
     assert len(stub.requests) == 3
 
 
-async def test_a_wait_that_is_too_long_is_cut():
+@pytest.mark.parametrize("asks", ["86400", "1e300", "Fri, 31 Dec 2999 23:59:59 GMT"])
+async def test_a_wait_that_is_too_long_is_cut(asks):
     """An endpoint does not decide that we sleep for a day."""
-    outcome, _ = await outcome_of(says(429, Retry_After="86400"), retry_after_s_max=0.05)
+    outcome, _ = await outcome_of(says(429, Retry_After=asks), retry_after_s_max=0.05)
     assert isinstance(outcome, Reply)
+
+
+@pytest.mark.parametrize("asks", ["", "soon", "-1", "nan", "inf", "1 day", "Thu, 99 Foo 2026", "\xff\xfe", "9" * 5_000])
+async def test_a_wait_that_makes_no_sense_is_our_own(asks):
+    """The call is tried again as if nothing had been asked for."""
+    outcome, stub = await outcome_of(says(429, Retry_After=asks), retry_after_s_max=0.05)
+    assert isinstance(outcome, Reply)
+    assert len(stub.requests) == 2
 
 
 async def test_an_endpoint_that_stays_crowded_stops_the_work():

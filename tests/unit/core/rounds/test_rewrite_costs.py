@@ -13,7 +13,7 @@ from tests.fakes.rewrites import rewrite
 CALL = Call(REFINER, (Message("user", "?"),))
 
 
-WORST = Spend(100, 0.01, 60.0)
+WORST = Spend(100, 0.01)
 
 
 def allowed(chat, tokens=None, money=None, worst=WORST):

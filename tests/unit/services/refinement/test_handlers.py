@@ -37,7 +37,7 @@ def refinement(
         policy_of={DATASET: policy}.get,
         chat=model,
         replies=replies or FakeReplies(),
-        worst_of=lambda _: Spend(100, 0.01, 60.0),
+        worst_of=lambda _: Spend(100, 0.01),
         checked=checked or _fine,
         recipes=RECIPES,
         limits=RewritingLimits(),
@@ -195,7 +195,7 @@ async def test_a_prompt_that_became_too_dear_to_answer_ends_the_rewrite():
 
 
 def _dearer_than_thought(call: Call) -> Spend:
-    return Spend(290 if call.role == ANSWERER and "?" * 50 not in call.messages[-1].content else 100, 0.0, 0.0)
+    return Spend(290 if call.role == ANSWERER and "?" * 50 not in call.messages[-1].content else 100, 0.0)
 
 
 @pytest.mark.parametrize(
