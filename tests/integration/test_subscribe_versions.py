@@ -232,10 +232,28 @@ async def test_shares_divide_rows_and_records(world):
     await publish(world.kafka, world.dataset, rows)
     version = await world.cut(rows[:70], decided_at=1_700_000_000.0)
     assert len(version.manifest.shards_of(RowKind.ACCEPTED)) > PARTITIONS
-    for of in (2, 3, 6):
+    for of in (2, 3, 6, 17):
         parts = [await world.read("latest", (index, of)) for index in range(of)]
         assert keys([item for part in parts for item in part]) == [(name, 0) for name in names(0, 90)]
-        assert all(parts[:4])
+        assert all(parts[:7])
+
+
+async def test_a_slice_resumes_exactly(world):
+    """Of more shares than sources each stops and goes on at every item, within the rows and behind them."""
+    rows = accepted(world.dataset, names(0, 40))
+    await publish(world.kafka, world.dataset, rows)
+    await world.cut(rows[:30], decided_at=1_700_000_000.0)
+    seen: list[Item] = []
+    for index in range(9):
+        start = "latest"
+        while True:
+            async with world.subscribe(start, (index, 9)) as items:
+                item = await anext(items, None)
+                if item is None:
+                    break
+                seen.append(item)
+                start = items.position
+    assert keys(seen) == [(name, 0) for name in names(0, 40)]
 
 
 async def test_what_is_not_there_is_named(world, monkeypatch):

@@ -17,6 +17,7 @@ from headrace.client.accepted import Item, item_from
 from headrace.client.chunks import Chunk
 from headrace.client.limits import PositionGone, SubscribeLimits, UnreadableRecord
 from headrace.core.events import Stop
+from headrace.core.sharing import Slice, slices_of
 from headrace.core.topics import accepted_topic
 
 _POLL_MS = 200
@@ -31,7 +32,7 @@ Wanted = Callable[[int, int, Item], bool]
 
 
 class AcceptedTopic:
-    """A share's partitions of an accepted topic. Nothing is committed: the position is the caller's."""
+    """A share of an accepted topic: partitions, or slices of them. Nothing is committed: the position is the caller's."""
 
     def __init__(
         self, consumer: AIOKafkaConsumer, bootstrap: str, topic: str, bodies: LargeBodies, limits: SubscribeLimits
@@ -42,6 +43,7 @@ class AcceptedTopic:
         self._bodies = bodies
         self._limits = limits
         self._assigned: list[TopicPartition] = []
+        self._slices: dict[int, Slice] = {}
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -53,7 +55,6 @@ class AcceptedTopic:
         Raises:
             BrokerUnreachable: the broker does not answer in time, or there is no such topic.
         """
-        index, of = share
         fetch_bytes = max(_FETCH_BYTES_MIN, limits.prefetch_bytes)
         async with _consumer(
             bootstrap,
@@ -66,7 +67,8 @@ class AcceptedTopic:
         ) as consumer:
             topic = cls(consumer, bootstrap, accepted_topic(dataset_id).name, bodies, limits)
             numbers = sorted(await partitions_of(consumer, topic._topic, bootstrap))
-            topic._assigned = [TopicPartition(topic._topic, number) for number in numbers[index::of]]
+            topic._slices = {numbers[source]: part for source, part in slices_of(len(numbers), share).items()}
+            topic._assigned = [TopicPartition(topic._topic, number) for number in topic._slices]
             consumer.assign(topic._assigned)
             yield topic
 
@@ -149,6 +151,9 @@ class AcceptedTopic:
         for record in records:
             if end is not None and record.offset >= end:
                 break
+            chunk.after[number] = record.offset + 1
+            if not self._slices[number].has(record.key or b""):
+                continue
             value = record.value or await self._body(record)
             try:
                 item = item_from(value)
@@ -158,7 +163,6 @@ class AcceptedTopic:
                 chunk.items.append(item)
                 chunk.places.append((number, record.offset + 1))
                 weight += len(value)
-            chunk.after[number] = record.offset + 1
             if weight >= self._limits.prefetch_bytes // 2:
                 yield chunk
                 chunk, weight = Chunk(), 0

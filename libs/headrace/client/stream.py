@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from headrace.adapters.claim_check import ClaimLimits, LargeBodies, OpenStore, no_large_bodies
+from headrace.adapters.claim_check import ClaimLimits, LargeBodies, OpenStore
 from headrace.client.accepted import Item
 from headrace.client.accepted_topic import AcceptedTopic
 from headrace.client.bridge import Held
@@ -16,7 +16,7 @@ from headrace.client.limits import ClientSettings, SubscribeLimits
 from headrace.core.events import Stop
 from headrace.core.positions import Position, is_token, position_from, require_share
 from headrace.core.topics import accepted_topic, require_dataset_id
-from headrace.core.versions import RowKind, Version
+from headrace.core.versions import Version
 
 if TYPE_CHECKING:  # Arrow and the object store's client cost most of a second, which importing this should not
     import pyarrow as pa
@@ -153,26 +153,6 @@ class Stream:
 
         versions, found = await _version(stack, self._plan, version)
         return VersionRows(versions, found, held)
-
-
-def sources_of(plan: Plan) -> int:
-    """Into how many parts the dataset can be shared so that each has something to read. Not to be called in an event loop.
-
-    Raises as `Stream.chunks` does.
-    """
-
-    async def count() -> int:
-        async with AsyncExitStack() as stack:
-            topic = await stack.enter_async_context(
-                AcceptedTopic.opened(plan.kafka, plan.dataset_id, (0, 1), no_large_bodies(), plan.limits)
-            )
-            partitions = len(await topic.beginnings())
-            if plan.follow or not plan.is_versioned:  # a part without partitions would end, or never begin
-                return partitions
-            _, version = await _version(stack, plan, plan.start)
-            return max(partitions, len(version.manifest.shards_of(RowKind.ACCEPTED)))
-
-    return asyncio.run(count())
 
 
 async def _version(stack: AsyncExitStack, plan: Plan, name: str) -> "tuple[VersionStore, Version]":

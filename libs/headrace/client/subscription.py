@@ -60,7 +60,8 @@ def subscribe(
 
     With `follow` it goes on for ever, waiting for new samples; without, it ends where the topic ended at the first read.
     `share` = (index, of) takes one of `of` disjoint parts, which together are everything; a sample's later revisions are in
-    one part, its row in a version may be in another. A part without partitions of the topic has rows alone.
+    one part, its row in a version may be in another. Up to the number of partitions each part reads some of them; of more parts
+    several read the same partition, and each keeps those of its samples that are its own.
 
     Nothing is connected before the first read. Close it, or use it in a `with`, to disconnect before it ends.
 
