@@ -35,8 +35,16 @@ def gc(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be deleted, and delete nothing.")] = False,
     grace: Annotated[
-        str, typer.Option(help="Delete nothing younger than this by the store's clock; a cut must not take longer.")
+        str,
+        typer.Option(
+            help="Delete nothing younger than this by the store's clock, 1h at least: from its first shard to its end a cut must "
+            "not take longer."
+        ),
     ] = "24h",
+    while_idle: Annotated[
+        bool,
+        typer.Option("--while-idle", help="Nothing writes meanwhile, neither services nor producers: allows a --grace below 1h."),
+    ] = False,
     keep_last: Annotated[
         int | None, typer.Option(min=1, help="Prune: keep so many versions of each dataset, and those that a tag names.")
     ] = None,
@@ -69,6 +77,8 @@ def gc(
         _forget(*forget, as_json=as_json)
         return
     keeping = _keeping(grace, keep_last, keep_for, rounds_for)
+    if not (dry_run or while_idle):
+        _require_grace(keeping)
     asyncio.run(_collect(keeping, dry_run=dry_run, claims=claims, rounds=rounds, as_json=as_json))
 
 
@@ -77,6 +87,16 @@ def _keeping(grace: str, last: int | None, keep_for: str, rounds_for: str) -> "K
 
     keep_for_s = _seconds(keep_for, "--keep-for") if keep_for else None
     return Keeping(_seconds(grace, "--grace"), last, keep_for_s, _seconds(rounds_for, "--rounds-for"))
+
+
+def _require_grace(keeping: "Keeping") -> None:
+    from headrace.adapters.versions.gc import GRACE_S_MIN  # noqa: PLC0415
+
+    if keeping.grace_s < GRACE_S_MIN:
+        raise CannotDo(
+            f"--grace below {GRACE_S_MIN / _UNITS_S['h']:g}h could delete what a cut has just written and nothing refers to yet: "
+            "give more, or stop whatever writes and say --while-idle"
+        )
 
 
 async def _collect(keeping: "Keeping", *, dry_run: bool, claims: bool, rounds: bool, as_json: bool) -> None:

@@ -45,6 +45,10 @@ def rows(
 ) -> None:
     """Ask a version's rows by SQL: DuckDB runs on verified copies of the shards, and can read nothing else.
 
+    All shards of the kind are copied first, since a copy is verified as a whole, so a large version takes its size on local disk
+    and the time to fetch it. Fewer are where the condition bounds sample_id (--where "sample_id = 'x'", <, >, BETWEEN, IN, joined
+    by AND), or where only so many rows are asked for, without --where and --columns.
+
     --json prints a JSON object a line, with all columns but the dossier unless --columns says otherwise.
     """
     from headrace.adapters.versions.rows import QueryLimits, RowsAsked  # noqa: PLC0415

@@ -20,7 +20,7 @@ from headrace.core.version_embeddings import Group, carried
 from headrace.core.versions import Shard, to_merge
 
 _MERGE_BATCH_ROWS = 1_024
-_KEYS_KEPT = 16
+_KEYS_KEPT = 8
 """Shards whose sample ids are in memory at a time: a few megabytes each."""
 
 Fetch = Callable[[Shard], Path]

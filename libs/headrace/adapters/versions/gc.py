@@ -54,6 +54,10 @@ _PREFIXES = {
 }
 
 
+GRACE_S_MIN = 3_600.0
+"""The least grace while anything writes: as long as a cut may take from its first shard to the reference that leads to it, or a
+large body until the record that refers to it is visible. Both take seconds to minutes; whatever takes longer may lose objects."""
+
 ROUNDS_FOR_S = 30 * 86_400.0
 """How long what an ended round left behind is kept, where nobody says otherwise."""
 
@@ -94,8 +98,9 @@ class Found:
 class Keeping:
     """What is kept although nothing refers to it, and how much history.
 
-    `grace_s`: nothing younger than this is deleted. A branch keeps its latest `last` versions and those younger than `for_s`
-    seconds; all of them where neither is set. What a round left behind is kept for `rounds_for_s` seconds after its end.
+    `grace_s`: nothing younger than this is deleted; below `GRACE_S_MIN` nothing may be writing meanwhile. A branch keeps its
+    latest `last` versions and those younger than `for_s` seconds; all of them where neither is set. What a round left behind is
+    kept for `rounds_for_s` seconds after its end.
     """
 
     grace_s: float

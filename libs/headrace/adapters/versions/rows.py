@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from headrace.adapters.versions.id_bounds import MayHold, may_hold
 from headrace.adapters.versions.sample_rows import DECIDED_SCHEMA
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.versions import Manifest, RowKind, Shard
@@ -39,9 +40,9 @@ class RowsAsked:
         limit = f"\nLIMIT {self.limit}" if self.limit is not None else ""
         return f"SELECT\n{self.columns.strip() or '* EXCLUDE (dossier)'}\nFROM {_TABLE}{where}{limit}"
 
-    def shards_needed(self, manifest: Manifest) -> Sequence[Shard]:
-        """The shards that may hold the answer: all of them, but for so many rows of any kind only those that have as many."""
-        shards = manifest.shards_of(self.kind)
+    def shards_needed(self, manifest: Manifest, holding: MayHold) -> Sequence[Shard]:
+        """The shards that may hold the answer by their ids; for so many rows of any kind only those that have as many."""
+        shards = [shard for shard in manifest.shards_of(self.kind) if holding(shard.min_id, shard.max_id)]
         if self.limit is None or self.where.strip() or self.columns.strip():
             return shards
         before = accumulate((shard.rows for shard in shards), initial=0)
@@ -69,8 +70,10 @@ async def rows_asked(
     """
     limits = limits or QueryLimits()
     with tempfile.TemporaryDirectory(prefix="headrace-rows-", dir=versions.folder, ignore_cleanup_errors=True) as name:
+        with _connected(Path(name), limits) as connection, _told():
+            holding = await asyncio.to_thread(may_hold, connection, asked.sql)
         paths = []
-        for shard in asked.shards_needed(manifest):
+        for shard in asked.shards_needed(manifest, holding):
             paths.append(Path(name) / f"{shard.sha256}.parquet")
             await versions.download(shard, paths[-1])
         with _connected(Path(name), limits) as connection, _told(), _interrupted_after(connection, limits.seconds_max):

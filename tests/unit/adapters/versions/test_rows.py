@@ -17,6 +17,11 @@ from tests.fakes.object_store import FakeObjectStore
 LIMITS = ShardLimits(shard_rows_max=8, group_rows_max=4)
 
 
+def any_ids(low: str, high: str) -> bool:
+    """What a condition that says nothing of ids leaves in."""
+    return low <= high
+
+
 async def version(events, objects=None):
     objects = objects or FakeObjectStore()
     cutter = VersionCutter(objects, CutSettings(shards=LIMITS, embeddings_wait_s=0))
@@ -91,8 +96,21 @@ async def test_some_rows_of_any_kind_need_few_shards():
     """A look at the first rows fetches the shards that hold them; a condition needs all."""
     _, manifest = await version(EVENTS)
     shards = manifest.shards_of(RowKind.ACCEPTED)
-    assert [RowsAsked(limit=n).shards_needed(manifest) for n in (8, 9)] == [[*shards[:1]], [*shards[:2]]]
-    assert RowsAsked(limit=1, where="true").shards_needed(manifest) == shards
+    assert [RowsAsked(limit=n).shards_needed(manifest, any_ids) for n in (8, 9)] == [[*shards[:1]], [*shards[:2]]]
+    assert RowsAsked(limit=1, where="true").shards_needed(manifest, any_ids) == [*shards]
+
+
+async def test_a_condition_on_ids_fetches_only_shards_that_may_hold_them():
+    """The other shards need not even be there."""
+    objects, manifest = await version(EVENTS)
+    first, middle, last = manifest.shards_of(RowKind.ACCEPTED)
+    for shard in (first, last):
+        del objects.objects[shard.key]
+    condition = f"sample_id BETWEEN '{middle.min_id}' AND '{middle.max_id}' AND revision = 0"
+    assert len(await asked(objects, manifest, condition)) == middle.rows
+    assert await asked(objects, manifest, "sample_id > 'z'") == []
+    with pytest.raises(DamagedVersion):
+        await asked(objects, manifest, "revision = 0")
 
 
 async def test_memory_is_bounded():
