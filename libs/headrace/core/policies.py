@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -120,14 +121,16 @@ class Policy(_Section):
         content = self.model_dump(mode="json", exclude={name for name, value in defaults.items() if getattr(self, name) == value})
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
-    @property
+    @cached_property
     def version(self) -> str:
         """The name that decisions quote: the first 12 hex digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()[:12]
 
     def with_thresholds(self, thresholds: StandingThresholds) -> "Policy":
         """The same policy with these standing thresholds."""
-        return self.model_copy(update={"standing": self.standing.model_copy(update={"thresholds": thresholds})})
+        changed = self.model_copy(update={"standing": self.standing.model_copy(update={"thresholds": thresholds})})
+        vars(changed).pop("version", None)  # a copy takes over what was worked out, too
+        return changed
 
     def prompt_copies_max(self) -> int | None:
         """The bound of the `duplicate_prompt` check where the policy asks for it, else None."""

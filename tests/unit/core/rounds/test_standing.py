@@ -41,6 +41,7 @@ def test_older_policies_keep_their_names():
     again = Policy.model_validate_json(filled.canonical_json())
     assert again == filled
     assert again.version == filled.version
+    assert on.with_thresholds(THRESHOLDS).version == filled.version  # though the name of `on` is known already
     assert "ruler_hash" not in filled.canonical_json()
     assert on.with_thresholds(THRESHOLDS.model_copy(update={"ruler_hash": "ruler"})).version != filled.version
 
