@@ -16,12 +16,14 @@ from headrace.adapters.rounds.evictions import Evictions
 from headrace.adapters.rounds.measured_rows import MeasuredRows
 from headrace.adapters.rounds.refining_pages import RefiningPages
 from headrace.adapters.rounds.reverting_pages import RevertingPages
+from headrace.adapters.rounds.round_states import RoundStates
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.rounds.survey_pages import SurveyPages
 from headrace.adapters.versions.cut import VersionCutter
 from headrace.core.events import Send, Stop
 from headrace.core.ports.object_store import ObjectStore, UnsuitableStore
+from headrace.core.rounds.planning import is_changing
 from headrace.core.topics import CUT_REQUESTED, DECIDED, RETRACTION_REQUESTED
 from headrace.core.versions import DamagedVersion
 from headrace.runtime.app import CannotStart, Runtime
@@ -47,6 +49,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
         _folder(settings.folder) as folder,
         open_object_store(ObjectStoreSettings(), patient=True) as objects,
         EventPublisher(runtime.settings.kafka, f"headrace/{NAME}", start_s=runtime.settings.kafka_start_s) as publisher,
+        RoundStates.opened(runtime.settings.kafka, start_s=runtime.settings.kafka_start_s) as states,
     ):
         try:
             await objects.require_conditional_writes()
@@ -60,6 +63,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             measures=_Measured(runtime.telemetry),
             settle=_Settle(runtime.settings.kafka, settings.settle_s_max),
             pace_s=settings.pace_s,
+            round_of=partial(_changing, states),
         )
         surveying = _surveying(cutter, objects, datasets, settings, folder)
         ticking = asyncio.create_task(_tick(policies, datasets, publisher, settings.tick_s), name="datasets-tick")
@@ -114,6 +118,12 @@ async def _tick(policies: PolicyBook, datasets: Datasets, publisher: EventPublis
                 await publisher.publish(Send(CUT_REQUESTED, request), event_id=event_id)
         except (Stop, KafkaError, DamagedVersion) as error:
             _log.warning("cannot look for versions that are due: %s", error)
+
+
+async def _changing(states: RoundStates, dataset_id: str) -> str:
+    """The round that is changing a dataset. Raises Stop where the broker does not answer."""
+    await states.refresh()
+    return next((state.round_id for state in states.of_dataset(dataset_id) if is_changing(state)), "")
 
 
 async def _still(ticking: asyncio.Task[None]) -> None:

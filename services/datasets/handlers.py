@@ -43,6 +43,10 @@ class Cutter(Protocol):
     async def waiting(self, dataset_id: str) -> Staged: ...
 
 
+async def _no_round(_: str) -> str:
+    return ""
+
+
 class Measures(Protocol):
     """Is told what was done; rows by verdict, sizes in bytes, times in seconds."""
 
@@ -55,7 +59,9 @@ class Datasets:
     """What the handlers need.
 
     `settle` returns once what was decided before the call is staged, or after a bounded wait. `pace_s` is the shortest time
-    between two batches of one topic: what arrives meanwhile makes one segment instead of many.
+    between two batches of one topic: what arrives meanwhile makes one segment instead of many. `round_of` names the round that is
+    changing a dataset, "" where none is: what is cut meanwhile would hold a part of it, past its guards, so policies wait for its
+    end. `held` are the datasets that would have had a version by their policies.
     """
 
     staging: Staging
@@ -67,6 +73,8 @@ class Datasets:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     began: dict[str, float] = field(default_factory=dict)
+    round_of: Callable[[str], Awaitable[str]] = _no_round
+    held: set[str] = field(default_factory=set)
 
     def rules_of(self, dataset_id: str) -> VersionRules:
         """When the dataset's standing policy wants versions."""
@@ -142,12 +150,20 @@ async def cut_versions(events: Sequence[Event[DatasetCutRequested]], datasets: D
 async def due_by_age(policies: Mapping[str, Policy], datasets: Datasets, now: float) -> list[DatasetCutRequested]:
     """The requests for datasets whose oldest undelivered decision is older than their policies allow; `now` is Unix seconds.
 
+    And for those that a round held up until now; of a dataset that a round is changing none.
+
     Raises:
-        Stop: the object store is gone.
+        Stop: the object store or the broker is gone.
     """
     requests = []
     for dataset_id, policy in policies.items():
-        if policy.versions.every_s is not None:
+        rules = policy.versions
+        if (rules.every_s is None and dataset_id not in datasets.held) or await datasets.round_of(dataset_id):
+            continue
+        if dataset_id in datasets.held:
+            requests.append(DatasetCutRequested(dataset_id, f"held/{now:.0f}", BY_POLICY))
+            datasets.held.discard(dataset_id)
+        elif rules.every_s is not None:
             staged = await datasets.cutter.waiting(dataset_id)
             if _is_old(staged, policy.versions, now):
                 requests.append(DatasetCutRequested(dataset_id, f"age/{staged.oldest}", BY_POLICY))
@@ -159,6 +175,10 @@ async def _cut(event: Event[DatasetCutRequested], datasets: Datasets) -> Result:
     began = datasets.clock()
     if datasets.policy_of(dataset_id) is None:  # a version would make a dataset of a name that was mistyped
         return no_policy(dataset_id)
+    if by_policy and (round_id := await datasets.round_of(dataset_id)):
+        datasets.held.add(dataset_id)
+        _log.info("dataset %s gets no version by its policy while round %s is changing it", dataset_id, round_id)
+        return Emit()
     try:
         cut = await (_cut_by_policy if by_policy else _cut_as_asked)(event, datasets)
         if cut is None:

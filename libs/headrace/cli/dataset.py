@@ -80,7 +80,8 @@ def cut(
 ) -> None:
     """Ask for a version of everything decided so far. The datasets service cuts it; --wait waits for that.
 
-    Where nothing was decided since the latest version, that one is the answer.
+    Where nothing was decided since the latest version, that one is the answer. While a round is changing the dataset, the version
+    has what it changed so far, whatever its guards will say of that: versions by policy wait then, and this warns.
     """
     before, committed = asyncio.run(_cut(name, timeout_s if wait else None))
     if committed is None:
@@ -132,6 +133,16 @@ async def _row(versions: "VersionStore", name: str) -> dict[str, Any]:
     }
 
 
+async def _changed_by(kafka: str, name: str) -> str:
+    """The round that is changing a dataset just now; empty where none is."""
+    from headrace.adapters.rounds.round_states import RoundStates  # noqa: PLC0415
+    from headrace.core.rounds.planning import is_changing  # noqa: PLC0415
+
+    async with RoundStates.opened(kafka) as states:
+        await states.refresh()
+        return next((state.round_id for state in states.of_dataset(name) if is_changing(state)), "")
+
+
 async def _cut(name: str, timeout_s: float | None) -> "tuple[str | None, DatasetCommitted | None]":
     """The latest version before the request, and the answer where it is waited for."""
     from headrace.adapters.kafka.streams import EventPublisher, RecordReader, decoded  # noqa: PLC0415
@@ -145,6 +156,9 @@ async def _cut(name: str, timeout_s: float | None) -> "tuple[str | None, Dataset
     kafka, request_id = RuntimeSettings().kafka, str(uuid4())
     if name not in await standing_policies(_topics()):
         raise CannotDo(f"there is no dataset {name}: `headrace dataset create {name}` makes it")
+    if round_id := await _changed_by(kafka, name):
+        said = f"round {round_id} is changing {name}: what it has changed so far will be in the version"
+        typer.echo(f"{said}, and stays there (`headrace round status {name}`)", err=True)
     async with open_versions() as versions:
         head = await versions.head(name)
     request = Send(CUT_REQUESTED, DatasetCutRequested(name, request_id, "headrace dataset cut"))

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -105,8 +105,17 @@ async def _known(name: str, ids: list[str], revision: int | None) -> Known:
     async with open_versions() as versions:
         accepted = await accepted_revisions(versions, name, ids)
         before = await retracted_samples(versions.objects, name)
-    wanted = {each: accepted[each] if revision is None else revision for each in ids if revision is not None or each in accepted}
-    requested = {each: upto for each, upto in wanted.items() if not is_retracted(before, each, upto)}
+        by_people = await retracted_samples(versions.objects, name, but=BY_ROUNDS)
+    return known_of(ids, revision, accepted, before, by_people)
+
+
+def known_of(
+    ids: list[str], revision: int | None, accepted: Mapping[str, int], before: Mapping[str, int], by_people: Mapping[str, int]
+) -> Known:
+    """What is to be retracted. What only a round took out is retracted again: a round that is undone brings it back otherwise."""
+    there = {each: before[each] for each in ids if each in before and each not in by_people} | dict(accepted)
+    wanted = {each: there[each] if revision is None else revision for each in ids if revision is not None or each in there}
+    requested = {each: upto for each, upto in wanted.items() if not is_retracted(by_people, each, upto)}
     already = tuple(each for each in ids if each not in requested and each in before)
     unknown = tuple(each for each in ids if each not in accepted and each not in before)
     return Known(requested, already, unknown)

@@ -165,9 +165,20 @@ def resume(dataset: DatasetName, *, reason: Why = "", as_json: AsJson = False) -
 
 
 @app.command()
-def abort(dataset: DatasetName, *, reason: Why = "", as_json: AsJson = False) -> None:
-    """End the running round here. What was accepted stays in the dataset, and rewrites under way go on to their decision."""
-    _ask(dataset, "abort", reason, as_json=as_json)
+def abort(
+    dataset: DatasetName,
+    *,
+    reason: Why = "",
+    revert: Annotated[bool, typer.Option("--revert", help="Take back what the round changed in the dataset.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """End the running round here. What was accepted stays in the dataset, and rewrites under way go on to their decision.
+
+    With --revert the round is undone first: rewrites under way end, then rows that were rewritten, evicted or dropped come back
+    as revisions of their own, rows that were added leave, and a version is cut; what others sent meanwhile stands. It goes on by
+    itself; `headrace round watch` shows it. Also of a round that has stopped or was rolled back already, while no other one runs.
+    """
+    _ask(dataset, "revert" if revert else "abort", reason, as_json=as_json)
 
 
 def _ask(dataset: str, action: str, reason: str, *, as_json: bool) -> None:
@@ -182,14 +193,14 @@ def _ask(dataset: str, action: str, reason: str, *, as_json: bool) -> None:
 
 
 def _tell(state: "RoundState") -> None:
-    from headrace.cli.round_view import line_of, meaning_of, why_of  # noqa: PLC0415
+    from headrace.cli.round_view import line_of, meaning_of, undone_of, why_of  # noqa: PLC0415
 
     typer.echo(line_of(state))
     if state.reason:
         typer.echo(f"  {meaning_of(state)}")
     if state.detail:
         typer.echo(f"  {state.detail}")
-    for line in why_of(state):
+    for line in (*undone_of(state), *why_of(state)):
         typer.echo(f"  {line}")
 
 
@@ -204,9 +215,11 @@ async def _asked(dataset: str, action: "Action", reason: str) -> "RoundState":
 
     async with open_states() as states, EventPublisher(RuntimeSettings().kafka, "headrace/cli") as publisher:
         before = chosen(states, dataset)
-        if not before.running:
+        if action is Action.REVERT:
+            _require_revertible(before)
+        elif not before.running:
             raise CannotDo(f"no round of {dataset} runs: the latest, {before.round_id}, is {before.phase}")
-        if (action is Action.RESUME) != (before.phase is Phase.FROZEN) and action is not Action.ABORT:
+        elif (action is Action.RESUME) != (before.phase is Phase.FROZEN) and action is not Action.ABORT:
             raise CannotDo(f"round {before.round_id} is {before.phase}: it cannot {action}")
         fact = RoundAsked(action, reason or "no reason given", "headrace round")
         send = Send(ROUND_PROGRESSED, RoundProgressed(dataset, before.round_id, fact))
@@ -219,6 +232,18 @@ async def _asked(dataset: str, action: "Action", reason: str) -> "RoundState":
                 return state
             await asyncio.sleep(0.1)
     raise CannotDo(f"nobody answers within {_ANSWER_S:g} s: `headrace status` says whether the controller runs")
+
+
+def _require_revertible(state: "RoundState") -> None:
+    from headrace.core.rounds.progress import Phase  # noqa: PLC0415
+    from headrace.core.rounds.reverting import REVERTIBLE  # noqa: PLC0415
+
+    if state.working_in is Phase.REVERTING:
+        raise CannotDo(f"round {state.round_id} is being undone: `headrace round watch {state.dataset_id}`, or resume it")
+    if not state.running and state.phase not in REVERTIBLE:
+        raise CannotDo(f"round {state.round_id} was {state.phase}: its rows are the dataset's, and it cannot be undone")
+    if not state.running and not state.rewrites.rows_asked:
+        raise CannotDo(f"round {state.round_id} ended before it changed anything: there is nothing to undo")
 
 
 async def _until_halted(dataset: str, round_id: str) -> "RoundState":

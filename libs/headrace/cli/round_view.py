@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.core.rounds.counts import RowCounts
-from headrace.core.rounds.progress import Ending, Phase, RoundState
+from headrace.core.rounds.progress import Awaited, Ending, Phase, RoundState
 from headrace.core.rounds.reasons import ROUND_MEANING, RoundReason
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.spending import not_asked_for
@@ -63,6 +63,23 @@ def why_of(state: RoundState) -> list[str]:
     return lines
 
 
+def undone_of(state: RoundState) -> list[str]:
+    """How far the undoing of a round is; and of one that was ended without it that its rewrites stay, and what undoes them."""
+    revert = state.revert
+    if revert is None:
+        stays = sum(state.rewrites.accepted.values()) if state.reason == RoundReason.ABORTED else 0
+        undo = f"`headrace round abort {state.dataset_id} --revert` takes them back"
+        return [f"its {stays:,} accepted rewrites stay in the dataset: {undo}"] if stays else []
+    if state.working_in is not Phase.REVERTING:
+        return []  # its detail says what it came to
+    if state.awaits is Awaited.REWRITES:
+        return [f"undoing it: {state.rewrites.under_way:,} rewrites under way are waited for"]
+    rows = f"{revert.restored:,} of {revert.restoring:,} rows are back, {revert.retracted:,} that were added were asked to leave"
+    refused = f", {sum(revert.refused.values()):,} stay as others have them" if revert.refused else ""
+    lost = f", {len(revert.lost):,} are among the dead letters" if revert.lost else ""
+    return [f"undoing it: {rows}{refused}{lost}"]
+
+
 def _example(text: str) -> str:
     return f" ({text[:_EXAMPLE_CHARS_MAX]}{'…' if len(text) > _EXAMPLE_CHARS_MAX else ''})" if text else ""
 
@@ -84,7 +101,7 @@ class RoundView:
         """The view as of the latest state."""
         state = self._looks[-1][1]
         parts: list[RenderableType] = [_head(state), Columns([self._rows(), _rewrites(state)], padding=(0, 4))]
-        parts += [Text(f"\n{line}") for line in why_of(state)]
+        parts += [Text(f"\n{line}") for line in (*undone_of(state), *why_of(state))]
         parts += [drawn(column, histogram, bounds.get(column)) for column, histogram in histograms.items()]
         return Group(*parts)
 
@@ -117,10 +134,11 @@ def drawn(column: str, histogram: "Histogram", bound: float | None) -> Text:
 def _head(state: RoundState) -> Text:
     text = Text(f"{state.round_id}  round {state.ordinal} of {state.dataset_id}, version {state.begun.version_sequence}\n")
     here = state.working_in
-    for phase in _WAY:
+    way = _WAY if state.revert is None else (*_WAY, Phase.REVERTING)
+    for phase in way:
         text.append(phase.value, style="bold green" if phase is here else "dim")
-        text.append(" > " if phase is not _WAY[-1] else "", style="dim")
-    if state.phase not in _WAY:
+        text.append(" > " if phase is not way[-1] else "", style="dim")
+    if state.phase not in way:
         text.append(f"  {state.phase}", style="bold red" if state.phase is Phase.FROZEN else "bold")
         text.append(f"\n{meaning_of(state)}\n{state.detail}")
     else:

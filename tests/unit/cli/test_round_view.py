@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from rich.console import Console
 from headrace.adapters.rounds.round_states import RoundStates
 from headrace.cli.failures import CannotDo
 from headrace.cli.round_reading import bounds_of, chosen, record_of_state
-from headrace.cli.round_view import RoundView, drawn, line_of, meaning_of, why_of
-from headrace.core.rounds.progress import Action, Ending, RewriteEnded, RewritesRequested, RoundAsked, RoundState
+from headrace.cli.round_view import RoundView, drawn, line_of, meaning_of, undone_of, why_of
+from headrace.core.rounds.counts import RewriteCounts
+from headrace.core.rounds.progress import Action, Awaited, Ending, Phase, RewriteEnded, RewritesRequested, RoundAsked, RoundState
 from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.report.distributions import Frame, HistogramCount
 from headrace.core.rounds.rules import Axis
@@ -122,3 +124,25 @@ def test_a_state_is_json_all_the_way():
     assert record["begun"]["rules"] == {}
     assert record["selected"]["thresholds"] == {"hard": {}}
     assert bounds_of(STATE) == {}
+
+
+def test_an_undoing_is_shown_while_it_goes_on():
+    """What is waited for, then how many rows are back; afterwards the detail says it."""
+    state = replace(STATE, phase=Phase.REVERTING, frozen_in=None, awaits=Awaited.REWRITES, rewrites=RewriteCounts(5))
+    assert undone_of(state) == ["undoing it: 5 rewrites under way are waited for"]
+    going_on = replace(state, awaits=Awaited.RESTORED)
+    told = "undoing it: 4 of 7 rows are back, 2 that were added were asked to leave, 1 stay as others have them"
+    assert undone_of(going_on) == [f"{told}, 1 are among the dead letters"]
+    view = RoundView()
+    view.take(going_on)
+    assert "evaluating > reverting" in shown(view.render({}, {}))
+    assert undone_of(replace(going_on, phase=Phase.STOPPED)) == []
+
+
+def test_an_aborted_round_says_what_stays():
+    """And what takes it back."""
+    state = replace(STATE, phase=Phase.STOPPED, reason="aborted", revert=None)
+    assert undone_of(state) == [
+        "its 3 accepted rewrites stay in the dataset: `headrace round abort arithmetic --revert` takes them back"
+    ]
+    assert undone_of(replace(state, rewrites=RewriteCounts())) == []

@@ -82,6 +82,17 @@ def following(state: RoundState, policy: Policy, round_id: str, now: float) -> R
     return planned(policy, state.dataset_id, round_id, version, measuring, f"round {state.round_id}", now)
 
 
+_CHANGING = frozenset({Phase.REFINING, Phase.VALIDATING, Phase.COMMITTING, Phase.REVERTING})
+
+
+def is_changing(state: RoundState) -> bool:
+    """Whether its dataset holds a part of what the round does to it: rewrites come in one by one, and guards look at the whole.
+
+    A round that froze there is still about to. From training on a version has all of it.
+    """
+    return state.running and state.working_in in _CHANGING
+
+
 _NEEDS_MODEL = frozenset({
     Phase.PLANNED, Phase.SURVEYING, Phase.THRESHOLDS, Phase.REFINING, Phase.VALIDATING, Phase.REVERTING,
 })  # fmt: skip

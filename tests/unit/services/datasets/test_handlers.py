@@ -242,6 +242,41 @@ async def test_versions_by_rows_do_not_depend_on_batches():
     assert ids[0] == ids[1] == ids[2]
 
 
+async def test_versions_by_policy_wait_while_a_round_changes_the_dataset():
+    """A guard would be bypassed; once the round has ended the tick asks for what was held up. A person has a version anyway."""
+    world, rounds = World(every_rows=2), {DATASET: "r1"}
+
+    async def round_of(dataset_id):
+        return rounds.get(dataset_id, "")
+
+    world.datasets.round_of = round_of
+    [asked] = requests(await stage_decided(world.decided("a", "b"), world.datasets))
+    assert await cut_versions([world.event(CUT_REQUESTED, asked)], world.datasets) == [Emit()]
+    assert await due_by_age(world.policies, world.datasets, 2_000) == []
+    [by_hand] = await cut_versions([world.event(CUT_REQUESTED, DatasetCutRequested(DATASET, "x", "ada"))], world.datasets)
+    assert [each.rows_accepted for each in committed(by_hand)] == [2]
+    await stage_decided(world.decided("c", "d"), world.datasets)
+    rounds.clear()
+    [again] = await due_by_age(world.policies, world.datasets, 2_000)
+    assert (again.requested_by, await due_by_age(world.policies, world.datasets, 2_000)) == (BY_POLICY, [])
+    [done] = await cut_versions([world.event(CUT_REQUESTED, again)], world.datasets)
+    assert [each.rows_accepted for each in committed(done)] == [4]
+
+
+async def test_old_rows_wait_for_a_round_too():
+    """They are as old when it has ended."""
+    world, rounds = World(every_s=60), {DATASET: "r1"}
+
+    async def round_of(dataset_id):
+        return rounds.get(dataset_id, "")
+
+    world.datasets.round_of = round_of
+    await stage_decided(world.decided("a"), world.datasets)
+    assert await due_by_age(world.policies, world.datasets, 5_000) == []
+    rounds.clear()
+    assert len(await due_by_age(world.policies, world.datasets, 5_000)) == 1
+
+
 async def test_a_version_is_cut_when_its_oldest_row_is_old():
     """The tick asks once the oldest staged row is old enough, and a late request finds nothing to do."""
     world = World(every_s=60)

@@ -15,6 +15,7 @@ _ROUNDS_SHOWN = 40
 _DEADLINES = {
     Phase.SURVEYING: "surveying_s", Phase.REFINING: "refining_s", Phase.VALIDATING: "refining_s",
     Phase.COMMITTING: "committing_s", Phase.TRAINING: "training_s", Phase.EVALUATING: "evaluating_s",
+    Phase.REVERTING: "reverting_s",
 }  # fmt: skip
 
 
