@@ -24,7 +24,7 @@ from headrace.core.rounds.progress import Ending, RewriteEnded
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.stored import selection_key, signals_key, thresholds_key
 from headrace.core.rounds.surveys import RefiningRequested
-from headrace.core.samples import Sample, last_assistant_index
+from headrace.core.samples import Sample, last_assistant_index, prompt_hash_of
 from headrace.core.versions import DamagedVersion, RowKind, Shard
 
 RETRACTED = "retracted"
@@ -48,7 +48,10 @@ class _Materials:
 
 
 class RefiningPages:
-    """Pages of selections. Raises, at every call, DamagedVersion or NoSuchVersion, naming the object, and Stop."""
+    """Pages of selections. Nobody is shown a held-out prompt: what is written beside one would be trained on.
+
+    Raises, at every call, DamagedVersion or NoSuchVersion, naming the object, and Stop.
+    """
 
     def __init__(self, versions: VersionStore, shards: ShardFiles, surveys: SurveyFiles, hint_chars_max: int) -> None:
         self._versions = versions
@@ -87,6 +90,8 @@ class RefiningPages:
         samples = await self._samples(asked, {row["sample_id"] for row in rows} | hinting)
         for sample_id in [each.id for each in samples.values() if is_retracted(retracted, each.id, each.revision)]:
             del samples[sample_id]  # as a hint it would live on
+        hinting -= {each.id for each in samples.values() if asked.survey.holds_out(prompt_hash_of(each))}
+        neighbours = {of: tuple(each for each in ids if each in hinting) for of, ids in neighbours.items()}
         summary = await local.required_file(thresholds_key(asked.survey))
         bounds, ruler_hash = await asyncio.to_thread(_bounds, summary, asked)
         return _Materials(asked, samples, neighbours, bounds, ruler_hash, await local.prompts(0), self._hint_chars_max)

@@ -202,6 +202,24 @@ async def test_who_was_retracted_is_neither_rewritten_nor_a_hint(world):
     assert len(sparse.hints) == len(shown.hints) - 1
 
 
+async def test_nobody_is_shown_a_held_out_prompt(world):
+    """As a hint its near variants would be trained on, and the verdict's ruler would leak."""
+    near = [dossier(each).sample for each in world.neighbours[LONELY]]
+    seeds = {
+        held: next(
+            seed
+            for seed in map(str, itertools.count())
+            if [is_held_out(prompt_hash_of(each), 0.5, seed) for each in near] == [held, held]
+        )
+        for held in (False, True)
+    }
+    shown = {}
+    for held, seed in seeds.items():
+        asked = refining(replace(world.survey, held_out_share=0.5, held_out_seed=seed))
+        shown[held] = (await world.pages.read(asked)).rewrites[0].hints
+    assert [len(shown[held]) for held in (False, True)] == [2, 0]
+
+
 async def test_what_is_missing_or_damaged_is_named(world):
     """The selection, the thresholds, the table: each by its key."""
     kept = dict(world.objects.objects)
