@@ -22,6 +22,18 @@ _RUNS = 64
 
 _PAGE = 2_000
 
+_OUTLINE = 96
+"""Of two unit vectors the first so many numbers and the length of the rest bound the cosine: they tell who is far."""
+
+_SLACK = 1e-4
+"""More than rounding adds to a cosine."""
+
+_PAIRS_MAX = 4_096
+"""So many pairs are measured one by one; where more may be near, the product of all with all is cheaper."""
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+"""Searches by number, the rows they found, and the cosines."""
+
 
 class RecentPoints:
     """Follows a part's writes; answers as the engine would. Not safe for two threads at a time."""
@@ -36,6 +48,7 @@ class RecentPoints:
         self._vectors: dict[str, NDArray[np.float32]] = {
             name: np.empty((_ROWS_MIN, dimensions), np.float32) for name in (PROMPT, CONVERSATION)
         }
+        self._outlines: NDArray[np.float32] = np.empty((_ROWS_MIN, min(_OUTLINE, dimensions) + 1), np.float32)
 
     def __len__(self) -> int:
         return len(self._payloads)
@@ -122,23 +135,41 @@ class RecentPoints:
 
     def _best(self, name: str, asked: Sequence[Search]) -> list[list[tuple[str, Hit]]]:
         """The hits of searches by one vector, which all have a least cosine, or none of them has."""
-        cosines = np.stack([each.vector for each in asked]) @ self._vectors[name][: len(self._ids)].T
-        bounds = [_NO_ORDER if each.order_below is None else each.order_below for each in asked]
-        if min(bounds) < _NO_ORDER:
-            mine = self._orders[: len(self._ids)]
-            cosines[mine >= np.array(bounds)[:, None]] = -np.inf
+        vectors = np.stack([each.vector for each in asked])
         least = np.array([-2.0 if each.cosine_min is None else each.cosine_min for each in asked], np.float32)
-        if asked[0].cosine_min is None:
-            least = np.maximum(least, _reached(cosines, max(each.limit for each in asked)))
-        which, rows = np.nonzero(cosines >= least[:, None])
-        values = cosines[which, rows]
-        ranked = np.lexsort((-values, which))
+        below = np.array([_NO_ORDER if each.order_below is None else each.order_below for each in asked])
+        pairs = None if name != CONVERSATION or asked[0].cosine_min is None else self._near(vectors, least)
+        which, rows, cosines = pairs or self._compared(name, vectors, least, below, max(each.limit for each in asked))
         hits: list[list[tuple[str, Hit]]] = [[] for _ in asked]
-        for n, row, value in zip(which[ranked].tolist(), rows[ranked].tolist(), values[ranked].tolist(), strict=True):
+        ranked = np.lexsort((-cosines, which))
+        ranked = ranked[(self._orders[rows] < below[which])[ranked] | (below[which] == _NO_ORDER)[ranked]]
+        for n, row, cosine in zip(which[ranked].tolist(), rows[ranked].tolist(), cosines[ranked].tolist(), strict=True):
             if len(hits[n]) < asked[n].limit:
                 point_id = self._ids[row]
-                hits[n].append((point_id, Hit(self._payloads[point_id], value)))
+                hits[n].append((point_id, Hit(self._payloads[point_id], cosine)))
         return hits
+
+    def _near(self, vectors: NDArray[np.float32], least: NDArray[np.float32]) -> Pairs | None:
+        """The conversations that reach the least cosines; None where outlines leave too many to measure one by one."""
+        bounds = _outlines(vectors, self._outlines.shape[1] - 1) @ self._outlines[: len(self._ids)].T
+        which, rows = np.nonzero(bounds >= (least - np.float32(_SLACK))[:, None])
+        if len(which) > _PAIRS_MAX:
+            return None
+        cosines = np.einsum("ij,ij->i", vectors[which], self._vectors[CONVERSATION][rows])
+        near = cosines >= least[which]
+        return which[near], rows[near], cosines[near]
+
+    def _compared(
+        self, name: str, vectors: NDArray[np.float32], least: NDArray[np.float32], below: NDArray[np.int64], limit: int
+    ) -> Pairs:
+        """All that reach the least cosines; of searches without any, the best `limit` and not many more."""
+        cosines = vectors @ self._vectors[name][: len(self._ids)].T
+        if below.min() < _NO_ORDER:
+            cosines[self._orders[: len(self._ids)] >= below[:, None]] = -np.inf
+        if least.max() < -1.0:
+            least = np.maximum(least, _reached(cosines, limit))
+        which, rows = np.nonzero(cosines >= least[:, None])
+        return which, rows, cosines[which, rows]
 
     # Rows
 
@@ -167,6 +198,7 @@ class RecentPoints:
         self._orders[row] = point.payload.get(_ORDER, _NO_ORDER)
         for name, vector in point.vectors.items():
             self._vectors[name][row] = vector
+        self._outlines[row] = _outlines(point.vectors[CONVERSATION][None], self._outlines.shape[1] - 1)
 
     def _free_row(self, point_id: str) -> None:
         row = self._rows.pop(point_id, None)
@@ -180,10 +212,12 @@ class RecentPoints:
             self._orders[row] = self._orders[end]
             for matrix in self._vectors.values():
                 matrix[row] = matrix[end]
+            self._outlines[row] = self._outlines[end]
 
     def _make_room(self, rows: int) -> None:
         if rows == len(self._orders):
             self._orders = _doubled(self._orders)
+            self._outlines = _doubled(self._outlines)
             self._vectors = {name: _doubled(matrix) for name, matrix in self._vectors.items()}
 
 
@@ -191,6 +225,12 @@ def _doubled(rows: NDArray[Number]) -> NDArray[Number]:
     more = np.empty((2 * len(rows), *rows.shape[1:]), rows.dtype)
     more[: len(rows)] = rows  # not np.concatenate: the room that is not used yet takes no memory
     return more
+
+
+def _outlines(vectors: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """The first numbers of each vector and the length of the rest: products of outlines are never below those of the vectors."""
+    rest = vectors[:, size:]
+    return np.concatenate([vectors[:, :size], np.sqrt(np.einsum("ij,ij->i", rest, rest))[:, None]], axis=1)
 
 
 def _reached(cosines: NDArray[np.float32], limit: int) -> NDArray[np.float32]:
