@@ -2,7 +2,8 @@
 
 The topic: a bare aiokafka consumer of committed records that decodes the same protobuf, against `subscribe`. The version: a bare
 pyarrow scan of the same Parquet files, on local disk, that makes Python objects of the same columns and decodes them, against
-catching up with `subscribe` from the object store, the bridge to the topic included. The version's decisions are stamped so late
+catching up with `subscribe` from the object store, the bridge to the topic included. The batches: a bare pyarrow scan of the same
+files for the conversations as Arrow, against `subscribe(...).batches(["messages"])`. The version's decisions are stamped so late
 that of the topic only what comes after them is read, as it is of a dataset that took longer than ten minutes to come. Wall time
 and processor time of this process; the ratios are bare over ours, hence above 1 where ours is faster.
 """
@@ -66,6 +67,24 @@ async def bare_scan(files: list[Path], rows: int) -> None:
     assert count == rows
 
 
+async def bare_batches(files: list[Path], rows: int) -> None:
+    """Every row's conversation, as Arrow."""
+    count = 0
+    for file in files:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=2_000, columns=["sample_id", "revision", "messages"]):
+            count += batch.num_rows
+    assert count == rows
+
+
+async def subscribed_batches(kafka: str, dataset: str, store: ObjectStoreSettings, rows: int) -> None:
+    """The same from a subscription."""
+    async with subscribe(dataset, start="latest", follow=False, kafka=kafka, store=store) as items:
+        count = 0
+        async for batch in items.batches(["messages"]):
+            count += batch.num_rows
+    assert count == rows
+
+
 async def subscribed(kafka: str, dataset: str, start: str, store: ObjectStoreSettings, rows: int) -> None:
     """Every item, decoded."""
     async with subscribe(dataset, start=start, follow=False, kafka=kafka, store=store) as items:
@@ -117,13 +136,15 @@ async def filled(kafka: str, store: ObjectStoreSettings, folder: Path, rows: int
 
 
 async def main(rows: int, kafka: str, store: ObjectStoreSettings, folder: Path) -> None:
-    """A line for the topic and one for the version."""
+    """A line for the topic, one for the version, and one for the version as batches."""
     dataset, files = await filled(kafka, store, folder, rows)
     print(f"{'':<10} {'rows':>9} {'bare/s':>10} {'ours/s':>10} {'ratio':>7} {'cpu ratio':>10} {'peak MiB':>9}")
     topic = lambda: bare_topic(kafka, dataset, rows)  # noqa: E731
     await compare("topic", rows, topic, lambda: subscribed(kafka, dataset, "beginning", store, rows))
     scan = lambda: bare_scan(files, rows)  # noqa: E731
     await compare("version", rows, scan, lambda: subscribed(kafka, dataset, "latest", store, rows))
+    columns = lambda: bare_batches(files, rows)  # noqa: E731
+    await compare("batches", rows, columns, lambda: subscribed_batches(kafka, dataset, store, rows))
 
 
 if __name__ == "__main__":
