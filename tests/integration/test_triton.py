@@ -218,6 +218,8 @@ async def test_a_version_is_measured_with_whichever_measures_now() -> None:
         assert (await models.current()).version == "2"
         with pytest.raises(ModelMissing, match="version 7"):
             await models.at("signals", "7").measure([sample(1)], CURRENT)
+        asked = [("signals", "1"), ("signals", "7"), ("another", "1")]
+        assert [await models.has(name, version) for name, version in asked] == [True, False, False]
 
 
 @pytest.mark.connected

@@ -105,6 +105,8 @@ def _rewrite(dossier: Dossier) -> Iterator[str]:
         f"round {_shown(rewrite.round_id, 60)} (number {rewrite.round_ordinal}), axis {_shown(rewrite.axis, 20)}, "
         f"attempt {rewrite.attempt} of {rewrite.attempts_max}"
     )
+    if rewrite.adds:
+        yield "it stands beside its parent, whose place another rewrite takes"
     if rewrite.previous_failure:
         yield f"attempt {rewrite.attempt - 1} was turned away: {_shown(rewrite.previous_failure, EVIDENCE_CHARS_MAX)}"
     origin = dossier.sample.origin

@@ -1,9 +1,15 @@
-"""What `dataset gc` refuses before it looks at anything."""
+"""What `dataset gc` refuses before it looks at anything, and what it shows of rounds."""
+
+import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 from typer.testing import CliRunner
 
+from headrace.adapters.versions.store import VersionStore
 from headrace.cli.main import app
+from tests.fakes.object_store import FakeObjectStore
+from tests.fakes.round_parts import NOW, Parts, Rounds, started
 
 NOWHERE = {"HEADRACE_S3_ENDPOINT": "127.0.0.1:1", "HEADRACE_S3_START_S": "0.1", "COLUMNS": "200"}
 
@@ -23,3 +29,42 @@ def test_where_nothing_is_cut_or_deleted_any_grace_will_do(more):
     done = CliRunner().invoke(app, ["dataset", "gc", "--grace", "0s", *more], env=NOWHERE)
     assert done.exit_code
     assert "--grace below" not in done.output
+
+
+def test_a_dry_run_shows_what_a_round_left_behind(monkeypatch, tmp_path):
+    """By the states of rounds, which are read only where some round left anything; --no-rounds leaves it alone."""
+    objects, asked = FakeObjectStore(), []
+    objects.clock = lambda: NOW + 40 * 86_400.0
+    ended = Rounds().run(started(), Parts(selected=(0, 0, 0)))
+    assert not ended.running
+
+    class States:
+        def known(self):
+            return [ended]
+
+    async def read_states():
+        asked.append(1)
+        return States()
+
+    @asynccontextmanager
+    async def open_versions():
+        yield VersionStore(objects)
+
+    monkeypatch.setattr("headrace.cli.dataset_gc.open_versions", open_versions)
+    monkeypatch.setattr("headrace.cli.round_reading.read_states", read_states)
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "no-stack"))
+    key = "rounds/arithmetic/r1/round/signals.parquet"
+
+    def shown(*more):
+        done = CliRunner().invoke(app, ["dataset", "gc", "--dry-run", "--no-claims", *more], catch_exceptions=False)
+        assert done.exit_code == 0
+        return done.output
+
+    assert key not in shown()
+    assert not asked
+    asyncio.run(objects.put(key, b"x"))
+    objects.clock = lambda: NOW + 80 * 86_400.0
+    assert key in shown()
+    assert key not in shown("--no-rounds")
+    assert key not in shown("--rounds-for", "90d")
+    assert len(asked) == 2

@@ -83,6 +83,8 @@ def test_a_sparse_rewrite_names_its_parent():
     text = told(Ending("here", replace(made, sample=replace(made.sample, id="sparse-0123")), None))
     assert "train" in text
     assert "sparse-0123" in text
+    assert "stands beside its parent" not in text
+    assert "stands beside its parent" in told(Ending("here", evidence(rewrite("hard", adds=True)), None))
 
 
 def test_an_ending_is_json_whatever_its_dossier_holds():
