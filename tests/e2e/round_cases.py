@@ -58,8 +58,9 @@ CASES = {
     "all-selected": Case(policy(hard={"m": -50.0}, sparse={"enabled": False}, low_quality={"enabled": False}), samples(80)[60:]),
     "frozen": Case(policy(), samples(30)),
     "aborted": Case(policy(), samples(60)[30:]),  # others, so that no reply is known
+    "undone": Case(policy(train=True), samples(80)),
 }
-WORKING = ("thrifty", "all-selected", "frozen", "aborted")
+WORKING = ("thrifty", "all-selected", "frozen", "aborted", "undone")
 """Cases whose rounds have something to rewrite."""
 
 

@@ -13,7 +13,7 @@ from headrace.adapters.kafka.streams import read_topic
 from headrace.core.dossiers import CURRENT, Dossier
 from headrace.core.rounds.progress import RoundState
 from headrace.core.topics import DECIDED
-from tests.e2e import rounds
+from tests.e2e import round_undone, rounds
 from tests.e2e.mending import Mender
 from tests.e2e.round_cases import CASES, WORKING, begin, begin_another, command, done, ends, prepare, roll_out, until
 from tests.e2e.round_storm import OTHERS, PHASES, RoundStorm
@@ -173,6 +173,42 @@ def test_a_round_may_select_all_rows_but_those_held_out(spine: Spine):
     assert 0 < selected.held_out_rows < rows
     assert selected.hard == rows - selected.held_out_rows == state.rewrites.ended
     assert committed.rows_accepted == rows
+
+
+@pytest.mark.usefixtures("cases")
+def test_an_undone_round_leaves_the_rows_of_before_and_what_others_brought(spine: Spine):
+    """Rewritten, added and evicted rows, with everybody killed in the middle; subscribers end with the same rows."""
+    round_id = begin(spine, "undone")
+    state = until(spine, "undone", round_id, lambda state: state.phase == "training")
+    assert state.evicted > 0
+    before = round_undone.rows_of(spine, "undone", state.begun.survey.version)
+    made = round_undone.origins_of(spine, "undone", certain(state.committed).version)
+    assert {axis for axis, _ in made.values()} == {"hard", "sparse", "low_quality"}
+    rewritten, revision = next((name, at) for name, (axis, at) in made.items() if axis == "hard")
+    round_undone.send_meanwhile(spine, "undone", rewritten, revision + 7)
+    asyncio.run(spine.settled("undone", len(CASES["undone"].lines) + sum(state.rewrites.accepted.values()) + 2))
+    spine.kill("admission")  # so that rows are on their way back when the others are killed
+    assert json.loads(done(spine, "round", "abort", "undone", "--revert", "--json"))["phase"] == "reverting"
+    until(spine, "undone", round_id, lambda state: certain(state.revert).restoring > 0)
+    for name in round_undone.SERVICES[:-1]:
+        spine.kill(name)
+    for name in round_undone.SERVICES:
+        spine.restart(name)
+    state = ends(spine, "undone")["undone"]
+    revert = certain(state.revert)
+    assert (state.phase, state.reason, dict(revert.refused), revert.lost) == ("stopped", "aborted", {}, ()), state.detail
+    assert revert.retracted == state.rewrites.accepted["sparse"]
+    assert revert.restored == sum(axis != "sparse" for axis, _ in made.values()) - 1 + state.evicted
+    after = round_undone.rows_of(spine, "undone")
+    assert after.keys() == before.keys() | {"new"}
+    assert after[rewritten][1] == revision + 7
+    others = {"new", rewritten}
+    assert {name: after[name][0] for name in after.keys() - others} == {name: before[name][0] for name in before.keys() - others}
+    assert round_undone.told_to_subscribers(spine, "undone", after) == after
+    assert json.loads(spine.headrace("dlq", "ls", "--json")) == []
+    again = json.loads(done(spine, "round", "start", "undone", "--json"))
+    assert again["begun"]["survey"]["version"] == certain(revert.standing).version
+    done(spine, "round", "abort", "undone")
 
 
 async def _decided(spine: Spine) -> list[Dossier]:
