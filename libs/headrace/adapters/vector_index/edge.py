@@ -28,8 +28,8 @@ class IndexInUse(OSError):
 class EdgeEngine:
     """`Engine` in this process, under one folder.
 
-    What was written survives the death of the process (the engine's write-ahead log lies in the page cache), and that of the
-    machine up to the last `sync`.
+    What was written survives the death of the process (the logs lie in the page cache), and that of the machine up to the last
+    `sync`.
     """
 
     def __init__(
