@@ -22,6 +22,7 @@ from headrace.client import data_of, publish, subscribe
 from headrace.client.seen_samples import seen_samples
 from headrace.core.dossiers import Retraction
 from headrace.core.fine_tuning import is_held_out
+from headrace.core.positions import is_token, position_from
 from headrace.core.reasons import Reason
 from headrace.core.samples import prompt_hash_of
 from headrace.core.topics import CHECKPOINT_PUBLISHED
@@ -113,6 +114,21 @@ def base(world):
     return world.folder / "base"
 
 
+async def run_script(world, folder, script):
+    """A script in the environment of the model side."""
+    environment = world.environment | {"PYTHONPATH": str(ROOT / "libs"), "HF_HUB_OFFLINE": "1"}
+    command = (model_python(), "-c", script)
+    run = partial(subprocess.run, command, env=environment, capture_output=True, text=True, check=False, cwd=folder)
+    return await asyncio.to_thread(run)
+
+
+def place_of(state):
+    """The position in the state of a dataset, however deep `map` and `select_columns` have put it."""
+    if isinstance(state, dict):
+        return next((found for each in state.values() if (found := place_of(each)) is not None), None)
+    return position_from(state) if isinstance(state, str) and is_token(state) else None
+
+
 @pytest.mark.model
 @pytest.mark.usefixtures("base")
 async def test_a_killed_trainer_publishes_one_checkpoint_in_the_end(world):
@@ -167,22 +183,43 @@ async def test_a_follower_trains_each_time_enough_was_accepted(world):
 
 
 @pytest.mark.model
-async def test_the_script_of_the_readme_trains_and_reports(world, base, tmp_path):
+@pytest.mark.usefixtures("base")
+async def test_the_script_of_the_readme_trains_and_reports(world, tmp_path):
     """What a reader pastes works as it stands, but for the names of dataset and weights."""
     dataset = await world.dataset()
     await publish_accepted(world.kafka, dataset, accepted(dataset, ["a", "b", "c"]))
     readme = (ROOT / "services" / "trainer" / "README.md").read_text()
-    script = readme.split("```python\n")[1].split("```")[0]
-    said = ('"math", "smollm2-135m-instruct", "out"', repr((dataset, str(base), str(tmp_path / "out")))[1:-1])
-    assert said[0] in script
-    command = (model_python(), "-c", script.replace(*said))
-    environment = world.environment | {"PYTHONPATH": str(ROOT / "libs"), "HF_HUB_OFFLINE": "1"}
-    run = partial(subprocess.run, command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
-    done = await asyncio.to_thread(run)
+    script = readme.split("```python\n")[3].split("```")[0]
+    assert 'DATASET, BASE, OUT = "math", os.environ["HEADRACE_TRAINER_BASE"], "out"' in script
+    done = await run_script(world, tmp_path, script.replace('"math"', repr(dataset)))
     assert done.returncode == 0, done.stderr[-4000:]
     (published,) = await world.published(dataset)
     assert published.checkpoint_id in done.stdout
     assert await world.seen(published) == [("a", 0), ("b", 0), ("c", 0)]
+
+
+@pytest.mark.model
+async def test_the_lines_of_the_readme_train_and_resume(world, base, tmp_path):
+    """TRL takes the rows as they come; with one line more it goes on behind those that it has trained on."""
+    dataset = await world.dataset()
+    names = [f"s{number:03}" for number in range(60)]
+    rows = accepted(dataset, names)
+    await publish_accepted(world.kafka, dataset, rows)
+    readme = (ROOT / "services" / "trainer" / "README.md").read_text()
+    lines, more = (block.split("```")[0] for block in readme.split("```python\n")[1:3])
+    for said, instead in {
+        '"math", start="latest"': f'{dataset!r}, start="beginning"',
+        '"path/to/model"': repr(str(base)),
+        "SFTConfig(max_steps=1000)": "SFTConfig('out', max_steps=STEPS, save_steps=2, bf16=False, report_to='none')",
+    }.items():
+        assert said in lines
+        lines = lines.replace(said, instead)
+    first = lines.replace("STEPS", "2").replace("trainer.train()", f"{more.splitlines()[0]}\nresumable(trainer).train()")
+    assert (done := await run_script(world, tmp_path, first)).returncode == 0, done.stderr[-4000:]
+    again = lines.replace("STEPS", "4").replace("trainer.train()", more)
+    assert (done := await run_script(world, tmp_path, again)).returncode == 0, done.stderr[-4000:]
+    places = [json.loads((tmp_path / f"out/checkpoint-{step}/stream_place.json").read_text()) for step in (2, 4)]
+    assert [sum(place_of(place).offsets.values()) for place in places] == [2 * 8, 4 * 8]
 
 
 async def test_ones_own_trainer_reports_what_it_has_seen(world, tmp_path):

@@ -21,6 +21,7 @@ COMMANDS = frozenset({"up", "down", "status", "env"})
 """What acts on the stack itself, and therefore must see the user's own settings only."""
 
 app = typer.Typer()
+_BASE = "HEADRACE_TRAINER_BASE"
 _COLOURS = {"up": "green", "external": "green", "failed": "red", "unhealthy": "red", "restarting": "yellow"}
 
 Only = Annotated[str, typer.Option(help="Comma-separated parts to start, e.g. kafka,object-store; the rest stays down.")]
@@ -75,7 +76,8 @@ def down() -> None:
 def status(*, as_json: AsJson = False) -> None:
     """Show the stack's processes: state, ports, uptime, restarts. Ends with 1 unless all of them serve.
 
-    With --json also the settings by which other programs find the stack.
+    Below them the folder of the weights that training begins from. With --json also the settings by which other programs find
+    the stack, as `headrace env` prints them.
     """
     home = home_folder()
     state = read_state(home)
@@ -87,6 +89,8 @@ def status(*, as_json: AsJson = False) -> None:
         typer.echo(f"down ({home}): `headrace up` starts the stack")
     else:
         Console().print(_table(state.processes))
+        if base := state.environment.get(_BASE):
+            Console().print(f"base model {base}", soft_wrap=True)
     if not is_serving(state):
         raise typer.Exit(1)
 
@@ -133,7 +137,13 @@ def _plain(home: Path, state: StackState) -> dict[str, object]:
         for name, process in state.processes.items()
         if process.state != "stopped"
     }
-    return {"home": str(home), "phase": state.phase, "processes": processes, "environment": state.environment}
+    return {
+        "home": str(home),
+        "phase": state.phase,
+        "processes": processes,
+        "base_model": state.environment.get(_BASE, ""),
+        "environment": state.environment,
+    }
 
 
 def _table(processes: Mapping[str, ProcessState]) -> Table:

@@ -1,6 +1,6 @@
 """Triton with our own model in it: `signals`, over the weights of SmolLM2-135M-Instruct."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from headrace.local.triton import model_side, triton_launch
 
 MODEL = "signals"
 WEIGHTS = "smollm2-135m-instruct"
+BASE = "HEADRACE_TRAINER_BASE"
+"""Setting that names the folder of the weights that training begins from: here those that measure."""
 _PREPARE_S = 900
 """Longest time for the conversion of the weights: 100 s on two idle cores."""
 
@@ -33,7 +35,9 @@ class Signals:
             "HEADRACE_LM_LIBS": str(checkout() / "libs"),
             "HEADRACE_LM_PACKAGES": str(model_side().packages),
         }
-        return triton_launch(repository, (MODEL,), place, environment)
+        launch = triton_launch(repository, (MODEL,), place, environment)
+        told = {} if place.environment.get(BASE) else {BASE: str(weights)}  # whoever trains from others says so himself
+        return replace(launch, tells={**launch.tells, **told})
 
 
 def default_weights(say: Say) -> Path:
