@@ -44,6 +44,7 @@ def story(ending: Ending) -> RenderableType:
     parts = [
         _section("conversation", _turns(dossier)),
         _section("rewrite", _rewrite(dossier)),
+        _section("came back", _came_back(dossier)),
         _beside_its_parent(dossier),
         _section("reference", _reference(dossier)),
         _section("signals", (_signals(signals) for signals in dossier.signals)),
@@ -113,6 +114,12 @@ def _rewrite(dossier: Dossier) -> Iterator[str]:
     yield f"[dim]recipe {_shown(origin.recipe, 60)} {_shown(origin.recipe_version, 20)}[/dim]"
     if rewrite.spent:
         yield _cost(replace(summed(spent_so_far(dossier)), stage="all attempts"))
+
+
+def _came_back(dossier: Dossier) -> Iterator[str]:
+    """That it is what it was before a round."""
+    if by := dossier.sample.origin.restored_by:
+        yield f"as it was before round {_shown(by, 60)}, which was undone"
 
 
 def _beside_its_parent(dossier: Dossier) -> RenderableType | None:

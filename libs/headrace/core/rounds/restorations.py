@@ -2,7 +2,7 @@
 
 It was in the dataset before, accepted under the policy of its time, so it is not judged anew: no bound on its signals or its
 neighbourhood, no standing threshold, no check, no near-duplicates. Going back is to lead to the rows that were there, whatever
-the policy says by now; to hold old rows against a new policy is what `headrace replay` and retractions are for.
+the policy says by now; nobody holds old rows against a new policy otherwise, either.
 
 What others did meanwhile is held against it all the same. A later revision stands, and a retraction does. Where somebody sent
 the very same content under another id it stays out, since no two accepted samples have one content; then what the round had put
