@@ -33,7 +33,8 @@ def test_a_story_tells_what_was_compared():
         "loss 1.25 ± 0.5 nats per response token", "not made: loss was not finite",
         "near of problem-1 revision 2, cosine 0.99950",
         "density 0.3700", "schema failed: not an integer", "loss_mean 1.25 <= 4 holds", "scoring: 0.125 s, 40 prompt tokens",
-        "as it was before round round-0, which was undone", "2.50 s later", "version 3 (abc), rejected", "under policy 0123456789ab",
+        "as it was before round round-0, which was undone", "2.50 s later", "version 3 (abc), rejected",
+        "under policy 0123456789ab",
     ):  # fmt: skip
         assert expected in text, expected
 
