@@ -11,7 +11,6 @@ from headrace.core.samples import Message
 
 REFINER = "refiner"
 ANSWERER = "answerer"
-JUDGE = "judge"
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _TURN_TOKENS = 16
 """More than any chat template in use spends on a turn beside its content."""
