@@ -11,6 +11,7 @@ from headrace.core.dossiers import Cost, Dossier, Rewrite
 from headrace.core.events import Emit, Event, Reject, Result, Send, no_policy
 from headrace.core.policies import Policy
 from headrace.core.ports.chat_model import ChatModel, KeptReplies
+from headrace.core.rounds.acceptance import gate_of
 from headrace.core.rounds.attempts import ended, not_begun
 from headrace.core.rounds.progress import Ending
 from headrace.core.rounds.rewrite_costs import BUDGET, AllowedChat, summed
@@ -70,7 +71,8 @@ async def _result(event: Event[RefinementRequested], refinement: Refinement) -> 
     if policy is None:
         return no_policy(rewrite.parent.dataset_id)
     try:
-        task = task_for(rewrite, refinement.recipes, refinement.limits, prompt_alone=policy.rounds.mode is Mode.MIDDO_COMPAT)
+        gate = gate_of(rewrite, policy.rounds)
+        task = task_for(rewrite, refinement.recipes, refinement.limits, prompt_alone=gate.mode == Mode.MIDDO_COMPAT)
     except NotRewritable as why:
         return _not_made(rewrite, why.obstacle, (), str(why))
     return await _Attempt(event, task, refinement).result()

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from headrace.core.dossiers import BASE, CURRENT, Dossier, ScoredSample
+from headrace.core.dossiers import BASE, CURRENT, Dossier, Rewrite, ScoredSample
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send, Stop, no_policy
 from headrace.core.policies import Policy
 from headrace.core.ports.signal_model import ModelMissing, SignalModels
@@ -27,8 +27,8 @@ async def score(events: Sequence[Event[Dossier]], scoring: Scoring) -> list[Resu
     """One SCORED event for each sample, its signals and embeddings in it, or the reason why they were not made.
 
     All samples of a batch are measured by one version of each model, but for rewrites: each by the version that measured its
-    parent, which judges it too, so that the two can be compared. Samples of datasets whose policy has standing thresholds of
-    quality are judged as well. Measuring again after a kill changes nothing: only one
+    parent, which judges it as its round judged the parent, so that the two can be compared. Samples of datasets whose policy has
+    standing thresholds of quality are judged as well, by logits. Measuring again after a kill changes nothing: only one
     attempt's result becomes visible.
 
     Raises:
@@ -37,7 +37,7 @@ async def score(events: Sequence[Event[Dossier]], scoring: Scoring) -> list[Resu
     sheets = [Sheet(event.body.sample) for event in events]
     policies = [scoring.policy_of(event.body.sample.dataset_id) for event in events]
     plain: defaultdict[Judge, list[Sheet]] = defaultdict(list)
-    pinned: defaultdict[tuple[str, str], list[Sheet]] = defaultdict(list)
+    pinned: defaultdict[tuple[str, str, Judge], list[Sheet]] = defaultdict(list)
     for event, sheet, policy in zip(events, sheets, policies, strict=True):
         rewrite = event.body.rewrite
         if policy is None:
@@ -46,11 +46,13 @@ async def score(events: Sequence[Event[Dossier]], scoring: Scoring) -> list[Resu
             plain[Judge.LOGITS if policy.standing.judges else Judge.NONE].append(sheet)
         elif not (rewrite.model and rewrite.model_version):
             sheet.ended = Reject("not_pinned", "the rewrite does not name the model version that measured its parent")
+        elif (judge := _judge_of(rewrite)) is None:
+            sheet.ended = Reject("unknown_judge", "the rewrite's round judges in a way that this release does not know")
         else:
-            pinned[rewrite.model, rewrite.model_version].append(sheet)
+            pinned[rewrite.model, rewrite.model_version, judge].append(sheet)
     await _measure_current(plain, scoring)
-    for (name, version), rewrites in pinned.items():
-        await _measure_rewrites(name, version, rewrites, scoring)
+    for (name, version, judge), rewrites in pinned.items():
+        await _measure_rewrites(name, version, judge, rewrites, scoring)
     for name, some in _by_base_model(sheets, policies).items():
         await _measure_base(name, some, scoring)
     return [_result(event.body, sheet) for event, sheet in zip(events, sheets, strict=True)]
@@ -67,10 +69,17 @@ async def _measure_current(sheets_by_judge: Mapping[Judge, Sequence[Sheet]], sco
         raise Stop(f"{missing}: load it, or name another in HEADRACE_SCORING_MODEL") from missing
 
 
-async def _measure_rewrites(name: str, version: str, sheets: Sequence[Sheet], scoring: Scoring) -> None:
+def _judge_of(rewrite: Rewrite) -> Judge | None:
+    """An earlier release did not tell; it judged by logits."""
+    if rewrite.gate is None:
+        return Judge.LOGITS
+    return next((judge for judge in Judge if judge == rewrite.gate.judge), None)
+
+
+async def _measure_rewrites(name: str, version: str, judge: Judge, sheets: Sequence[Sheet], scoring: Scoring) -> None:
     """A round's model that is gone holds up that round's rewrites, and no other sample."""
     try:
-        await measure_current(scoring.models.at(name, version), sheets, scoring.clock, Judge.LOGITS)
+        await measure_current(scoring.models.at(name, version), sheets, scoring.clock, judge)
     except ModelMissing as missing:
         for sheet in sheets:
             sheet.ended = Retry("model_missing", f"the round measured with model {name} version {version}: {missing}")

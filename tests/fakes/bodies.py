@@ -29,6 +29,7 @@ from headrace.core.dossiers import (
     Dossier,
     DuplicateKind,
     Embeddings,
+    Gate,
     IndexedSample,
     Judgement,
     Neighbour,
@@ -134,10 +135,11 @@ DECISIONS = (
     ),
 )  # fmt: skip
 COSTS = (Cost("scoring", 0.125, 40, 0), Cost("judge", None, None, 12, 0.003, "EUR"))
+GATE = Gate("headrace", "generated", 0.75, "drop")
 REWRITE = Rewrite(
     "round-1", 1, Axis.HARD, 2, 3, replace(SAMPLE, revision=0), 2.5, "smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5),
     3.25, 0.5, 4.75, ("What is 6 times 8?",), 4_096, 0.25, "not_better: 3.5 is not below 3.25", COSTS,
-    "78" * 32, adds=True, row=12,
+    "78" * 32, adds=True, row=12, gate=GATE,
 )  # fmt: skip
 DOSSIER = Dossier(SAMPLE, NOON, (SIGNALS, SIGNALS_NOT_MADE), PLACEMENT, CHECKS, DECISIONS, COSTS, REWRITE)
 EMBEDDINGS = Embeddings("smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5), struct.pack("<4f", 1, 0, 0, 0))
@@ -206,7 +208,7 @@ STEPS = (
     SurveyRequested(SURVEY, 1, 500, "problem-7"),
     DensityRequested(SURVEY, 1_024, 2_048, 2),
     SelectionRequested(SURVEY, 100, "{}"),
-    RefiningRequested(SURVEY, 10, 5, 2, 2, 4_096, 0.25, (11, 13)),
+    RefiningRequested(SURVEY, 10, 5, 2, 2, 4_096, 0.25, (11, 13), GATE),
     EvictionRequested(SURVEY, 4),
     RevertRequested(SURVEY, "8e" * 32, "problem-7"),
 )

@@ -125,6 +125,19 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """What the rules of a round ask of its rewrites, as they stood when it began: a policy applied meanwhile is for the next one.
+
+    `mode` and `unmended` are those of the policy's `rounds`; `judge` is the survey's, empty where nothing is judged.
+    """
+
+    mode: str
+    judge: str
+    meaning_cosine_min: float
+    unmended: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rewrite:
     """Carried by a rewrite from refinement to its end: why it was made, and what it has to beat.
 
@@ -134,7 +147,7 @@ class Rewrite:
     on axis "sparse" only. `tokens_allowed` and `money_allowed` limit what this and all later attempts may still spend. `spent`
     is what the attempts before it cost. `ruler_hash` is that of the judgement that `parent_quality` comes from, empty where it
     is not known. A rewrite that `adds` stands beside its parent, though its axis replaces. `row` is its row of the round's
-    selection.
+    selection. `gate` is what the round asks of it, None from an earlier release.
     """
 
     round_id: str
@@ -158,6 +171,7 @@ class Rewrite:
     ruler_hash: str = ""
     adds: bool = False
     row: int = 0
+    gate: Gate | None = None
 
 
 class CheckOutcome(StrEnum):

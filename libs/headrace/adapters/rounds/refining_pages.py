@@ -182,6 +182,7 @@ def _rewrite(row: Mapping[str, Any], materials: _Materials) -> Rewrite:
         tokens_allowed=asked.tokens_allowed_each,
         money_allowed=asked.money_allowed_each,
         row=row["row"],
+        gate=asked.gate,
     )
 
 

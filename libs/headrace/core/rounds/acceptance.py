@@ -6,10 +6,12 @@
 
 All three strictly, and under the model version that measured the parent; a quality besides by the ruler that judged the parent,
 where both are known. Where it replaces its parent (hard, low_quality) its
-prompt's cosine to the parent's must be at least the policy's `rounds.meaning_cosine_min`. A number that is missing fails nothing
+prompt's cosine to the parent's must be at least `rounds.meaning_cosine_min`. A number that is missing fails nothing
 and passes nothing: the decision is not made, and the rewrite parks.
 
-In mode middo_compat there is no such gate, as the authors have none: the numbers are recorded, and nothing follows from them.
+The round's own rules count, as they stood when it began (`Rewrite.gate`): neither a policy that is applied meanwhile nor a replay
+under another one changes what a rewrite has to beat. In mode middo_compat there is no such gate, as the authors have none: the
+numbers are recorded, and nothing follows from them.
 
 Of the policy's other bounds all stand but those that the gate takes the place of: for a hard sample `signals.loss_max`, which its
 parent's loss replaces; for a sparse one `diversity.density_min`, since it is made for a sparse place; and where the parent is
@@ -20,7 +22,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from headrace.core.dossiers import CURRENT, Comparison, Dossier, Rewrite, Signals
+from headrace.core.dossiers import CURRENT, Comparison, Dossier, Gate, Rewrite, Signals
 from headrace.core.reasons import Reason
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.revisions import stands_beside
@@ -30,7 +32,7 @@ LOSS = "rewrite_loss_mean"
 QUALITY = "rewrite_quality"
 NEARNESS = "rewrite_parent_cosine"
 MEANING = "rewrite_meaning_cosine"
-"""Quantities of comparisons; the bound is the parent's number, but for the last, whose bound is the policy's."""
+"""Quantities of comparisons; the bound is the parent's number, but for the last, whose bound is the round's."""
 
 _AXES = frozenset(Axis)
 
@@ -60,6 +62,11 @@ def exemptions_of(rewrite: Rewrite | None) -> Exemptions:
     return Exemptions(loss_max=rewrite.axis == Axis.HARD, density_max=not stands_beside(rewrite), density_min=True)
 
 
+def gate_of(rewrite: Rewrite, rules: RoundPolicy) -> Gate:
+    """What the rewrite's round asks of it; these rules, where an earlier release began the round and did not tell."""
+    return rewrite.gate if rewrite.gate is not None else rules.gate()
+
+
 def weighed(dossier: Dossier, rules: RoundPolicy) -> Weighed:
     """Hold a dossier's rewrite against its parent; a dossier without one has nothing to beat.
 
@@ -68,7 +75,8 @@ def weighed(dossier: Dossier, rules: RoundPolicy) -> Weighed:
     rewrite, signals = dossier.rewrite, dossier.signals_of(CURRENT)
     if rewrite is None:
         return Weighed()
-    gate = rules.mode is not Mode.MIDDO_COMPAT
+    asked = gate_of(rewrite, rules)
+    gate = asked.mode != Mode.MIDDO_COMPAT
     if rewrite.axis not in _AXES:
         return Weighed(reason=Reason.PARENT_NOT_MEASURED, detail=f"this release knows no axis {rewrite.axis[:40]!r}")
     if signals is None or (signals.model, signals.model_version) != (rewrite.model, rewrite.model_version):
@@ -79,7 +87,7 @@ def weighed(dossier: Dossier, rules: RoundPolicy) -> Weighed:
         told = "the parent was judged by another ruler than the rewrite: their qualities cannot be compared"
         return _ended([], Reason.RULER_CHANGED, told, gate=gate)
     comparisons: list[Comparison] = []
-    for quantity, value, operator, bound, failing in _matches(dossier, rewrite, signals, rules):
+    for quantity, value, operator, bound, failing in _matches(dossier, rewrite, signals, asked):
         if bound is None or not math.isfinite(bound):
             return _ended(comparisons, Reason.PARENT_NOT_MEASURED, f"the parent has no number for {quantity}", gate=gate)
         if value is None or not math.isfinite(value):
@@ -108,7 +116,7 @@ _NOT_MADE = {
 
 
 def _matches(
-    dossier: Dossier, rewrite: Rewrite, signals: Signals, rules: RoundPolicy
+    dossier: Dossier, rewrite: Rewrite, signals: Signals, gate: Gate
 ) -> Iterator[tuple[str, float | None, str, float | None, Reason]]:
     """Quantity, the rewrite's number, operator, bound, and the reason where it does not hold."""
     axis = Axis(rewrite.axis)
@@ -121,7 +129,7 @@ def _matches(
     else:
         quality = signals.judgement.quality if signals.judgement is not None else None
         yield QUALITY, quality, ">", rewrite.parent_quality, Reason.NOT_BETTER
-    yield MEANING, cosine, ">=", rules.meaning_cosine_min, Reason.MEANING_LOST
+    yield MEANING, cosine, ">=", gate.meaning_cosine_min, Reason.MEANING_LOST
 
 
 def _ended(comparisons: list[Comparison], reason: Reason, detail: str, *, gate: bool) -> Weighed:

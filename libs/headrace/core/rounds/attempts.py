@@ -7,6 +7,7 @@ from headrace.core.dossiers import Comparison, Cost, Decision, Dossier, Rewrite,
 from headrace.core.policies import Policy
 from headrace.core.reasons import Reason
 from headrace.core.retractions import RetractionReason, RetractionRequested
+from headrace.core.rounds.acceptance import gate_of
 from headrace.core.rounds.progress import Ending, RewriteEnded, RoundProgressed
 from headrace.core.rounds.revisions import ATTEMPTS_MAX, stands_beside
 from headrace.core.rounds.rewrite_costs import BUDGET, spent_so_far, summed, tokens_of
@@ -100,8 +101,8 @@ def _said(comparison: Comparison) -> str:
 
 
 def _unmended(rewrite: Rewrite, policy: Policy, requested_by: str) -> RetractionRequested | None:
-    """The parent leaves where the policy does not keep what could not be mended; a sparse one is nothing to mend."""
-    if policy.rounds.unmended != "drop" or stands_beside(rewrite):
+    """The parent leaves where the round does not keep what could not be mended; a sparse one is nothing to mend."""
+    if gate_of(rewrite, policy.rounds).unmended != "drop" or stands_beside(rewrite):
         return None
     parent = rewrite.parent
     return RetractionRequested(

@@ -51,7 +51,7 @@ def planned(
         model_version=measuring.model_version,
         base_model=measuring.base_model,
         base_model_version=measuring.base_model_version,
-        judge=Judge(rules.judge) if rules.low_quality.enabled else Judge.NONE,
+        judge=Judge(rules.gate().judge),
         held_out_share=policy.training.held_out_share,
         held_out_seed=policy.training.held_out_seed,
     )

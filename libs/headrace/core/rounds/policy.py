@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from headrace.core.dossiers import Gate
 from headrace.core.rounds.rules import M_MAX, Axis, AxisRule, Mode, SelectionRules
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
@@ -118,6 +119,11 @@ class RoundPolicy(_Section):
     def canonical_json(self) -> str:
         """The section as canonical JSON: equal sections have equal texts."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    def gate(self) -> Gate:
+        """What is asked of rewrites under these rules."""
+        judge = self.judge if self.low_quality.enabled else ""
+        return Gate(self.mode.value, judge, self.meaning_cosine_min, self.unmended)
 
     def selection(self, *, has_base: bool) -> SelectionRules:
         """What the selection is told.

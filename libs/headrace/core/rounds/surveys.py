@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from headrace.core.dossiers import Cost, Embeddings, Rewrite, Signals
+from headrace.core.dossiers import Cost, Embeddings, Gate, Rewrite, Signals
 from headrace.core.fine_tuning import is_held_out
 from headrace.core.samples import Sample
 
@@ -117,7 +117,7 @@ class SelectionRequested:
 
 @dataclass(frozen=True, slots=True)
 class RefiningRequested:
-    """Ask for the next `rows` of a round's selection to be sent to refinement, each with its allowance.
+    """Ask for the next `rows` of a round's selection to be sent to refinement, each with its allowance and the round's gate.
 
     Where `only_rows` names some, in their order, the others among them were asked for before.
     """
@@ -130,6 +130,7 @@ class RefiningRequested:
     tokens_allowed_each: int | None = None
     money_allowed_each: float | None = None
     only_rows: tuple[int, ...] = ()
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ class SelectionRequested(_message.Message):
     def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., rows: _Optional[int] = ..., rules_json: _Optional[str] = ...) -> None: ...
 
 class RefiningRequested(_message.Message):
-    __slots__ = ("survey", "first_row", "rows", "attempts_max", "round_ordinal", "tokens_allowed_each", "money_allowed_each", "only_rows")
+    __slots__ = ("survey", "first_row", "rows", "attempts_max", "round_ordinal", "tokens_allowed_each", "money_allowed_each", "only_rows", "gate")
     SURVEY_FIELD_NUMBER: _ClassVar[int]
     FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +133,7 @@ class RefiningRequested(_message.Message):
     TOKENS_ALLOWED_EACH_FIELD_NUMBER: _ClassVar[int]
     MONEY_ALLOWED_EACH_FIELD_NUMBER: _ClassVar[int]
     ONLY_ROWS_FIELD_NUMBER: _ClassVar[int]
+    GATE_FIELD_NUMBER: _ClassVar[int]
     survey: Survey
     first_row: int
     rows: int
@@ -141,7 +142,8 @@ class RefiningRequested(_message.Message):
     tokens_allowed_each: int
     money_allowed_each: float
     only_rows: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., first_row: _Optional[int] = ..., rows: _Optional[int] = ..., attempts_max: _Optional[int] = ..., round_ordinal: _Optional[int] = ..., tokens_allowed_each: _Optional[int] = ..., money_allowed_each: _Optional[float] = ..., only_rows: _Optional[_Iterable[int]] = ...) -> None: ...
+    gate: _dossier_pb2.Gate
+    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., first_row: _Optional[int] = ..., rows: _Optional[int] = ..., attempts_max: _Optional[int] = ..., round_ordinal: _Optional[int] = ..., tokens_allowed_each: _Optional[int] = ..., money_allowed_each: _Optional[float] = ..., only_rows: _Optional[_Iterable[int]] = ..., gate: _Optional[_Union[_dossier_pb2.Gate, _Mapping]] = ...) -> None: ...
 
 class EvictionRequested(_message.Message):
     __slots__ = ("survey", "rows")

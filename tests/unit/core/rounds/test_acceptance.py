@@ -175,3 +175,12 @@ def test_a_parent_that_another_ruler_judged_is_no_measure():
         assert (decision.reason == "ruler_changed") == (verdict == "parked")
     assert end(evidence(rewrite("hard", ruler_hash="another")))[0] == "accepted"
     assert decide(evidence(rewrite("low_quality", ruler_hash="another")), Policy(rounds=COMPAT)).verdict == "accepted"
+
+
+def test_the_gate_is_that_of_the_round():
+    """A policy that is applied in mid-round, or another one in a replay, is for the next one; without a gate it is asked."""
+    strict, lenient = RoundPolicy(meaning_cosine_min=0.95), RoundPolicy(meaning_cosine_min=0.5)
+    for rules, expected in ((strict, "meaning_lost"), (lenient, "accepted"), (COMPAT, "accepted")):
+        for live in (strict, lenient, COMPAT):
+            assert end(evidence(rewrite(gate=rules.gate())), Policy(rounds=live))[1] == expected
+        assert end(evidence(rewrite()), Policy(rounds=rules))[1] == expected

@@ -90,3 +90,11 @@ def test_a_rewrite_that_was_overtaken_is_not_tried_again(reason):
 def test_nothing_follows_from_what_ends_nothing(nothing):
     """A repetition of what was admitted, a request for checks, a sample that is no rewrite."""
     assert consequences_of(nothing, DROP, "headrace/test") == Consequences()
+
+
+def test_a_parent_leaves_by_the_rules_of_its_round():
+    """Not by those of a policy that was applied meanwhile."""
+    for begun, live in ((KEEP, DROP), (DROP, KEEP)):
+        last = rewrite(attempt=2, gate=begun.rounds.gate())
+        left = follows(Verdict.REJECTED, "not_better", last, under=live).retraction
+        assert (left is not None) == (begun is DROP)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from headrace.core.checkpoints import RollbackRequested
-from headrace.core.dossiers import DatasetCutRequested
+from headrace.core.dossiers import DatasetCutRequested, Gate
 from headrace.core.rounds.machine import advance
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.policy import AxisBounds, Budget, Guards, RoundPolicy
@@ -203,6 +203,17 @@ def test_a_budget_is_held_page_by_page():
     pages = [step for step in rounds.steps() if isinstance(step, RefiningRequested)]
     assert [(page.first_row, page.tokens_allowed_each) for page in pages] == [(0, 250)]
     assert (state.rewrites.cost_unknown, state.rewrites.tokens_charged, state.phase) == (2, 500, Phase.KEPT)
+
+
+def test_pages_carry_what_the_round_asks_of_its_rewrites():
+    """By the rules that it began with: admission, scoring and refinement need no others."""
+    rules = RoundPolicy.model_validate({"judge": "generated", "meaning_cosine_min": 0.7, "unmended": "drop"})
+    unjudged = rules.model_copy(update={"low_quality": rules.low_quality.model_copy(update={"enabled": False})})
+    for each, judge in ((rules, "generated"), (unjudged, "")):
+        rounds = Rounds()
+        rounds.run(started(each), Parts())
+        gates = {step.gate for step in rounds.steps() if isinstance(step, RefiningRequested)}
+        assert gates == {Gate("headrace", judge, 0.7, "drop")}
 
 
 def test_refinement_ends_at_its_deadline():

@@ -19,7 +19,7 @@ from services.refinement.handlers import REPLIES_MAX, Refinement, refine
 from services.refinement.recipes import read_recipes
 from tests.fakes.chat_model import FakeChatModel, FakeReplies
 from tests.fakes.evidence import DATASET
-from tests.fakes.rewrites import NEW_QUESTION, NEW_RESPONSE, QUESTION, parent, requested, rewrite, writes
+from tests.fakes.rewrites import NEW_QUESTION, NEW_RESPONSE, QUESTION, RESPONSE, parent, requested, rewrite, writes
 
 RECIPES = read_recipes(Style.MARKED)
 STANDING = Policy()
@@ -83,6 +83,13 @@ async def test_a_batch_handled_again_pays_nothing_and_comes_to_the_same():
     paid = len(model.paid)
     assert await refine(batch, refinement(model)) == first
     assert len(model.paid) == paid
+
+
+async def test_the_refiner_is_shown_what_the_mode_of_the_round_shows():
+    """Though the policy has another mode by now."""
+    for begun, live in ((COMPAT, STANDING), (STANDING, COMPAT)):
+        _, model = await one(writes(), rewrite(gate=begun.rounds.gate()), live)
+        assert (RESPONSE in model.paid[0].messages[-1].content) == (begun is STANDING)
 
 
 async def test_the_next_attempt_is_paid_anew():

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from headrace.core.dossiers import BASE, CURRENT, Dossier, Rewrite, ScoredSample, Signals
+from headrace.core.dossiers import BASE, CURRENT, Dossier, Gate, Rewrite, ScoredSample, Signals
 from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Stop
 from headrace.core.policies import Policy
 from headrace.core.ports.signal_model import ModelMissing
@@ -168,9 +168,10 @@ async def test_alike_texts_have_alike_pseudo_signals() -> None:
     assert first.loss_mean == second.loss_mean
 
 
-def rewrite(version: str, number: int) -> Event[Dossier]:
+def rewrite(version: str, number: int, judge: str | None = None) -> Event[Dossier]:
     parent = Sample("plain", "parent", 0, "1" * 64, (Message("user", "?"), Message("assistant", "!")))
-    made = Rewrite("r1", 1, "hard", 1, 3, parent, 1.0, "signals", version, b"")
+    gate = None if judge is None else Gate("headrace", judge, 0.8, "keep")
+    made = Rewrite("r1", 1, "hard", 1, 3, parent, 1.0, "signals", version, b"", gate=gate)
     first = event(f"w{number}")
     return replace(first, body=replace(first.body, rewrite=made))
 
@@ -188,6 +189,17 @@ async def test_a_rewrite_is_measured_and_judged_by_the_version_that_measured_its
     assert rewritten.judgement is not None
     assert rewritten.judgement.mode == "logits"
     assert rewritten.judgement.quality is not None
+
+
+async def test_a_rewrite_is_judged_as_its_round_judged_the_parent() -> None:
+    """Two rulers cannot be compared, whatever the policy says by now; a way that this release does not know holds up nobody."""
+    server = FakeSignalModels([FakeSignalModel("signals", "3"), FakeSignalModel("signals", "2")])
+    asked = ["generated", "", "logits", None, "tarot"]
+    results = await score([rewrite("2", number, judge) for number, judge in enumerate(asked)], scoring(server))
+    assert isinstance(results[4], Reject)
+    assert results[4].error_class == "unknown_judge"
+    judgements = [signals.judgement for result in results[:4] if (signals := scored(result).dossier.signals_of(CURRENT))]
+    assert [judgement and judgement.mode for judgement in judgements] == ["generated", None, "logits", "logits"]
 
 
 async def test_a_rewrite_whose_model_is_gone_is_tried_again_and_holds_up_no_other() -> None:
