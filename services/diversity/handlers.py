@@ -29,7 +29,7 @@ from headrace.core.ports.vector_index import (
 from headrace.core.rounds.restorations import is_restored
 from headrace.core.samples import prompt_hash_of
 from headrace.core.topics import HELD, INDEXED, PLACED, SCORED
-from services.diversity.retractions import taken_back
+from services.diversity.retractions import parent_of, taken_back
 
 _HELD_AT_EASE = 64
 """So many held samples in one batch are looked at again as soon as may be; with more of them each waits longer."""
@@ -134,7 +134,7 @@ class Diversity:
         results.update({n: Reject("NotInIndex", "accepted, but never entered into the vector index") for n in accepted})
         for (n, submission), found in zip(known, vectors, strict=True):
             results[n] = _indexed(events[n].body, submission.space, found)
-        results.update(await taken_back(self._index, [(n, events[n].body.sample) for n in accepted]))
+        results.update(await taken_back(self._index, [(n, events[n].body) for n in accepted]))
         return [results[n] for n in range(len(events))]
 
     async def release(self, events: Sequence[Event[Dossier | ScoredSample]]) -> Sequence[Result]:
@@ -160,7 +160,9 @@ class Diversity:
         space = Space(sample.dataset_id, embeddings.model, embeddings.model_version)
         submission = Submission(space, sample.id, sample.revision, order)
         content = Content(sample.content_hash, prompt_hash_of(sample))
-        question = question_of(submission, content, vectors, policy, comes_back=is_restored(sample))
+        question = question_of(
+            submission, content, vectors, policy, comes_back=is_restored(sample), parent=parent_of(scored.dossier)
+        )
         return _Case(scored, policy, question)
 
     async def _enter(self, cases: Sequence[tuple[int, _Case]]) -> tuple[list[tuple[int, _Case]], dict[int, Result]]:

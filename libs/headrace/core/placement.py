@@ -22,11 +22,18 @@ class Wait:
 
 
 def question_of(
-    submission: Submission, content: Content, vectors: Vectors, policy: Policy, *, comes_back: bool = False
+    submission: Submission,
+    content: Content,
+    vectors: Vectors,
+    policy: Policy,
+    *,
+    comes_back: bool = False,
+    parent: tuple[str, int] | None = None,
 ) -> Question:
     """What has to be asked about a submission under a policy.
 
-    One that `comes_back` was there before: neither near-duplicates nor a quota of its prompt stand against it.
+    One that `comes_back` was there before: neither near-duplicates nor a quota of its prompt stand against it. A rewrite says
+    which sample, id and revision, is its `parent`.
     """
     bounds = policy.diversity
     return Question(
@@ -36,16 +43,17 @@ def question_of(
         near_cosine=None if comes_back else bounds.near_duplicate_cosine,
         neighbours=bounds.neighbours,
         copies_pending=policy.prompt_copies_max() is not None and not comes_back,
+        parent=parent,
     )
 
 
 def place(question: Question, found: Surroundings, policy: Policy) -> Placement | Wait:
     """Place a submission, or say whom it waits for.
 
-    What cannot change any more is said at once: a submission that was retracted, that repeats or comes behind an accepted
-    revision of the same sample, or is a duplicate of an accepted sample, will be turned away whatever becomes of those in
-    flight. Otherwise it waits for every submission of a lower order that could make it a duplicate if accepted. Waiting goes
-    to lower orders only, so there is always one that waits for nobody.
+    What cannot change any more is said at once: a submission that was retracted or rewords what was, that repeats or comes
+    behind an accepted revision of the same sample, or is a duplicate of an accepted sample, will be turned away whatever
+    becomes of those in flight. Otherwise it waits for every submission of a lower order that could make it a duplicate if
+    accepted. Waiting goes to lower orders only, so there is always one that waits for nobody.
     """
     kind, twin = _duplicate(question, found)
     if kind is DuplicateKind.NONE:
@@ -89,6 +97,8 @@ def _duplicate(question: Question, found: Surroundings) -> tuple[DuplicateKind, 
     mine = question.submission
     if found.retracted is not None and mine.revision <= found.retracted:
         return DuplicateKind.RETRACTED, Neighbour(mine.sample_id, found.retracted, 0.0)
+    if question.parent is not None and found.parent_retracted is not None and question.parent[1] <= found.parent_retracted:
+        return DuplicateKind.RETRACTED, Neighbour(question.parent[0], found.parent_retracted, 0.0)
     own = [each for each in found.akin if each.sample_id == mine.sample_id]
     for each in own:
         if each.revision == mine.revision:

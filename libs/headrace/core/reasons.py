@@ -37,7 +37,7 @@ MEANING: dict[Reason, str] = {
     Reason.ALREADY_ADMITTED: "this id and revision was admitted before, with the same content",
     Reason.REVISION_CONFLICT: "this id and revision was admitted before, with other content",
     Reason.STALE_REVISION: "a later revision of this id was admitted before",
-    Reason.RETRACTED: "this revision of the sample, or a later one, was retracted",
+    Reason.RETRACTED: "this revision of the sample, or a later one, was retracted, or the one that it rewords",
     Reason.TRUNCATED: "the conversation is longer than the model can read",
     Reason.LOSS_TOO_HIGH: "the response loss is above the policy's bound",
     Reason.LOSS_TOO_LOW: "the response loss is below the policy's bound: the model has mastered it",

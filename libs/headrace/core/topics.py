@@ -274,7 +274,7 @@ PRODUCERS: dict[str, tuple[str, ...]] = {
     INDEXED.name: ("diversity",),
     POLICY_PUBLISHED.name: ("controller",),
     CUT_REQUESTED.name: ("datasets", "controller"),
-    RETRACTION_REQUESTED.name: ("datasets", "admission"),
+    RETRACTION_REQUESTED.name: ("datasets", "admission", "diversity"),
     COMMITTED.name: ("datasets",),
     CHECKPOINT_ROLLED_OUT.name: ("controller",),
     CHECKPOINT_REFUSED.name: ("controller",),

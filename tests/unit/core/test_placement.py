@@ -74,6 +74,16 @@ def test_what_cannot_change_is_said_though_others_are_in_flight() -> None:
     assert (outcome.duplicate_kind, outcome.duplicate_of) == (DuplicateKind.NEAR, Neighbour("twin", 2, 0.9991))
 
 
+def test_a_rewrite_goes_with_the_revision_that_it_rewords() -> None:
+    """Turned away where its parent's revision was retracted, whoever is in flight; where a lower one was, or none, it stays."""
+    asked = replace(question(revision=2), parent=("theirs", 1))
+    surroundings = found(earlier=(Earlier("other", 0, 5, MINE, 0.9995),))
+    outcome = placement(place(asked, replace(surroundings, parent_retracted=1), PLAIN))
+    assert (outcome.duplicate_kind, outcome.duplicate_of) == (DuplicateKind.RETRACTED, Neighbour("theirs", 1, 0.0))
+    for reach in (None, 0):
+        wait(place(asked, replace(surroundings, parent_retracted=reach), PLAIN))
+
+
 def test_the_sample_s_own_past_comes_before_likeness() -> None:
     """Repeated, conflicting and stale submissions are called so, whatever else they resemble."""
     exact, near = Accepted("twin", 0, MINE, 0.5), Accepted("near", 0, OTHER, 0.9999)

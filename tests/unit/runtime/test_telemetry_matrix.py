@@ -67,6 +67,7 @@ OF_ROUNDS = {
         topics.ROUND_STEP_REQUESTED, topics.SURVEYED, topics.REFINEMENT_REQUESTED, topics.ROUND_PROGRESSED,
         topics.RETRACTION_REQUESTED, topics.SUBMITTED,
     ),
+    ("diversity", topics.DECIDED.name): (topics.RETRACTION_REQUESTED,),
     ("diversity", topics.ROUND_STEP_REQUESTED.name): (topics.ROUND_STEP_REQUESTED, topics.ROUND_PROGRESSED),
     ("scoring", topics.SURVEYED.name): (topics.MEASURED,),
 }  # fmt: skip

@@ -178,6 +178,7 @@ class ExactVectorIndex:
         others = [point for point in held.accepted.values() if point.sample_id != submission.sample_id]
         near = _nearest(others, question.vectors.conversation, "conversation", 1)
         is_near = near and question.near_cosine is not None and (near[0].cosine or 0.0) >= question.near_cosine
+        rules = self._retracted.get(submission.space.dataset_id, {})
         return Surroundings(
             standing=_standing(held, submission),
             earlier=self._earlier(question, held, everywhere),
@@ -193,7 +194,8 @@ class ExactVectorIndex:
                 }
             ),
             compared_with=len(held.accepted),
-            retracted=self._retracted.get(submission.space.dataset_id, {}).get(submission.sample_id),
+            retracted=rules.get(submission.sample_id),
+            parent_retracted=rules.get(question.parent[0]) if question.parent else None,
         )
 
     @staticmethod

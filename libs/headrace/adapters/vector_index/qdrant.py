@@ -160,12 +160,19 @@ class QdrantVectorIndex:
         asked: dict[str, set[str]] = defaultdict(set)
         for question in questions:
             if self._retracted.known_of(question.submission.space.dataset_id):
-                asked[question.submission.space.dataset_id].add(question.submission.sample_id)
+                asked[question.submission.space.dataset_id].update(_names_in(question))
         reach = await self._retracted.of(asked)
         if not reach:
             return found
-        mine = [reach.get(q.submission.space.dataset_id, {}).get(q.submission.sample_id) for q in questions]
-        return [replace(each, retracted=revision) for each, revision in zip(found, mine, strict=True)]
+        rules = [reach.get(question.submission.space.dataset_id, {}) for question in questions]
+        return [
+            replace(
+                each,
+                retracted=mine.get(question.submission.sample_id),
+                parent_retracted=mine.get(question.parent[0]) if question.parent else None,
+            )
+            for question, each, mine in zip(questions, found, rules, strict=True)
+        ]
 
     def _of(self, dataset_ids: Collection[str]) -> dict[Space, Collections]:
         return {space: collections for space, collections in self._spaces.items() if space.dataset_id in dataset_ids}
@@ -266,6 +273,10 @@ class QdrantVectorIndex:
             ]
             await self._engine.add(collections.flight, kept)
             await self._engine.put(collections.accepted, [mark(accepted_id(*key), now) for key in remains])
+
+
+def _names_in(question: Question) -> set[str]:
+    return {question.submission.sample_id} if question.parent is None else {question.submission.sample_id, question.parent[0]}
 
 
 def _by_space(submissions: Iterable[Submission]) -> dict[Space, list[Submission]]:

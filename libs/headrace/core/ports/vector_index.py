@@ -77,7 +77,7 @@ class Question:
 
     `near_cosine` is the least conversation cosine of a near-duplicate, None where near-duplicates do not count.
     `neighbours` is how many accepted samples nearest by prompt are wanted. `copies_pending` asks for the pending
-    submissions with the same prompt too.
+    submissions with the same prompt too. `parent` is the sample (id, revision) whose text it rewords, None where it rewords none.
     """
 
     submission: Submission
@@ -86,6 +86,7 @@ class Question:
     near_cosine: float | None
     neighbours: int
     copies_pending: bool = False
+    parent: tuple[str, int] | None = None
 
 
 class Standing(Enum):
@@ -127,7 +128,7 @@ class Surroundings:
     certainty). `near` is the nearest accepted sample at or above the cosine asked for. `near` and `neighbours` (best
     first) never name the sample itself. `prompt_copies` counts accepted samples with the same prompt, the sample itself
     apart, in whatever spaces they lie, `compared_with` all accepted samples of the space. `retracted` is the highest retracted
-    revision of the sample.
+    revision of the sample, `parent_retracted` that of the parent in question.
     """
 
     standing: Standing
@@ -138,6 +139,7 @@ class Surroundings:
     prompt_copies: int
     compared_with: int
     retracted: int | None = None
+    parent_retracted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

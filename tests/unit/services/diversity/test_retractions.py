@@ -1,6 +1,7 @@
 """Retractions over random streams, decisions, delays, crashes and zombies: what is taken back stays away, and is heard last."""
 
 import random
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,13 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.adapters.vector_index.qdrant import QdrantVectorIndex
-from headrace.core.dossiers import AcceptedSample, Retraction
+from headrace.core.dossiers import AcceptedSample, DuplicateKind, Retraction, Verdict
 from headrace.core.events import Emit, Event, Position, Retry
 from headrace.core.policies import DiversityBounds, Policy
 from headrace.core.retractions import RetractionRequested, highest, is_retracted
-from headrace.core.topics import RETRACTION_REQUESTED, accepted_topic
+from headrace.core.topics import DECIDED, RETRACTION_REQUESTED, SCORED, accepted_topic
+from services.diversity.handlers import Diversity
 from services.diversity.retractions import Retracting
+from tests.fakes.bodies import DECISIONS
 from tests.fakes.placement_world import DATASET, Hop, Record, World, pause, run, sample_of, scored_of
+from tests.fakes.rewrites import rewrite
 from tests.fakes.vector_engine import DictEngine
 from tests.unit.services.diversity.test_guarantees import PausingExact, direction
 
@@ -134,3 +138,42 @@ async def test_a_dataset_that_does_not_exist_is_waited_for():
     event = Event("e", RETRACTION_REQUESTED.name, DATASET, asked("a", 0, 0).body, 0.0, Position(RETRACTION_REQUESTED.name, 0, 0))
     [result] = await Retracting(index, lambda _: None).retract([event])
     assert isinstance(result, Retry)
+
+
+@pytest.mark.parametrize(("reworded", "turned_away"), [(("a", 1), True), (("a", 2), False), (("other", 0), False)])
+async def test_a_rewrite_of_what_was_retracted_is_turned_away(make_index, reworded, turned_away):
+    """Whether it replaces its parent or stands beside it: retracted text does not come back in other words."""
+    index = make_index()
+    await index.retract(DATASET, [("a", 1)])
+    diversity = Diversity(index, lambda _: POLICY)
+    events = [scored_rewrite(*reworded, sample_id, offset) for offset, sample_id in enumerate((reworded[0], "beside"))]
+    results = await diversity.place(events)
+    kinds = [result.sends[0].body.placement.duplicate_kind for result in results]
+    assert kinds == [DuplicateKind.RETRACTED if turned_away else DuplicateKind.NONE] * 2
+
+
+async def test_a_rewrite_that_was_placed_before_its_parent_was_retracted_is_taken_back(make_index):
+    """Settling it asks for a retraction of its own, so versions and subscribers lose it too; the index forgets it at once."""
+    index = make_index()
+    diversity = Diversity(index, lambda _: POLICY)
+    [placed] = await diversity.place([scored_rewrite("a", 1, "a", 0)])
+    await index.retract(DATASET, [("a", 1)])
+    decision = replace(DECISIONS[-1], verdict=Verdict.ACCEPTED)
+    decided = replace(placed.sends[0].body, decisions=(decision,))
+    [result] = await diversity.settle([Event("d", DECIDED.name, DATASET, decided, 0.0, Position(DECIDED.name, 0, 0))])
+    [send] = result.sends
+    assert (send.topic, send.body.sample_id, send.body.revision) == (RETRACTION_REQUESTED.name, "a", 2)
+    assert "a revision 1" in send.body.note
+    assert await index.retracted({DATASET: ["a"]}) == {DATASET: {"a": 2}}
+
+
+def scored_rewrite(parent_id: str, parent_revision: int, sample_id: str, offset: int) -> Event:
+    """A rewrite as the next revision of its parent, or beside it, scored."""
+    choose = random.Random(offset)
+    reworded = sample_of(parent_id, parent_revision, "said before")
+    scored = scored_of(
+        sample_of(sample_id, parent_revision + 1 if sample_id == parent_id else 0, f"other words {offset}"),
+        direction(choose), direction(choose),
+    )  # fmt: skip
+    scored = replace(scored, dossier=replace(scored.dossier, rewrite=rewrite(parent=reworded)))
+    return Event(f"s-{offset}", SCORED.name, DATASET, scored, 0.0, Position(SCORED.name, 0, offset))
