@@ -46,7 +46,7 @@ def _result(dossier: Dossier, admission: Admission) -> Result:
     decision = decide(dossier, policy, admission.rulers_of(policy))
     decided = replace(dossier, decisions=(*dossier.decisions, decision))
     if decision.verdict is Verdict.PARKED:
-        return Reject(decision.reason, _parked(decision))
+        return Reject(decision.reason, _parked(decision), parked=True)
     return Emit((*_sends(decided, decision.verdict), *_sends_of_round(decided, policy)))
 
 

@@ -169,6 +169,26 @@ async def test_too_many_dead_letters_halt_the_consumer(kafka: str) -> None:
     assert sum(lag.records for lag in await lags(kafka, [(group, [source.name])])) >= 180
 
 
+async def test_parked_records_do_not_halt_the_consumer(kafka: str) -> None:
+    """However many records of one kind can have no decision, the others get theirs."""
+    source, out = new_topics(kafka)
+    await publish(kafka, source, [*numbered(60), b"good"])
+    settings = QUICK.model_copy(update={"dead_letters_window": 40, "dead_letters_share_max": 0.5})
+
+    async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
+        parked = Reject("signals_not_made", "too long to be measured", parked=True)
+        return [Emit((Send(out, event.body),)) if event.body == b"good" else parked for event in events]
+
+    async with running_hop(kafka, source, handle, settings=settings, batch_records_max=10) as hop:
+
+        async def all_ended() -> bool:
+            return len(await dead_in(kafka, source)) == 60
+
+        await until_seen(kafka, out, 1)
+        await until(all_ended)
+        assert hop.unready() is None
+
+
 async def test_an_output_above_the_limit_is_a_dead_letter_that_names_the_setting(kafka: str) -> None:
     """An event too large to write fails for itself alone and for good, not for its batch again and again."""
     source, out = new_topics(kafka)

@@ -118,6 +118,7 @@ def test_a_prompt_that_leaves_no_room_for_a_response_is_not_measured(meter_of: C
         "no assistant turn, so no response",
         "",
     ]
+    assert [measurement.truncated for measurement in found] == [True, False, False]
     assert np.isnan(found[0].loss_mean)
     assert found[0].prompt_embedding is None
 

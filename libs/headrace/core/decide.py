@@ -106,8 +106,12 @@ class _Deliberation:
     def _signals(self) -> Decision | None:
         bounds = self._policy.signals
         signals = self._dossier.signals_of(CURRENT)
-        if signals is None or signals.error:
-            return self._end(Reason.SIGNALS_NOT_MADE, signals.error if signals else "no signals of the current model")
+        if signals is None:
+            return self._end(Reason.SIGNALS_NOT_MADE, "no signals of the current model")
+        if signals.error:  # a length is known without a loss
+            return self._end(
+                Reason.TRUNCATED if signals.truncated and not bounds.truncated else Reason.SIGNALS_NOT_MADE, signals.error
+            )
         loss = signals.loss_mean
         if loss is None or not math.isfinite(loss):
             return self._end(Reason.SIGNALS_NOT_MADE, f"the response loss is {loss}")

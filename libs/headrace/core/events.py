@@ -71,10 +71,15 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """The record can never be processed: it goes to the dead letters with its bytes and this error."""
+    """The record can never be processed: it goes to the dead letters with its bytes and this error.
+
+    `parked` says that this is an outcome of the record's own, told by a healthy service: however many there are, they do not
+    stop the consumer, as too many faults do.
+    """
 
     error_class: str
     error: str
+    parked: bool = False
 
 
 Result = Emit | Retry | Reject

@@ -134,7 +134,7 @@ class SignalMeter:
             if piece.tokens.prompt and piece.tokens.response:
                 pieces.append(piece)
             else:
-                measurements[index] = Measurement(error=_unmeasurable(piece, self._limits.tokens_max))
+                measurements[index] = _unmeasurable(piece, self._limits.tokens_max)
         for piece, measurement in self._measured(pieces):
             measurements[piece.index] = measurement
         return [measurement for measurement in measurements if measurement is not None]
@@ -186,10 +186,10 @@ def _fastest_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _unmeasurable(piece: Piece, tokens_max: int) -> str:
+def _unmeasurable(piece: Piece, tokens_max: int) -> Measurement:
     if not piece.tokens.prompt:
-        return "the prompt has no token"
-    return f"no response token within {tokens_max} tokens"
+        return Measurement(error="the prompt has no token", truncated=piece.truncated)
+    return Measurement(error=f"no response token within {tokens_max} tokens", truncated=piece.truncated)
 
 
 def _pools(hidden: torch.Tensor, pack: Pack) -> torch.Tensor:

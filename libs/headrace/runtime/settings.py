@@ -67,7 +67,10 @@ class DeliverySettings(BaseSettings):
     retry_s_max: float = Field(30.0, gt=0, description="Longest wait between two attempts.")
     dependency_wait_s_max: float = Field(5.0, gt=0, description="Longest wait between two looks at a dependency that is gone.")
     dead_letters_share_max: float = Field(
-        0.5, gt=0, le=1, description="Share of dead letters among the latest records that stops the consumer."
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of dead letters among the latest records that stops the consumer; parked ones do not count.",
     )
     dead_letters_window: int = Field(200, ge=10, description="How many of the latest records that share is taken over.")
 

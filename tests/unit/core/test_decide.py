@@ -24,6 +24,7 @@ def policy(**sections):
 
 MATH = policy(checks=[{"check": "math"}])
 BOTH = policy(checks=[{"check": "math"}, {"check": "schema", "required": False}])
+LONG = policy(signals={"truncated": True})
 LOSS = policy(signals={"loss_max": 3.0, "loss_min": 0.5})
 DENSITY = policy(diversity={"density_max": 0.9, "density_min": 0.1})
 
@@ -48,6 +49,8 @@ DENSITY = policy(diversity={"density_max": 0.9, "density_min": 0.1})
         (dossier(scored=signals(truncated=True)), Policy(), "rejected", "truncated"),
         (dossier(scored=signals(truncated=True)), policy(signals={"truncated": True}), "accepted", "accepted"),
         (dossier(scored=signals(None, error="server said no")), Policy(), "parked", "signals_not_made"),
+        (dossier(scored=signals(None, error="no response token", truncated=True)), Policy(), "rejected", "truncated"),
+        (dossier(scored=signals(None, error="no response token", truncated=True)), LONG, "parked", "signals_not_made"),
         (dossier(scored=signals(None)), Policy(), "parked", "signals_not_made"),
         (dossier(scored=signals(math.nan)), LOSS, "parked", "signals_not_made"),
         (dossier(scored=signals(math.inf)), LOSS, "parked", "signals_not_made"),

@@ -141,6 +141,13 @@ def test_the_share_of_dead_letters_is_taken_over_the_latest_records() -> None:
     assert not limit.exceeded_by([True] * 5)
 
 
+def test_parked_records_are_dead_letters_and_no_faults() -> None:
+    """They are an outcome of their own: however many there are, the service is well."""
+    sink = routed(Reject("signals_not_made", "no room", parked=True))
+    assert (sink.dead, sink.faults, sink.records[0].topic) == ([True], [False], "toy.in.svc.dlq")
+    assert routed(Reject("Bad", "")).faults == [True]
+
+
 def test_a_large_output_leaves_its_record_where_there_is_a_store() -> None:
     """The body waits beside the records to be stored first; above its own limit the event ends, and says which."""
     settings = SETTINGS.model_copy(update={"claim_bytes_min": 1_024, "claim_bytes_max": 4_096})

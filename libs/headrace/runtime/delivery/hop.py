@@ -285,7 +285,7 @@ class Hop:
                     result = Reject(UNDECODABLE, incoming.error) if event is None else by_event[id(event)]
                     trace: Mapping[str, str] = {} if event is None else observation.trace_of(event)
                     self._router.add(lane.routed, incoming, result, trace, handled)
-            if self._dead_letters.exceeded_by(dead for lane in lanes for dead in lane.routed.dead):
+            if self._dead_letters.exceeded_by(fault for lane in lanes for fault in lane.routed.faults):
                 self._halt(lanes)
                 return
             if not await self._stored(lanes):
@@ -317,7 +317,7 @@ class Hop:
         self._stops = 0
         errors: Counter[str] = Counter()
         for each in routed:
-            self._dead_letters.add(each.dead)
+            self._dead_letters.add(each.faults)
             errors.update(each.errors)
         if errors:
             _log.warning("%s: %d dead letters: %s", self.name, errors.total(), dict(errors))

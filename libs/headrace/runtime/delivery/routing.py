@@ -46,7 +46,7 @@ class Routed:
 
     `bodies`, by key, must lie in the object store before the records are written. `settled` holds the events with their
     results as they take effect; `dead` says of every record, undecodable ones too,
-    whether it becomes a dead letter.
+    whether it becomes a dead letter, and `faults` whether that counts towards the limit on them.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -54,6 +54,7 @@ class Routed:
     emitted: Counter[str] = field(default_factory=Counter)
     settled: list[tuple[Event[Any], Result]] = field(default_factory=list)
     dead: list[bool] = field(default_factory=list)
+    faults: list[bool] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
 
     def ended_as(self, kind: type[Result]) -> int:
@@ -87,6 +88,7 @@ class Router:
             routed.records.append(self._dead_letter(incoming, result, attempts))
             routed.errors[result.error_class] += 1
         routed.dead.append(isinstance(result, Reject))
+        routed.faults.append(isinstance(result, Reject) and not result.parked)
         if event is not None:
             routed.settled.append((event, result))
 
@@ -162,18 +164,18 @@ class Router:
 
 
 class DeadLetterLimit:
-    """Whether too many of the latest records ended among the dead letters: a bad deploy, not bad records."""
+    """Whether too many of the latest records ended among the dead letters by a fault: a bad deploy, not bad records."""
 
     def __init__(self, share_max: float, window: int) -> None:
         self._most = share_max * window
         self._latest: deque[bool] = deque(maxlen=window)
 
-    def exceeded_by(self, dead: Iterable[bool]) -> bool:
+    def exceeded_by(self, faults: Iterable[bool]) -> bool:
         """Whether the share would be above the limit once these records have ended so."""
         latest = self._latest.copy()
-        latest.extend(dead)
+        latest.extend(faults)
         return sum(latest) > self._most
 
-    def add(self, dead: Iterable[bool]) -> None:
+    def add(self, faults: Iterable[bool]) -> None:
         """These records have ended."""
-        self._latest.extend(dead)
+        self._latest.extend(faults)

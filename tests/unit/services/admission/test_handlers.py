@@ -77,6 +77,7 @@ async def test_sample_that_cannot_be_decided_is_parked(evidence, error_class, er
     """Evidence that could not be made leads to the dead letters under its reason, never to a rejection."""
     result = await one(evidence, MATH)
     assert isinstance(result, Reject)
+    assert result.parked
     assert result.error_class == error_class
     assert error in result.error
 
