@@ -10,6 +10,7 @@ from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, Ch
 from headrace.core.dossiers import DatasetCommitted
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
 from headrace.core.policies import Policy
+from headrace.core.rounds.binding import holds_out_too_little
 from headrace.core.rounds.machine import advance
 from headrace.core.rounds.moves import LIMITS, Limits, cut_asked_for, timer
 from headrace.core.rounds.pages import RowsMissing
@@ -272,8 +273,5 @@ def _measures(
     survey, data = state.begun.survey, published.data
     if isinstance(told, CheckpointRefused):
         return CheckpointMeasures(told.checkpoint_id, "", f"{told.step}: {told.reason}", data.version)
-    if data.held_out_seed != survey.held_out_seed or data.held_out_share < survey.held_out_share:
-        seen = f"it held out {data.held_out_share:g} of the prompts with seed {data.held_out_seed!r}"
-        wanted = f"the round measures by {survey.held_out_share:g} with seed {survey.held_out_seed!r}"
-        return CheckpointMeasures(told.checkpoint_id, told.model_version, f"{seen}, {wanted}", data.version)
-    return CheckpointMeasures(told.checkpoint_id, told.model_version, "", data.version)
+    amiss = holds_out_too_little(data, survey.held_out_share, survey.held_out_seed)
+    return CheckpointMeasures(told.checkpoint_id, told.model_version, amiss, data.version)

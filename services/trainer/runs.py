@@ -31,6 +31,10 @@ Announce = Callable[[CheckpointPublished], Awaitable[bool]]
 """Tells everyone of a checkpoint, unless that was done before."""
 
 
+class NothingToTrain(CannotTrain):
+    """No accepted sample is left once those are set apart that are held out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Base:
     """The weights that training begins from, and their SHA-256."""
@@ -93,7 +97,7 @@ class Trainer:
         share = data.held_out_share
         rows = _write_rows(folder / TRAIN_FILE, gathered.trained(share, self.hyperparameters.rows_max))
         if not rows:
-            raise CannotTrain(f"dataset {data.dataset_id}: no accepted sample that is not held out")
+            raise NothingToTrain(f"dataset {data.dataset_id}: no accepted sample that is not held out")
         _write_rows(folder / HELD_OUT_FILE, gathered.held_out(share, self.held_out_rows_max))
         run = FineTuningRun.model_validate(
             {

@@ -1,20 +1,24 @@
-"""Puts a trainer together: one run on a version, or a run each time the accepted stream has brought enough."""
+"""Puts a trainer together: one run on a version, one on each that comes, or one each time the accepted stream brought enough."""
 
 import asyncio
 import fcntl
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
+from headrace.adapters.kafka.streams import BrokerUnreachable, KafkaError
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.policies.published import PolicyTopics, policy_in, standing_policies
 from headrace.adapters.versions.store import VersionStore
 from headrace.client import Gathered, data_of, subscribe
 from headrace.client.checkpoints import announce
 from headrace.core.checkpoints import CheckpointPublished, TrainingData
+from headrace.core.events import Stop
+from headrace.core.fine_tuning import Progress, Stage
 from headrace.core.policies import TrainingRules
+from headrace.core.versions import Version
 from headrace.lm.weights import weights_sha256
 from headrace.local.checkout import model_python
 from headrace.local.signals import default_weights
@@ -22,10 +26,14 @@ from headrace.local.state import home_folder
 from headrace.runtime.settings import RuntimeSettings
 from services.trainer.gathering import gather_version, position_in, round_done, rounds
 from services.trainer.model_side import CannotTrain, Show
-from services.trainer.runs import Base, Trainer
+from services.trainer.runs import Base, NothingToTrain, Trainer
 from services.trainer.settings import TrainerSettings
+from services.trainer.versions import Due, News, awaited, is_busy, is_trained, is_undone
 
-__all__ = ["CannotTrain", "TrainerSettings", "follow", "train_version"]
+__all__ = ["CannotTrain", "TrainerSettings", "follow", "follow_versions", "train_version"]
+
+_AGAIN_S = 5.0
+"""How long to wait for store and broker before they are asked again."""
 
 
 async def train_version(dataset: str, version: str, settings: TrainerSettings, show: Show) -> CheckpointPublished:
@@ -39,17 +47,76 @@ async def train_version(dataset: str, version: str, settings: TrainerSettings, s
     """
     rules = await _rules_of(dataset)
     async with _opened(dataset, settings) as trainer:
-        versions = VersionStore(trainer.objects)
-        chosen = await versions.version(dataset, version)
-        data = TrainingData(
-            dataset, chosen.id, held_out_share=rules.held_out_share, held_out_seed=rules.held_out_seed
-        )  # fmt: skip
-        path = _table(trainer, f"version-{chosen.id[:16]}", rules)
-        with Gathered(path, rules.held_out_seed) as gathered:
-            await gather_version(gathered, versions, chosen)
-            published = await trainer.train(gathered, data, show)
-        path.unlink()
-        return published
+        chosen = await VersionStore(trainer.objects).version(dataset, version)
+        async with News.opened(RuntimeSettings().kafka, dataset, settings.model) as news:
+            due = awaited(await news.rounds(), settings.model)
+        return await _trained(trainer, chosen, due.rules if due and due.version == chosen.id else rules, show)
+
+
+async def follow_versions(dataset: str, settings: TrainerSettings, show: Show) -> AsyncGenerator[CheckpointPublished, None]:
+    """Trains on each version that comes, from the same base with the same hyper-parameters, until the caller stops.
+
+    The one that a round waits for comes first, and as long as a round is at work nothing else does; else it is the latest,
+    however many have come meanwhile. A version that has a checkpoint is not trained again, nor is one that undid a round: the
+    model of the version before measures again then. While store or broker are gone it waits, but not at the beginning.
+
+    Raises:
+        ValueError: there is no such dataset.
+        CannotTrain: the model's side failed, or another trainer uses the folder.
+        DamagedVersion: an object of a version is missing or altered.
+        BrokerUnreachable, Stop: store or broker cannot be reached at the beginning.
+    """
+    await _rules_of(dataset)
+    async with _opened(dataset, settings) as trainer, News.opened(RuntimeSettings().kafka, dataset, settings.model) as news:
+        empty: set[str] = set()
+        while True:
+            published = await _next(trainer, news, empty, show)
+            if published is not None:
+                yield published
+
+
+async def _next(trainer: Trainer, news: News, empty: set[str], show: Show) -> CheckpointPublished | None:
+    """The checkpoint of what is due; None where nothing is, or nothing came of it, and it is time to look again."""
+    try:
+        due = await _due(trainer, news, empty, show)
+        if due is None:
+            await news.wait()
+            return None
+        chosen = await VersionStore(trainer.objects).version(news.dataset_id, due.version)
+        try:
+            return await _trained(trainer, chosen, due.rules, show)
+        except NothingToTrain:
+            empty.add(due.version)
+    except (Stop, BrokerUnreachable, KafkaError):
+        show(Progress(stage=Stage.AWAY))
+        await asyncio.sleep(_AGAIN_S)
+    return None
+
+
+async def _due(trainer: Trainer, news: News, empty: Collection[str], show: Show) -> Due | None:
+    """What is to be trained now; None where there is nothing, and what is waited for is shown."""
+    states = await news.rounds()
+    due = awaited(states, news.model)
+    busy = due is None and is_busy(states, news.model)
+    if due is None and not busy:
+        latest = await VersionStore(trainer.objects).latest(news.dataset_id)
+        if latest is not None and not is_undone(states, latest.id):
+            due = Due(latest.id, await _rules_of(news.dataset_id))
+    if due is None or due.version in empty or is_trained(await news.published(), news.dataset_id, news.model, due):
+        show(Progress(stage=Stage.WAITING_FOR_ROUND if busy else Stage.WAITING))
+        return None
+    return due
+
+
+async def _trained(trainer: Trainer, chosen: Version, rules: TrainingRules, show: Show) -> CheckpointPublished:
+    dataset = chosen.manifest.dataset
+    data = TrainingData(dataset, chosen.id, held_out_share=rules.held_out_share, held_out_seed=rules.held_out_seed)
+    path = _table(trainer, f"version-{chosen.id[:16]}", rules)
+    with Gathered(path, rules.held_out_seed) as gathered:
+        await gather_version(gathered, VersionStore(trainer.objects), chosen)
+        published = await trainer.train(gathered, data, show)
+    path.unlink()
+    return published
 
 
 async def follow(dataset: str, start: str, settings: TrainerSettings, show: Show) -> AsyncGenerator[CheckpointPublished, None]:

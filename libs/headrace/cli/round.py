@@ -193,14 +193,14 @@ def _ask(dataset: str, action: str, reason: str, *, as_json: bool) -> None:
 
 
 def _tell(state: "RoundState") -> None:
-    from headrace.cli.round_view import line_of, meaning_of, undone_of, why_of  # noqa: PLC0415
+    from headrace.cli.round_view import line_of, meaning_of, training_of, undone_of, why_of  # noqa: PLC0415
 
     typer.echo(line_of(state))
     if state.reason:
         typer.echo(f"  {meaning_of(state)}")
     if state.detail:
         typer.echo(f"  {state.detail}")
-    for line in (*undone_of(state), *why_of(state)):
+    for line in (*training_of(state), *undone_of(state), *why_of(state)):
         typer.echo(f"  {line}")
 
 

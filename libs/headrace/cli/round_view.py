@@ -27,6 +27,8 @@ _WAY = (
     Phase.SURVEYING, Phase.THRESHOLDS, Phase.REFINING, Phase.VALIDATING, Phase.COMMITTING, Phase.TRAINING, Phase.EVALUATING,
 )  # fmt: skip
 _BEFORE_REWRITES = frozenset({Phase.PLANNED, Phase.SURVEYING, Phase.THRESHOLDS, Phase.REFINING})
+_MODEL = "signals"
+"""What `headrace train` trains where nothing else is said."""
 _REASONS_MAX = 5
 _EXAMPLE_CHARS_MAX = 160
 _TITLES = {"loss_post": "loss, nats per response token", "density": "density, mean cosine", "quality": "quality, 0 to 10"}
@@ -80,6 +82,16 @@ def undone_of(state: RoundState) -> list[str]:
     return [f"undoing it: {rows}{refused}{lost}"]
 
 
+def training_of(state: RoundState) -> list[str]:
+    """Of a round that waits for a checkpoint, the command that makes it."""
+    if state.working_in is not Phase.TRAINING or state.committed is None:
+        return []
+    model = state.begun.survey.model
+    train = f"{'' if model == _MODEL else f'HEADRACE_TRAINER_MODEL={model} '}headrace train {state.dataset_id}"
+    told = f"a checkpoint trained on version {state.committed.version_sequence} is waited for: `{train} --version"
+    return [f"{told} {state.committed.version_sequence}` makes it, unless `{train} --versions` runs"]
+
+
 def _example(text: str) -> str:
     return f" ({text[:_EXAMPLE_CHARS_MAX]}{'…' if len(text) > _EXAMPLE_CHARS_MAX else ''})" if text else ""
 
@@ -101,7 +113,7 @@ class RoundView:
         """The view as of the latest state."""
         state = self._looks[-1][1]
         parts: list[RenderableType] = [_head(state), Columns([self._rows(), _rewrites(state)], padding=(0, 4))]
-        parts += [Text(f"\n{line}") for line in (*undone_of(state), *why_of(state))]
+        parts += [Text(f"\n{line}") for line in (*training_of(state), *undone_of(state), *why_of(state))]
         parts += [drawn(column, histogram, bounds.get(column)) for column, histogram in histograms.items()]
         return Group(*parts)
 

@@ -40,7 +40,13 @@ def train(
     every_s: Annotated[
         float | None, typer.Option("--every-s", min=1, help="With --follow: after so many seconds, if anything is new.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="With --follow: stop after so many runs.")] = None,
+    versions: Annotated[
+        bool,
+        typer.Option("--versions", help="Train on each new version as it is committed, until stopped: what rounds wait for."),
+    ] = False,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=1, help="With --follow or --versions: stop after so many runs.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Optimizer steps of a run.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Train all weights instead of a LoRA adapter.")] = False,
     as_json: AsJson = False,
@@ -50,7 +56,13 @@ def train(
     Takes a version, or with --follow the accepted stream: from the beginning, or from --version on. What the policy holds out
     (`training.held_out_share`) is measured before and after. A killed run is resumed by the same command, and a run that was
     published is not done again. All settings: HEADRACE_TRAINER_* (services/trainer/settings.py).
+
+    With --versions it waits for versions and trains on each, always from the same base with the same hyper-parameters: on what
+    a round waits for, else on the latest, however many came meanwhile. A version that has a checkpoint is not trained again, by
+    whomever. With it running rounds go on by themselves, and with the policy's `rounds.start: checkpoint` they begin so, too.
     """
+    if versions and (follow or version or every is not None or every_s is not None):
+        raise CannotDo("--versions takes each version as it comes: without --version, --follow, --every and --every-s")
     from headrace.local.checkout import checkout  # noqa: PLC0415
 
     checkout()  # the trainer is no part of the wheel
@@ -59,7 +71,9 @@ def train(
     settings = training.TrainerSettings(**{name: value for name, value in chosen.items() if value is not None})
     try:
         with shown(as_json=as_json) as show:
-            if follow:
+            if versions:
+                asyncio.run(_follow(training.follow_versions(dataset, settings, show), rounds, as_json=as_json))
+            elif follow:
                 asyncio.run(_follow(training.follow(dataset, version or "beginning", settings, show), rounds, as_json=as_json))
             else:
                 _tell(asyncio.run(training.train_version(dataset, version, settings, show)), as_json=as_json)

@@ -64,8 +64,11 @@ class FineTuningRun(BaseModel):
 
 
 class Stage(StrEnum):
-    """What a run is doing."""
+    """What a run is doing, or what a trainer waits for."""
 
+    WAITING = "waiting for a version"
+    WAITING_FOR_ROUND = "waiting for the round that is at work"
+    AWAY = "waiting for object store and broker"
     LOADING = "loading"
     MEASURING_BEFORE = "measuring before"
     TRAINING = "training"

@@ -11,7 +11,7 @@ from rich.console import Console
 from headrace.adapters.rounds.round_states import RoundStates
 from headrace.cli.failures import CannotDo
 from headrace.cli.round_reading import bounds_of, chosen, record_of_state
-from headrace.cli.round_view import RoundView, drawn, line_of, meaning_of, undone_of, why_of
+from headrace.cli.round_view import RoundView, drawn, line_of, meaning_of, training_of, undone_of, why_of
 from headrace.core.rounds.counts import RewriteCounts
 from headrace.core.rounds.progress import Action, Awaited, Ending, Phase, RewriteEnded, RewritesRequested, RoundAsked, RoundState
 from headrace.core.rounds.reasons import RoundReason
@@ -107,6 +107,19 @@ def test_a_round_says_why_rewrites_were_not_made():
     view.take(state)
     assert refused in shown(view.render({}, {}))
     assert "never begun: 3 rows of the selection" in why_of(STATE)
+
+
+def test_a_round_that_waits_for_a_checkpoint_names_the_command_that_makes_it():
+    """The very command; nothing in other phases."""
+    rounds = Rounds()
+    state = rounds.run(started(), Parts(trains=False))
+    (told,) = training_of(state)
+    assert "`headrace train arithmetic --version 6`" in told
+    assert "`headrace train arithmetic --versions`" in told
+    view = RoundView()
+    view.take(state)
+    assert "headrace train arithmetic --version 6" in shown(view.render({}, {}))
+    assert training_of(replace(state, phase=Phase.EVALUATING)) == []
 
 
 def test_a_histogram_marks_its_threshold():
