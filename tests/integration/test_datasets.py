@@ -144,6 +144,8 @@ async def explained(world):
     assert ending["dossier"]["decisions"][-1]["reason"] == "near_duplicate"
     assert "rejected: near_duplicate" in await world.headrace("sample", "show", "s00002", "-d", "algebra")
     assert "on its way" in await world.headrace("sample", "show", "s99999", "-d", "algebra", fails=True)
+    for missing in (("sample", "show", "s00002", "-d", "nosuch"), ("dataset", "show", "nosuch")):
+        assert "no such dataset: nosuch" in await world.headrace(*missing, fails=True)
 
 
 async def looked_at(world, version):

@@ -44,7 +44,8 @@ def export(
     """Write a version to a folder that `datasets.load_dataset` reads, with a dataset card and Croissant metadata.
 
     parquet and jsonl hold all columns. messages is what TRL's SFTTrainer takes, preference what its DPOTrainer takes (two answers
-    to the same prompt, one of which was accepted). alpaca and sharegpt are what LLaMA-Factory and others read.
+    to the same prompt, one of which was accepted). alpaca and sharegpt have the keys that
+    LLaMA-Factory and others document for them; what was tried is that `datasets.load_dataset` reads the folder, not those tools.
 
     The split `test` is drawn as trainers draw what they hold out: with the share and the seed of the policy
     (`training.held_out_share`, `training.held_out_seed`) it has exactly the prompts that `headrace train` never trains on.

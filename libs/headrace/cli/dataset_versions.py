@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headrace.cli.options import AsJson, VersionName
-from headrace.cli.version_reading import DatasetName, Kind, kind_of, open_versions, rows_waiting, waiting
+from headrace.cli.version_reading import DatasetName, Kind, kind_of, open_versions, require_dataset, rows_waiting, waiting
 from headrace.core.version_costs import NANOS, US, StageCost
+from headrace.core.version_names import NoSuchVersion
 
 if TYPE_CHECKING:  # Arrow costs most of a second that `headrace --help` need not pay
     from collections.abc import Mapping
@@ -26,7 +27,11 @@ def show(name: DatasetName, version: VersionName = "", *, as_json: AsJson = Fals
 
     async def read() -> "tuple[Version, Staged]":
         async with open_versions() as versions:
-            found = await versions.version(name, version)
+            try:
+                found = await versions.version(name, version)
+            except NoSuchVersion:
+                await require_dataset(name)
+                raise
             return found, await waiting(versions, name)
 
     found, staged = asyncio.run(read())

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from headrace.cli.options import AsJson, Dataset
+from headrace.cli.version_reading import require_dataset
 
 if TYPE_CHECKING:  # Arrow and the Kafka client cost most of a second that `headrace --help` need not pay
     from headrace.adapters.claim_check import LargeBodies
@@ -42,11 +43,14 @@ def show(
     if as_json:
         endings = [_plain(ending) for ending in found]
         typer.echo(json.dumps({"dataset": dataset, "sample_id": sample_id, "retracted": retracted, "endings": endings}))
+        if not found and retracted is None:
+            asyncio.run(require_dataset(dataset))
     elif found or retracted is not None:
         _print(found)
         if retracted is not None:
             typer.echo(f"retracted up to revision {retracted}: no such revision belongs to {dataset} any more")
     else:
+        asyncio.run(require_dataset(dataset))
         typer.echo(
             f"dataset {dataset} has no decision on a sample {sample_id!a}: it is on its way (`headrace lag`), or it never came",
             err=True,

@@ -60,11 +60,17 @@ def submit(
     except (OSError, EOFError, zlib.error) as error:
         report.fail(str(error))
     except NotSubmitted as error:
-        hint = "is HEADRACE_GATEWAY right, and does the gateway run?" if error.unanswered else ""
+        hint = _hint(str(error), token=token) if error.unanswered else ""
         report.fail(f"{target}: {error}; {error.unanswered} samples have no answer, and may be sent again. {hint}".strip())
     report.finish()
     if report.refused or report.failed:
         raise typer.Exit(1)
+
+
+def _hint(told: str, *, token: str) -> str:
+    if told.startswith(("UNAUTHENTICATED", "PERMISSION_DENIED")):
+        return "Is the token right (--token, HEADRACE_TOKEN)?" if token else "Give a token: --token, or HEADRACE_TOKEN."
+    return "is HEADRACE_GATEWAY right, and does the gateway run?"
 
 
 @dataclass

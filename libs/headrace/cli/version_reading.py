@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.cli.failures import CannotDo
+
 if TYPE_CHECKING:  # Arrow costs most of a second that `headrace --help` need not pay
     from headrace.adapters.versions.store import VersionStore
     from headrace.core.staged import Staged
@@ -23,6 +25,24 @@ async def open_versions() -> "AsyncIterator[VersionStore]":
 
     async with open_object_store(ObjectStoreSettings()) as objects:
         yield VersionStore(objects)
+
+
+async def require_dataset(name: str) -> None:
+    """For whoever found nothing of a dataset. Raises CannotDo where there is none; passes where Kafka cannot be asked."""
+    from headrace.adapters.kafka.unreachable import BrokerUnreachable  # noqa: PLC0415
+    from headrace.adapters.policies.published import PolicyTopics, standing_policies  # noqa: PLC0415
+    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
+
+    settings = RuntimeSettings()
+    topics = PolicyTopics(settings.kafka, settings.partitions, settings.replication_factor, settings.kafka_start_s)
+    try:
+        known = {*await standing_policies(topics)}
+    except BrokerUnreachable:
+        return
+    async with open_versions() as versions:
+        known |= {*await versions.datasets()}
+    if name not in known:
+        raise CannotDo(f"no such dataset: {name}; `headrace dataset ls` lists what there is, `headrace dataset create` makes one")
 
 
 async def waiting(versions: "VersionStore", name: str) -> "Staged":

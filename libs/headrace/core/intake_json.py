@@ -51,7 +51,8 @@ def parse_text(text: str, *, depth_max: int) -> Any:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         code = RefusalCode.CONTROL_CHARACTERS if error.msg.startswith("Invalid control") else RefusalCode.NOT_JSON
-        raise Refused(code, f"{error.msg} at character {error.pos}") from None
+        said = error.msg.removesuffix(" at").removesuffix(" starting")  # some of Python's messages end in mid-sentence
+        raise Refused(code, f"{said} at character {error.pos}") from None
     if ("\\b" in text or "\\f" in text or "\\u00" in text) and (bad := _CONTROL_ESCAPE.match(text)):
         raise Refused(RefusalCode.CONTROL_CHARACTERS, f"control character in a text, at character {bad.end()} of the line")
     if _SURROGATE_ESCAPE.search(text):

@@ -99,3 +99,10 @@ def test_a_gateway_that_is_not_there():
     assert done.exit_code == 1
     assert "HEADRACE_GATEWAY" in done.stderr
     assert "1 samples have no answer" in done.stderr
+
+
+def test_a_missing_or_wrong_token_is_named():
+    """Not the address, which was right."""
+    told = {given: command._hint("UNAUTHENTICATED: no", token=given) for given in ("", "wrong")}
+    assert told == {"": "Give a token: --token, or HEADRACE_TOKEN.", "wrong": "Is the token right (--token, HEADRACE_TOKEN)?"}
+    assert "HEADRACE_GATEWAY" in command._hint("UNAVAILABLE: refused", token="")

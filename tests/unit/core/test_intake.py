@@ -110,6 +110,7 @@ def test_a_byte_order_mark_is_skipped():
     [
         (b"", "not_json"),
         (b"hello", "not_json"),
+        (b'{"a": "b', "not_json"),
         (b'{"messages": [', "not_json"),
         (line() + b"{}", "not_json"),
         (b"[]", "not_an_object"),
@@ -333,3 +334,10 @@ def test_a_right_content_hash_sent_along_is_accepted():
     """Clients may say what they mean to send."""
     digest = content_hash_of(MESSAGES, "", None)
     assert checked(content_hash=digest).content_hash == digest
+
+
+def test_where_the_json_breaks_is_said_in_a_sentence():
+    """Also where Python's own message ends in the middle of one."""
+    with pytest.raises(Refused) as refused:
+        parse(b'{"a": "b')
+    assert refused.value.message == "Unterminated string at character 6"

@@ -134,7 +134,7 @@ def _message(name: str) -> dict[str, Any]:
             "name": name,
             "summary": "A sample as its producer wrote it: JSON in any accepted form or protobuf, plain or CloudEvents.",
             "contentType": "application/octet-stream",
-            "payload": {"description": "README, Sending samples, lists the forms."},
+            "payload": {"description": "services/gateway/README.md lists the forms under What a sample may look like."},
         }
     return {
         "name": name,
