@@ -13,6 +13,7 @@ from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, S
 from headrace.core.policies import CheckRequest, DiversityBounds, Policy
 from headrace.core.topics import DECIDED, HELD, INDEXED, PLACED, SCORED, Topic, retry_topic_name
 from services.diversity.handlers import Diversity, Pace
+from tests.fakes.certain import certain
 from tests.fakes.placement_world import DATASET, sample_of, scored_of
 from tests.fakes.rewrites import rewrite
 
@@ -378,3 +379,22 @@ async def test_a_rewrite_is_placed_with_its_cosine_to_its_parent():
     bodies = [send.body for result in emitted for send in result.sends if isinstance(send.body, Dossier)]
     cosines = [body.placement.parent_cosine for body in bodies if body.placement is not None]
     assert cosines == [pytest.approx(0.5**0.5), None]
+
+
+async def test_a_row_that_comes_back_is_near_what_it_was_near_before() -> None:
+    """Neither an accepted near copy nor one in flight is in its way, as they are in that of others."""
+    bench = Bench(Policy(diversity=DiversityBounds(near_duplicate_cosine=0.99)))
+    await bench.admitted(scored("there", unit(1, 0.01)))
+    await bench.place(scored("flying", unit(0.01, 1)))
+    for number, vector in enumerate((unit(1, 0), unit(0, 1))):
+        plain = scored(f"back-{number}", vector, revision=1)
+        sample = plain.dossier.sample
+        again = replace(sample, id=f"again-{number}", origin=replace(sample.origin, restored_by="r1"))
+        [other] = await bench.place(plain)
+        if number:
+            assert only(other, HELD)
+        else:
+            assert certain(placed(other).placement).duplicate_kind is DuplicateKind.NEAR
+        again = replace(again, content_hash=f"hash of {again.id}")
+        [result] = await bench.place(replace(plain, dossier=replace(plain.dossier, sample=again)))
+        assert certain(placed(result).placement).duplicate_kind is DuplicateKind.NONE
