@@ -37,9 +37,17 @@ class RefinementSettings(BaseSettings):
     prompt_chars_max: int = Field(_LIMITS.prompt_chars_max, ge=1, description="Longest prompt taken.")
     answer_chars_max: int = Field(_LIMITS.answer_chars_max, ge=1, description="Longest answer taken.")
 
+    loop_ratio_max: float = Field(
+        _LIMITS.loop_ratio_max,
+        gt=1,
+        description="What shrinks more than so many times when it is compressed goes round in a loop.",
+    )
+
     def limits(self) -> RewritingLimits:
         """The part that rewriting itself is told."""
-        return RewritingLimits(self.material_chars_max, self.beside_chars_max, self.prompt_chars_max, self.answer_chars_max)
+        return RewritingLimits(
+            self.material_chars_max, self.beside_chars_max, self.prompt_chars_max, self.answer_chars_max, self.loop_ratio_max
+        )
 
     def refining(self) -> Sampling:
         """How a prompt is drawn."""

@@ -25,6 +25,7 @@ from itertools import chain
 
 from headrace.core.chat import ANSWERER, REFINER, Call, Sampling
 from headrace.core.dossiers import Rewrite
+from headrace.core.rounds.objections import LOOP_RATIO_MAX, Objections
 from headrace.core.rounds.revisions import identity_of_rewrite, stands_beside
 from headrace.core.rounds.rewritten_text import AnswerReader, PromptReader, scripts_of
 from headrace.core.rounds.rules import Axis
@@ -96,13 +97,14 @@ class Recipes:
 class RewritingLimits:
     """Most characters of a prompt and the turns before it to be rewritten, of each text shown beside it, and of what is written.
 
-    Neighbours are shown, nearest first, until they make up as much as a prompt may.
+    Neighbours are shown, nearest first, until they make up as much as a prompt may. `loop_ratio_max`: see `objections`.
     """
 
     material_chars_max: int = 24_000
     beside_chars_max: int = 4_000
     prompt_chars_max: int = 16_000
     answer_chars_max: int = 64_000
+    loop_ratio_max: float = LOOP_RATIO_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ class Task:
             known=(self._question, *self.rewrite.hints, *chain.from_iterable(self.recipes.refining[self.axis].examples)),
             answers=self._answers(),
             before=self._question,
+            objections=self._objections(),
         )
         return Call(REFINER, messages, sampling), reader
 
@@ -139,7 +142,8 @@ class Task:
         turns = [Message(turn.role, turn.content) for turn in (*self._before, Message("user", prompt))]
         if not any(turn.role in _SYSTEM for turn in turns):
             turns[:0] = self.recipes.answering.turns()
-        return Call(ANSWERER, tuple(turns), sampling), AnswerReader(prompt, self._scripts(prompt), self.limits.answer_chars_max)
+        reader = AnswerReader(prompt, self._scripts(prompt), self.limits.answer_chars_max, self._objections())
+        return Call(ANSWERER, tuple(turns), sampling), reader
 
     def sample(self, prompt: str, answer: str) -> Sample:
         """The rewritten sample."""
@@ -226,6 +230,13 @@ class Task:
             told = f"Prompt and answer were judged {rewrite.parent_quality:.1f} of 10; below {rewrite.bound:.1f} is poor."
             return [told]
         return []
+
+    def _objections(self) -> Objections | None:
+        """The authors object to nothing."""
+        if self.prompt_alone:
+            return None
+        texts = (self._question, response_text(self.rewrite.parent), *self.rewrite.hints)
+        return Objections(texts, self.limits.loop_ratio_max)
 
     def _scripts(self, *more: str) -> frozenset[str]:
         parent = self.rewrite.parent

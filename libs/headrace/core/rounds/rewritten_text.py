@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from headrace.core.chat_answers import Unreadable
+from headrace.core.rounds.objections import Objections
 
 OPENING, CLOSING = "<new_prompt>", "</new_prompt>"
 """Between these a refiner writes the prompt. Nothing but text is asked for: small models write it sooner than JSON."""
@@ -37,7 +38,7 @@ class PromptReader:
 
     `fence` marks material in what the model was shown; where it is empty there were no marks, and the reply is the prompt.
     `scripts` are those the sample is written in, `known` are prompts that must not come back, `answers` what the prompt must not
-    say, unless `before`, the prompt as it was, says it too.
+    say, unless `before`, the prompt as it was, says it too. `objections` are further rules for it, None for none.
     """
 
     fence: str
@@ -46,6 +47,7 @@ class PromptReader:
     known: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     before: str = ""
+    objections: Objections | None = None
 
     def __call__(self, text: str) -> str:
         """Raises Unreadable, in words that the model is shown, where there is no usable prompt."""
@@ -61,6 +63,8 @@ class PromptReader:
             if len(answer) >= _GIVEN_AWAY_CHARS_MIN and answer in plain and answer not in _plain(self.before):
                 raise Unreadable("the prompt gives its answer away. Ask, and leave the answer out.")
         _require_scripts(prompt, self.scripts)
+        if self.objections is not None:
+            self.objections.require_none(prompt)
         return prompt
 
 
@@ -71,6 +75,7 @@ class AnswerReader:
     prompt: str
     scripts: frozenset[str]
     chars_max: int
+    objections: Objections | None = None
 
     def __call__(self, text: str) -> str:
         """Raises Unreadable, in words that the model is shown, where there is no usable answer."""
@@ -79,6 +84,8 @@ class AnswerReader:
         if _plain(answer) == _plain(self.prompt):
             raise Unreadable("it repeats the question. Answer it.")
         _require_scripts(answer, self.scripts)
+        if self.objections is not None:
+            self.objections.require_none(answer, self.prompt)
         return answer
 
 
@@ -136,7 +143,7 @@ def _require_text(text: str, chars_max: int, what: str) -> None:
 
 
 def _require_scripts(text: str, scripts: frozenset[str]) -> None:
-    """Two languages of one script are not told apart here: the check `constraints` of a policy does that."""
+    """Languages of one script are not told apart here: some are by `Objections`, many by the check `constraints` of a policy."""
     counts = _scripts(text)
     total = counts.total()
     if not scripts or total < _LETTERS_TELLING:
