@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -146,8 +147,10 @@ async def test_a_rewrite_of_what_was_retracted_is_turned_away(make_index, reword
     index = make_index()
     await index.retract(DATASET, [("a", 1)])
     diversity = Diversity(index, lambda _: POLICY)
-    events = [scored_rewrite(*reworded, sample_id, offset) for offset, sample_id in enumerate((reworded[0], "beside"))]
-    results = await diversity.place(events)
+    events = [
+        scored_rewrite(reworded[0], reworded[1], sample_id, offset) for offset, sample_id in enumerate((reworded[0], "beside"))
+    ]
+    results: Any = await diversity.place(events)
     kinds = [result.sends[0].body.placement.duplicate_kind for result in results]
     assert kinds == [DuplicateKind.RETRACTED if turned_away else DuplicateKind.NONE] * 2
 
@@ -156,18 +159,19 @@ async def test_a_rewrite_that_was_placed_before_its_parent_was_retracted_is_take
     """Settling it asks for a retraction of its own, so versions and subscribers lose it too; the index forgets it at once."""
     index = make_index()
     diversity = Diversity(index, lambda _: POLICY)
-    [placed] = await diversity.place([scored_rewrite("a", 1, "a", 0)])
+    placed: Any = (await diversity.place([scored_rewrite("a", 1, "a", 0)]))[0]
     await index.retract(DATASET, [("a", 1)])
     decision = replace(DECISIONS[-1], verdict=Verdict.ACCEPTED)
     decided = replace(placed.sends[0].body, decisions=(decision,))
-    [result] = await diversity.settle([Event("d", DECIDED.name, DATASET, decided, 0.0, Position(DECIDED.name, 0, 0))])
-    [send] = result.sends
-    assert (send.topic, send.body.sample_id, send.body.revision) == (RETRACTION_REQUESTED.name, "a", 2)
+    event = Event("d", DECIDED.name, DATASET, decided, 0.0, Position(DECIDED.name, 0, 0))
+    settled: Any = await diversity.settle([event])
+    [send] = settled[0].sends
+    assert (send.topic, send.body.sample_id, send.body.revision) == (RETRACTION_REQUESTED, "a", 2)
     assert "a revision 1" in send.body.note
     assert await index.retracted({DATASET: ["a"]}) == {DATASET: {"a": 2}}
 
 
-def scored_rewrite(parent_id: str, parent_revision: int, sample_id: str, offset: int) -> Event:
+def scored_rewrite(parent_id, parent_revision, sample_id, offset):
     """A rewrite as the next revision of its parent, or beside it, scored."""
     choose = random.Random(offset)
     reworded = sample_of(parent_id, parent_revision, "said before")
