@@ -66,7 +66,12 @@ class AcceptedTopic:
             max_partition_fetch_bytes=max(_FETCH_BYTES_MIN, fetch_bytes // 4),
         ) as consumer:
             topic = cls(consumer, bootstrap, accepted_topic(dataset_id).name, bodies, limits)
-            numbers = sorted(await partitions_of(consumer, topic._topic, bootstrap))
+            try:
+                numbers = sorted(await partitions_of(consumer, topic._topic, bootstrap))
+            except BrokerUnreachable as error:  # it answers, but has no such topic
+                raise BrokerUnreachable(
+                    f"no such dataset at {bootstrap}: {dataset_id} has no topic there; `headrace dataset create` makes one"
+                ) from error
             topic._slices = {numbers[source]: part for source, part in slices_of(len(numbers), share).items()}
             topic._assigned = [TopicPartition(topic._topic, number) for number in topic._slices]
             consumer.assign(topic._assigned)
