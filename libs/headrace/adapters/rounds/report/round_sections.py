@@ -40,8 +40,23 @@ def versions(data: ReportData) -> Section:
         ("held out of training", f"share {number(survey.held_out_share)}, seed {survey.held_out_seed or '(empty)'}"),
         ("requested by", state.begun.requested_by or UNKNOWN),
         ("evicted to hold the scale", plural(state.evicted, "row")),
+        *_undone(state),
     ]  # fmt: skip
     return Section("versions", "Versions and hashes", (table((), rows), *_origins(data), *_lost(state)))
+
+
+def _undone(state: RoundState) -> list[tuple[str, str]]:
+    """What came of undoing the round; nothing where it was not undone."""
+    revert = state.revert
+    if revert is None:
+        return []
+    version = revert.version or revert.standing
+    told = (
+        f"{number(version.version_sequence)} ({plural(version.rows_accepted, 'row')}): {version.version}" if version else "none"
+    )
+    left = f"{number(revert.retracted)} that were added left"
+    rows = f"{plural(revert.restored, 'row')} came back of {number(revert.restoring)}, {left}"
+    return [("undone", rows), ("version after that", told)]
 
 
 def phases(data: ReportData) -> Section:

@@ -16,6 +16,8 @@ from headrace.core.rounds.progress import Ending, HeldOutMeasured, Phase
 from headrace.core.rounds.rules import Mode, SelectionRules
 from headrace.core.rounds.stored import BadRoundId, signals_key, thresholds_key
 from headrace.core.versions import DamagedVersion
+from tests.fakes.bodies import STATE
+from tests.fakes.certain import certain
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.round_reports import DATASET, HOSTILE, SURVEY, a_round, a_state, earlier
 from tests.fakes.signal_tables import a_table
@@ -132,6 +134,16 @@ async def test_constant_columns_and_columns_without_numbers():
     assert "no row has this number" in page.words
 
 
+async def test_a_round_that_began_all_the_same_says_so_in_its_head():
+    """What measured was not trained on the version: a reader of the verdict has to know."""
+    objects, state = await a_round(10)
+    _, page = await page_of(objects, state)
+    assert "Begun all the same" not in page.words
+    state = replace(state, begun=replace(state.begun, trained_otherwise="the first weights measure"))
+    _, page = await page_of(objects, state)
+    assert page.words.index("Begun all the same: the first weights measure.") < page.words.index("Versions and hashes")
+
+
 async def test_why_rewrites_were_not_made_is_told():
     """Each reason with its count and one example, escaped; and how much of the selection was never begun."""
     objects, state = await a_round(50, rewrites=20)
@@ -141,6 +153,15 @@ async def test_why_rewrites_were_not_made_is_told():
     assert "404: &lt;b&gt;the model `default` does not exist" in body
     assert "Why rewrites were not made, or rejected" in page.words
     assert "3 rows of the selection were never begun." in page.words
+
+
+async def test_an_undoing_is_told():
+    """How many rows came back, how many left, and the version that it came to."""
+    objects, state = await a_round(40, rewrites=6)
+    revert = certain(STATE.revert)
+    _, page = await page_of(objects, replace(state, phase=Phase.STOPPED, reason="aborted", revert=revert))
+    assert "4 rows came back of 7, 2 that were added left" in page.words
+    assert certain(revert.version).version in page.words
 
 
 async def test_rounds_that_ended_early_say_so():
