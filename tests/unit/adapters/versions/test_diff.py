@@ -78,6 +78,17 @@ async def test_what_two_versions_share_is_not_read():
     assert await changes(world, after, after) == []
 
 
+async def test_differences_behind_an_id():
+    """Whoever goes on from page to page reads no shard that lies before it, and no row twice."""
+    world = World()
+    before = await world.cut(0, *((f"s{n:03}",) for n in range(120)))
+    after = await world.cut(200, ("s003", 1), ("s004", 1), ("s110", 1))
+    for behind, left in (("", ["s003", "s004", "s110"]), ("s003", ["s004", "s110"]), ("s1099", ["s110"]), ("s110", [])):
+        world.opened.clear()
+        assert [change.sample_id async for change in diff(world, before, after, behind=behind)] == left
+    assert len(world.opened) <= 2
+
+
 async def test_rows_that_only_moved_between_shards_are_no_change():
     """Shards merged into one hold the same rows."""
     world = World()
