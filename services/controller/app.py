@@ -33,6 +33,7 @@ from headrace.core.policies import Policy
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.ports.signal_model import ModelMissing
 from headrace.core.roll_out import RollOuts
+from headrace.core.rounds.binding import holds_out_too_little
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.planning import Measuring, bound_versions, kept_bases, planned, round_id_at
 from headrace.core.rounds.progress import RoundStarted
@@ -174,7 +175,10 @@ async def _policy_now(runtime: Runtime, dataset_id: str) -> Policy | None:
 
 @dataclass(frozen=True, slots=True)
 class _Begins:
-    """Begins a round where a checkpoint measures that was trained on a dataset's latest version, and the policy says so."""
+    """Begins a round where a checkpoint measures that was trained on a dataset's latest version, and the policy says so.
+
+    What measures is by construction what was trained on the round's version: `published` is what was just rolled out.
+    """
 
     runtime: Runtime
     versions: VersionStore
@@ -186,6 +190,10 @@ class _Begins:
             return None
         latest = await self.versions.latest(dataset_id)
         if latest is None or latest.id != published.data.version:
+            return None
+        rules = policy.training
+        if amiss := holds_out_too_little(published.data, rules.held_out_share, rules.held_out_seed):
+            _log.warning("no round of %s begins with checkpoint %s: %s", dataset_id, published.checkpoint_id[:12], amiss)
             return None
         first = next(iter((await _history(self.runtime, published.model)).checkpoints), model_version)
         try:

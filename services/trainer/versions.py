@@ -11,7 +11,7 @@ from headrace.adapters.rounds.round_states import RoundStates
 from headrace.core.checkpoints import CheckpointPublished
 from headrace.core.events import Stop
 from headrace.core.policies import TrainingRules
-from headrace.core.rounds.binding import holds_out_too_little
+from headrace.core.rounds.binding import is_trained_on
 from headrace.core.rounds.progress import Phase, RoundState
 from headrace.core.topics import CHECKPOINT_PUBLISHED, COMMITTED
 
@@ -50,11 +50,7 @@ def is_undone(states: Iterable[RoundState], version: str) -> bool:
 def is_trained(published: Iterable[CheckpointPublished], dataset_id: str, model: str, due: Due) -> bool:
     """Whether the model has a checkpoint of that version, whoever trained it, that holds out what is to be held out."""
     share, seed = due.rules.held_out_share, due.rules.held_out_seed
-    return any(
-        each.model == model and (each.data.dataset_id, each.data.version) == (dataset_id, due.version)
-        and not holds_out_too_little(each.data, share, seed)
-        for each in published
-    )  # fmt: skip
+    return any(each.model == model and is_trained_on(each, dataset_id, due.version, share, seed) for each in published)
 
 
 @dataclass(slots=True)

@@ -142,7 +142,7 @@ def ask_as(spine: Spine, model: str) -> None:
 
 async def _round(spine: Spine, dataset: str, harm: Harm | None) -> RoundState:
     """Looked at from its very beginning, which the command is too slow for."""
-    starting = asyncio.create_task(asyncio.to_thread(spine.headrace, "round", "start", dataset))
+    starting = asyncio.create_task(asyncio.to_thread(spine.headrace, "round", "start", dataset, "--anyway"))
     state = await ended(spine, dataset, harm)
     await starting
     return state

@@ -107,7 +107,7 @@ def test_a_small_budget_mends_as_many_rows_at_a_time_as_it_pays_for(spine: Spine
     A start with settings under which no endpoint could be asked is refused before.
     """
     with patch.dict(spine.environment, {"HEADRACE_CHAT_URL": spine.environment["HEADRACE_CHAT_URL"].removesuffix("/v1")}):
-        refused = command(spine, "round", "start", "thrifty")
+        refused = command(spine, "round", "start", "thrifty", "--anyway")
     assert refused.exit_code == 1
     assert "HEADRACE_CHAT_URL (most end with /v1)" in refused.output + refused.stderr
     begin(spine, "thrifty")
@@ -206,7 +206,7 @@ def test_an_undone_round_leaves_the_rows_of_before_and_what_others_brought(spine
     assert {name: after[name][0] for name in after.keys() - others} == {name: before[name][0] for name in before.keys() - others}
     assert round_undone.told_to_subscribers(spine, "undone", after) == after
     assert json.loads(spine.headrace("dlq", "ls", "--json")) == []
-    again = json.loads(done(spine, "round", "start", "undone", "--json"))
+    again = json.loads(done(spine, "round", "start", "undone", "--anyway", "--json"))
     assert again["begun"]["survey"]["version"] == certain(revert.standing).version
     done(spine, "round", "abort", "undone")
 

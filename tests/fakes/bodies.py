@@ -147,7 +147,7 @@ EMBEDDINGS = Embeddings("smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0
 SURVEY = Survey(
     "arithmetic", "round-1", Purpose.ROUND, "9f" * 32, "smollm2-135m", "2", "base-model", "1", Judge.LOGITS, 0.125, "seed"
 )
-STARTED = RoundStarted(SURVEY, 5, 100, "0123456789ab", "{}", "ada", NOON, "ab" * 32)
+STARTED = RoundStarted(SURVEY, 5, 100, "0123456789ab", "{}", "ada", NOON, "ab" * 32, "it has seen nothing of maths")
 SELECTED = RowsSelected(Purpose.ROUND, 7, 5, 3, '{"hard":{}}', "34" * 32, 1.5, 10, 1.75, 20, 6)
 COUNTS = RowCounts(
     100, all_sent=True, measured=98, not_made=1, lost=("problem-1/0",), tokens=12_000, seconds=60.5, returned=("problem-2/0",)

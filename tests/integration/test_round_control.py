@@ -289,7 +289,8 @@ async def test_the_commands_and_a_phase_that_lasts_too_long(world, monkeypatch):
         assert "no model other" in await headrace("start", DATASET, "--model", "other")
         assert "has no version 7" in await headrace("start", DATASET, "--version", "7")
         assert "no round" in await headrace("freeze", DATASET)
-        begun = await headrace("start", DATASET, "--no-check", "--json")
+        assert "or --anyway" in await headrace("start", DATASET, "--no-check")
+        begun = await headrace("start", DATASET, "--no-check", "--anyway", "--json")
         again = await headrace("start", DATASET)
     started = json.loads(begun)
     round_id = started["round_id"]

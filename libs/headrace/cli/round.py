@@ -48,9 +48,16 @@ def start(
     no_check: Annotated[
         bool, typer.Option("--no-check", help="Do not ask the chat endpoints (HEADRACE_CHAT_*) for a token each before.")
     ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Begin, too, where what measures was not trained on the version; the round says so.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Begin a round on the dataset's latest version, with the model version that measures now, under the policy's `rounds`.
+
+    What measures must have been trained on that very version, without what the policy holds out: `headrace train DATASET`, or
+    `headrace train DATASET --versions`, which stays and trains what rounds wait for. Otherwise the survey asks what an untrained
+    model does not know, and the verdict compares it with a trained one.
 
     The round goes on by itself: survey, thresholds, rewrites, a new version, and where the policy says `train`, the wait for a
     checkpoint trained on that version and the verdict by its held-out loss. One round of a dataset at a time. With --wait the
@@ -62,7 +69,7 @@ def start(
     from headrace.cli.round_reading import record_of_state  # noqa: PLC0415
     from headrace.cli.round_start import Asked, begin  # noqa: PLC0415
 
-    state = asyncio.run(begin(Asked(dataset, version, model, triton, check=not no_check), _ANSWER_S))
+    state = asyncio.run(begin(Asked(dataset, version, model, triton, check=not no_check, anyway=anyway), _ANSWER_S))
     if wait:
         if not as_json:
             typer.echo(f"round {state.round_id} has begun")

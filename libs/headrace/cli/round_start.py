@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -13,13 +13,15 @@ if TYPE_CHECKING:  # clients cost most of a second that `headrace --help` need n
     from headrace.core.policies import Policy
     from headrace.core.rounds.planning import Measuring
     from headrace.core.rounds.progress import RoundStarted, RoundState
+    from headrace.core.versions import Version
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a person asks for; an empty version is the latest. `triton` is the model server's address, host:port.
 
-    `check`: the chat endpoints are to be asked for one token each before the round begins.
+    `check`: the chat endpoints are to be asked for one token each before the round begins. `anyway`: it begins, too, where
+    what measures was not trained on the version.
     """
 
     dataset: str
@@ -27,14 +29,15 @@ class Asked:
     model: str
     triton: str
     check: bool = True
+    anyway: bool = False
 
 
 async def begin(asked: Asked, wait_s: float) -> "RoundState":
     """Ask for the round, and wait for the state that answers.
 
     Raises:
-        CannotDo: there is no such dataset, version or model, a round runs already, a chat endpoint cannot be asked, or nobody
-            answers in time.
+        CannotDo: there is no such dataset, version or model, a round runs already, what measures was not trained on the version,
+            a chat endpoint cannot be asked, or nobody answers in time.
         Stop: the model server or the object store is gone.
     """
     from headrace.adapters.kafka.streams import EventPublisher, RecordReader  # noqa: PLC0415
@@ -82,12 +85,40 @@ async def _bound(asked: Asked) -> "RoundStarted":
             version = await versions.version(asked.dataset, asked.version)
         except NoSuchVersion as error:
             raise CannotDo(f"{error}: `headrace dataset cut {asked.dataset}` makes one") from None
+    measuring = await _measuring(asked, policy)
+    amiss, advice = await _trained_otherwise(measuring, version, policy)
+    if amiss and not asked.anyway:
+        raise CannotDo(f"{amiss}: {advice}; or --anyway, which the round and its report tell of")
     if asked.check:
         await _check_endpoints(policy)
-    measuring = await _measuring(asked, policy)
     now = time.time()
+    measuring = replace(measuring, trained_otherwise=amiss)
     bound_to = (version.id, version.manifest.sequence, version.manifest.counts.accepted)
     return planned(policy, asked.dataset, round_id_at(now, uuid4().hex), bound_to, measuring, "headrace round start", now)
+
+
+async def _trained_otherwise(measuring: "Measuring", version: "Version", policy: "Policy") -> tuple[str, str]:
+    """Why what measures is not what was trained on the version, empty where it is; and what to do about it."""
+    from headrace.adapters.kafka.streams import read_topic  # noqa: PLC0415
+    from headrace.core.rounds.binding import is_trained_on, trained_otherwise  # noqa: PLC0415
+    from headrace.core.topics import CHECKPOINT_PUBLISHED  # noqa: PLC0415
+    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
+
+    topic = read_topic(CHECKPOINT_PUBLISHED, RuntimeSettings().kafka, until_now=True)
+    published = {event.body.checkpoint_id: event.body async for event in topic if event.body.model == measuring.model}
+    dataset, rules = version.manifest.dataset, policy.training
+    share, seed = rules.held_out_share, rules.held_out_seed
+    measures = published.get(measuring.checkpoint_id)
+    amiss = trained_otherwise(measuring.checkpoint_id, measures, dataset, version.id, share, seed)
+    fit = [each for each in published.values() if is_trained_on(each, dataset, version.id, share, seed)]
+    if fit:
+        name = fit[-1].checkpoint_id[:12]
+        told = f"`headrace checkpoint show {name}` tells what became of the one that was"
+        advice = f"{told}, `headrace checkpoint rollback --to {name}` brings it back where it has measured before"
+    else:
+        number = version.manifest.sequence
+        advice = f"`headrace train {dataset} --version {number}` trains it; `headrace checkpoint ls` tells when it measures"
+    return amiss, advice
 
 
 async def _check_endpoints(policy: "Policy") -> None:
@@ -110,7 +141,7 @@ async def _policy(dataset: str) -> "Policy":
         raise CannotDo(f"there is no dataset {dataset}: `headrace dataset create {dataset}` makes it")
     policy = policy_in(standing)
     if policy is None:
-        raise CannotDo(f"the policy of {dataset} is of another release: publish it anew with `headrace policy publish`")
+        raise CannotDo(f"the policy of {dataset} is of another release: publish it anew with `headrace policy apply`")
     return policy
 
 

@@ -145,6 +145,8 @@ def drawn(column: str, histogram: "Histogram", bound: float | None) -> Text:
 
 def _head(state: RoundState) -> Text:
     text = Text(f"{state.round_id}  round {state.ordinal} of {state.dataset_id}, version {state.begun.version_sequence}\n")
+    if state.begun.trained_otherwise:
+        text.append(f"begun all the same: {state.begun.trained_otherwise}\n", style="yellow")
     here = state.working_in
     way = _WAY if state.revert is None else (*_WAY, Phase.REVERTING)
     for phase in way:

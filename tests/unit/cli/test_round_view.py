@@ -122,6 +122,17 @@ def test_a_round_that_waits_for_a_checkpoint_names_the_command_that_makes_it():
     assert training_of(replace(state, phase=Phase.EVALUATING)) == []
 
 
+def test_a_round_that_began_all_the_same_says_so():
+    """In its head, in the words with which the command refused at first."""
+    rounds = Rounds()
+    rounds.take(started())
+    state = rounds.states["r1"]
+    state = replace(state, begun=replace(state.begun, trained_otherwise="nobody knows what measures was trained on"))
+    view = RoundView()
+    view.take(state)
+    assert "begun all the same: nobody knows what measures was trained on" in shown(view.render({}, {}))
+
+
 def test_a_histogram_marks_its_threshold():
     """The mark stands below the bar in which the threshold lies; one out of the frame is told in words."""
     count = HistogramCount(Frame(0.0, 10.0), bins=10)

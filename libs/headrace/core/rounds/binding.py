@@ -11,6 +11,12 @@ def holds_out_too_little(data: TrainingData, share: float, seed: str) -> str:
     return f"it {held_out}, the round measures by {share:g} with seed {seed!r}"
 
 
+def is_trained_on(published: CheckpointPublished, dataset_id: str, version: str, share: float, seed: str) -> bool:
+    """Whether a checkpoint was trained on that version, and holds out what this share and seed hold out."""
+    data = published.data
+    return (data.dataset_id, data.version) == (dataset_id, version) and not holds_out_too_little(data, share, seed)
+
+
 def trained_otherwise(
     checkpoint_id: str, published: CheckpointPublished | None, dataset_id: str, version: str, share: float, seed: str
 ) -> str:

@@ -12,13 +12,17 @@ from headrace.core.rounds.surveys import Judge, Purpose, Survey
 
 @dataclass(frozen=True, slots=True)
 class Measuring:
-    """The models of a round: the version that judges, the checkpoint it came from (empty for none), and the base."""
+    """The models of a round: the version that judges, the checkpoint it came from (empty for none), and the base.
+
+    `trained_otherwise` says why the first is not the one that was trained on the round's version; empty where it is.
+    """
 
     model: str
     model_version: str
     checkpoint_id: str = ""
     base_model: str = ""
     base_model_version: str = ""
+    trained_otherwise: str = ""
 
 
 def round_id_at(now: float, name: str) -> str:
@@ -56,7 +60,15 @@ def planned(
         held_out_seed=policy.training.held_out_seed,
     )
     return RoundStarted(
-        survey, version[1], version[2], policy.version, rules.canonical_json(), requested_by, now, measuring.checkpoint_id
+        survey,
+        version[1],
+        version[2],
+        policy.version,
+        rules.canonical_json(),
+        requested_by,
+        now,
+        measuring.checkpoint_id,
+        measuring.trained_otherwise,
     )
 
 
@@ -71,6 +83,9 @@ def following(state: RoundState, policy: Policy, round_id: str, now: float) -> R
     before, made, checkpoint = state.begun.survey, state.committed, state.checkpoint
     if state.phase is not Phase.KEPT or policy.rounds.start != "checkpoint" or made is None or checkpoint is None:
         return None
+    training = policy.training
+    if training.held_out_seed != before.held_out_seed or training.held_out_share > before.held_out_share:
+        return None  # the checkpoint was asked to hold out what the policy held out then
     base = policy.signals.base_model or (before.model if has_first_as_base(policy) and before.base_model == before.model else "")
     measuring = Measuring(
         before.model, checkpoint.model_version, checkpoint.checkpoint_id, base,

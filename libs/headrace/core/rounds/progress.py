@@ -81,6 +81,8 @@ class RoundStarted:
     """Begin a round on a version of so many rows, with the model that is to judge it; `started_at` is Unix seconds.
 
     `checkpoint_id` is what the survey's model version was rolled out from, empty for what the model server began with.
+    `trained_otherwise` says why that is not the model that was trained on the version, where someone began the round all the
+    same (`headrace.core.rounds.binding`); else it is empty.
     """
 
     survey: Survey
@@ -91,6 +93,7 @@ class RoundStarted:
     requested_by: str
     started_at: float
     checkpoint_id: str = ""
+    trained_otherwise: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,7 +218,7 @@ class RoundProgressed(_message.Message):
     def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., started: _Optional[_Union[RoundStarted, _Mapping]] = ..., asked: _Optional[_Union[RoundAsked, _Mapping]] = ..., sent: _Optional[_Union[RowsSent, _Mapping]] = ..., measured: _Optional[_Union[RowsMeasured, _Mapping]] = ..., lost: _Optional[_Union[RowLost, _Mapping]] = ..., densities: _Optional[_Union[DensitiesMade, _Mapping]] = ..., selected: _Optional[_Union[RowsSelected, _Mapping]] = ..., requested: _Optional[_Union[RewritesRequested, _Mapping]] = ..., ended: _Optional[_Union[RewriteEnded, _Mapping]] = ..., evicted: _Optional[_Union[RowsEvicted, _Mapping]] = ..., committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointMeasures, _Mapping]] = ..., deadline: _Optional[_Union[DeadlinePassed, _Mapping]] = ..., reverted: _Optional[_Union[RowsReverted, _Mapping]] = ..., restored: _Optional[_Union[RestorationEnded, _Mapping]] = ...) -> None: ...
 
 class RoundStarted(_message.Message):
-    __slots__ = ("survey", "version_sequence", "policy_version", "rules_json", "requested_by", "started_at", "rows", "checkpoint_id")
+    __slots__ = ("survey", "version_sequence", "policy_version", "rules_json", "requested_by", "started_at", "rows", "checkpoint_id", "trained_otherwise")
     SURVEY_FIELD_NUMBER: _ClassVar[int]
     VERSION_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -227,6 +227,7 @@ class RoundStarted(_message.Message):
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    TRAINED_OTHERWISE_FIELD_NUMBER: _ClassVar[int]
     survey: Survey
     version_sequence: int
     policy_version: str
@@ -235,7 +236,8 @@ class RoundStarted(_message.Message):
     started_at: _timestamp_pb2.Timestamp
     rows: int
     checkpoint_id: str
-    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., version_sequence: _Optional[int] = ..., policy_version: _Optional[str] = ..., rules_json: _Optional[str] = ..., requested_by: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rows: _Optional[int] = ..., checkpoint_id: _Optional[str] = ...) -> None: ...
+    trained_otherwise: str
+    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., version_sequence: _Optional[int] = ..., policy_version: _Optional[str] = ..., rules_json: _Optional[str] = ..., requested_by: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rows: _Optional[int] = ..., checkpoint_id: _Optional[str] = ..., trained_otherwise: _Optional[str] = ...) -> None: ...
 
 class RoundAsked(_message.Message):
     __slots__ = ("action", "reason", "requested_by", "dead_letter_id")

@@ -11,7 +11,7 @@ from headrace.adapters.wire.envelope import derived_id
 from headrace.core.checkpoints import CheckpointRefused, RefusedStep
 from headrace.core.dossiers import DatasetCommitted
 from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Send, Stop
-from headrace.core.policies import Policy
+from headrace.core.policies import Policy, TrainingRules
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.pages import RowsMissing
 from headrace.core.rounds.planning import Measuring, bound_versions, kept_bases, planned, round_id_at
@@ -291,12 +291,23 @@ async def test_a_checkpoint_may_begin_a_round(world):
 
 
 @pytest.mark.parametrize(
-    ("start", "base", "next_rounds"), [("checkpoint", "signals", 1), ("checkpoint", None, 1), ("manual", "signals", 0)]
+    ("start", "base", "share", "next_rounds"),
+    [
+        ("checkpoint", "signals", 0.1, 1),
+        ("checkpoint", None, 0.1, 1),
+        ("checkpoint", None, 0.2, 0),
+        ("manual", "signals", 0.1, 0),
+    ],
 )
-async def test_a_kept_round_s_checkpoint_begins_the_next_one(start, base, next_rounds):
-    """On the version that it was trained on, under the policy as it stands now; the first version stays the base."""
+async def test_a_kept_round_s_checkpoint_begins_the_next_one(start, base, share, next_rounds):
+    """On the version that it was trained on, under the policy as it stands now; the first version stays the base.
+
+    Not where the policy holds out more by now than the checkpoint does: it has seen what the next round would measure by.
+    """
     policy = Policy(rounds=RoundPolicy(start=start))
-    policy = policy.model_copy(update={"signals": policy.signals.model_copy(update={"base_model": base})})
+    training = TrainingRules(held_out_share=share, held_out_seed=SURVEY.held_out_seed)
+    signals = policy.signals.model_copy(update={"base_model": base})
+    policy = policy.model_copy(update={"signals": signals, "training": training})
     world, machine = World(policy), Machine()
     facts = [started()]
     waiting = list(machine.take(facts[0]))

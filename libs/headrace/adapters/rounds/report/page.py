@@ -60,7 +60,8 @@ def _verdict(data: ReportData) -> str:
     else:
         words = f"{phase}: {shortened(state.reason, CELL_CHARS_MAX)}" if state.reason else phase
     detail = paragraph(state.detail) if state.detail else ""
-    return f'<div class="verdict {state.phase.value}">{escaped(words)}</div>{detail}'
+    amiss = paragraph(f"Begun all the same: {state.begun.trained_otherwise}.") if state.begun.trained_otherwise else ""
+    return f'<div class="verdict {state.phase.value}">{escaped(words)}</div>{detail}{amiss}'
 
 
 def _summary(data: ReportData) -> str:
