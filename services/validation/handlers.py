@@ -10,6 +10,7 @@ from headrace.checks import WorkerLost, Workers, WorkersGone
 from headrace.core.dossiers import CheckOutcome, CheckResult, Cost, Dossier
 from headrace.core.events import Emit, Event, Result, Retry, Send, Stop, no_policy
 from headrace.core.policies import CheckRequest, Policy
+from headrace.core.rounds.acceptance import checks_of
 from headrace.core.topics import VALIDATED
 
 STAGE = "validation"
@@ -65,10 +66,10 @@ async def _result(event: Event[Dossier], validation: Validation) -> Result:
 def _asked(dossier: Dossier, policy: Policy) -> list[CheckRequest]:
     """What the last decision asks for, with the settings of the policy that stands now.
 
-    A check that the policy no longer names is left out: admission will not miss it.
+    A check that it no longer asks for is left out: admission will not miss it.
     """
     asked = dossier.decisions[-1].checks_requested if dossier.decisions else ()
-    return [request for request in policy.checks if request.check in asked]
+    return [request for request in checks_of(dossier, policy) if request.check in asked]
 
 
 async def _made(request: CheckRequest, dossier: Dossier, validation: Validation, *, is_last: bool) -> CheckResult | None:

@@ -16,7 +16,7 @@ from headrace.core.dossiers import (
 )
 from headrace.core.policies import Policy
 from headrace.core.reasons import Reason
-from headrace.core.rounds.acceptance import exemptions_of, weighed
+from headrace.core.rounds.acceptance import checks_of, exemptions_of, weighed
 from headrace.core.rounds.restorations import is_restored
 from headrace.core.rounds.standing import StandingThresholds
 
@@ -177,11 +177,12 @@ class _Deliberation:
     def _checks(self) -> Decision | None:
         times = self._times_requested()
         results = {result.check: result for result in self._dossier.checks}
-        missing = [r.check for r in self._policy.checks if not self._is_settled(r.check, results.get(r.check), times)]
+        requests = checks_of(self._dossier, self._policy)
+        missing = [r.check for r in requests if not self._is_settled(r.check, results.get(r.check), times)]
         to_request = tuple(check for check in missing if times.get(check, 0) < REQUESTS_MAX)
         if to_request:
             return self._end(Reason.CHECKS_REQUESTED, checks_requested=to_request)
-        required = [request.check for request in self._policy.checks if request.required]
+        required = [request.check for request in requests if request.required]
         made = [results[check] for check in required if check in results and check not in missing]
         return self._failed(made) or self._not_made(made, [check for check in required if check in missing])
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from headrace import checks
+from headrace.checks import Workers
 from headrace.core.decide import decide
 from headrace.core.dossiers import (
     CURRENT,
@@ -21,6 +23,7 @@ from headrace.core.dossiers import (
     Verdict,
 )
 from headrace.core.policies import Policy
+from headrace.core.rounds.acceptance import checks_of
 from headrace.core.rounds.attempts import consequences_of
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import Judge
@@ -50,6 +53,7 @@ class Mender:
     writer: Writer
     policy: Policy
     folder: Path
+    workers: Workers
 
     def rewrite(self, row: int, axis: Axis, round_id: str) -> Rewrite:
         """The request to rewrite this row on this axis, as a round makes it."""
@@ -81,6 +85,7 @@ class Mender:
         Raises:
             Stop: the endpoint is gone.
             ModelSideFailed: the model's side failed.
+            WorkerLost, WorkersGone: an answer could not be checked.
         """
         ended: list[Ended] = []
         pending, attempt = list(rewrites), 0
@@ -104,7 +109,21 @@ class Mender:
             return []
         asks = [Ask("rewrites", [each.sample for each in dossiers], self.planted.weights, judged=True)]
         found = (await self.side.measure(self.folder / f"attempt-{attempt}", asks))["rewrites"]
-        return [self._with_decision(each, found, place) for place, each in enumerate(dossiers)]
+        return [await self._settled(self._with_decision(each, found, place)) for place, each in enumerate(dossiers)]
+
+    async def _settled(self, decided: Dossier) -> Dossier:
+        """Decided for good: the checks that the decision asks for are made, as validation makes them."""
+        asked = decided.decisions[-1].checks_requested
+        if not asked:
+            return decided
+        results = []
+        for request in (each for each in checks_of(decided, self.policy) if each.check in asked):
+            check = checks.load(request.check)
+            settings = check.settings_of(request)
+            if check.applies(decided, settings):
+                results.append(await check.run(decided, settings, self.workers))
+        checked = replace(decided, checks=tuple(results))
+        return replace(checked, decisions=(*decided.decisions, decide(checked, self.policy)))
 
     def _with_decision(self, dossier: Dossier, found: Measured, place: int) -> Dossier:
         measured = replace(dossier, signals=(_signals(found, place),), placement=self._placement(dossier, found, place))

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from headrace.checks import PoolLimits, WorkerPool
 from headrace.core.policies import Policy
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.samples import Sample
@@ -81,8 +82,11 @@ async def _play(setup: Setup, folder: Path, tell: Tell, endpoints: Endpoints | N
     result["planted"] = planted.figures
     _write(path, result, tell)
     if endpoints is not None:
-        async with opened_writer(endpoints, policy, setup.reply_tokens_max) as writer:
-            mender = Mender(planted, side, writer, policy, folder)
+        async with (
+            opened_writer(endpoints, policy, setup.reply_tokens_max) as writer,
+            WorkerPool(PoolLimits(workers=1)) as workers,
+        ):
+            mender = Mender(planted, side, writer, policy, folder, workers)
             result["controls"] = await compare(setup, planted, chosen.held_out, mender, side, folder, tell)
             result["writer"] = writer.model
         _write(path, result, tell)

@@ -15,7 +15,7 @@ from headrace.core.policies import Policy
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.revisions import identity_of_rewrite
 from headrace.core.rounds.rules import Axis
-from headrace.core.samples import Message, Sample, content_hash_of
+from headrace.core.samples import Message, Reference, Sample, content_hash_of
 from headrace.experiment.arms import Arm
 from headrace.experiment.controls import compare
 from headrace.experiment.mending import Mender
@@ -26,6 +26,7 @@ from headrace.experiment.settings import Setup
 from headrace.experiment.surveyed import surveyed
 from headrace.experiment.telling import Tell
 from headrace.experiment.writing import Written
+from tests.fakes.workers import FakeWorkers
 
 SETUP = Setup(
     rows=30, held_out=3, chars_max=100, damage_share=0.1, seed=0, seeds=2, tokens_max=64, train_tokens_max=64,
@@ -112,7 +113,7 @@ async def compared(writer, tmp_path: Path, *, meaning_cosine_min=0.5, alike=Fals
     side: Any = PretendedSide()
     side.trained[data.weights] = tuple(samples)
     policy = Policy(rounds=RoundPolicy(attempts_max=2, meaning_cosine_min=meaning_cosine_min))
-    mender = Mender(data, side, writer, policy, tmp_path)
+    mender = Mender(data, side, writer, policy, tmp_path, FakeWorkers())
     said = StringIO()
     held_out = [sample(100 + number) for number in range(3)]
     figures = await compare(SETUP, data, held_out, mender, side, tmp_path, Tell(Console(file=said, width=200)))
@@ -164,6 +165,26 @@ async def test_a_rewrite_that_loses_its_meaning_is_tried_again_and_then_turned_a
     assert replacing
     assert all(each["attempts"] == 2 and each["reason"] in {"meaning_lost", "near_duplicate"} for each in replacing)
     assert not math.isnan(figures["base_loss"])
+
+
+class WrongWriter(PretendedWriter):
+    """Its answers are easy, and not what the reference says."""
+
+    async def write(self, rewrites):
+        written = await super().write(rewrites)
+        reference = Reference("another answer", "exact")
+        return [
+            replace(each, dossier=replace(each.dossier, sample=replace(each.dossier.sample, reference=reference)))
+            for each in written
+        ]
+
+
+async def test_an_answer_that_is_not_the_references_is_turned_away(tmp_path):
+    """As in the stack, the check is made though no policy lists it."""
+    figures, *_ = await compared(WrongWriter(), tmp_path)
+    reasons = {each["reason"] for each in figures["rewrites"]["told"]}
+    assert "check_failed" in reasons
+    assert "accepted" not in reasons
 
 
 async def test_where_no_row_stands_out_nothing_but_the_unchanged_data_is_trained_on(tmp_path):

@@ -13,6 +13,10 @@ The round's own rules count, as they stood when it began (`Rewrite.gate`): neith
 under another one changes what a rewrite has to beat. In mode middo_compat there is no such gate, as the authors have none: the
 numbers are recorded, and nothing follows from them.
 
+The answer is checked, too: where the sample has a reference with a verifier, and there is a check of that name, it is made of
+every rewrite, with its default settings unless the policy sets them, and must pass unless the policy lists it as not required. A
+low loss says that a model finds an answer easy, not that it is right.
+
 Of the policy's other bounds all stand but those that the gate takes the place of: for a hard sample `signals.loss_max`, which its
 parent's loss replaces; for a sparse one `diversity.density_min`, since it is made for a sparse place; and where the parent is
 replaced both bounds on density, since its place is taken, not another one. Standing thresholds are for what comes from outside.
@@ -23,6 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from headrace.core.dossiers import CURRENT, Comparison, Dossier, Gate, Rewrite, Signals
+from headrace.core.policies import CheckRequest, Policy
 from headrace.core.reasons import Reason
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.revisions import stands_beside
@@ -33,6 +38,9 @@ QUALITY = "rewrite_quality"
 NEARNESS = "rewrite_parent_cosine"
 MEANING = "rewrite_meaning_cosine"
 """Quantities of comparisons; the bound is the parent's number, but for the last, whose bound is the round's."""
+
+CHECKED = frozenset({"math", "exact", "schema"})
+"""Verifiers of references that a check of the same name asks."""
 
 _AXES = frozenset(Axis)
 
@@ -65,6 +73,18 @@ def exemptions_of(rewrite: Rewrite | None) -> Exemptions:
 def gate_of(rewrite: Rewrite, rules: RoundPolicy) -> Gate:
     """What the rewrite's round asks of it; these rules, where an earlier release began the round and did not tell."""
     return rewrite.gate if rewrite.gate is not None else rules.gate()
+
+
+def checks_of(dossier: Dossier, policy: Policy) -> tuple[CheckRequest, ...]:
+    """The checks that the sample needs: those that the policy lists, and of a rewrite its reference's own."""
+    rewrite, reference = dossier.rewrite, dossier.sample.reference
+    if rewrite is None or reference is None or reference.verifier not in CHECKED:
+        return policy.checks
+    if gate_of(rewrite, policy.rounds).mode == Mode.MIDDO_COMPAT or any(
+        each.check == reference.verifier for each in policy.checks
+    ):
+        return policy.checks
+    return (*policy.checks, CheckRequest(check=reference.verifier))
 
 
 def weighed(dossier: Dossier, rules: RoundPolicy) -> Weighed:

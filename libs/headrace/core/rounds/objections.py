@@ -55,8 +55,8 @@ _WORD = re.compile(r"[^\W\d_]+")
 _STOP_WORDS: Mapping[str, frozenset[str]] = MappingProxyType({
     name: frozenset(words.split())
     for name, words in {
-        "English": "the of and to is that it for was with are this be have from by what which how you not each they there if does "
-        "did can at we he she has would will on many",
+        "English": "the of and to is that it for was with are this be have from by what which how you not each they there if "
+        "does did can at we he she has would will on many",
         "German": "der die das und ist nicht ein eine den dem mit sich auf f\u00fcr von zu wie wird sind auch eines einer im was",
         "French": "le les des est et une du dans pour que pas sur avec qui ce sont au vous nous cette quel quelle aux",
         "Spanish": "el los las y es del una por con para su lo como m\u00e1s pero este qu\u00e9 cu\u00e1l son esta al se",

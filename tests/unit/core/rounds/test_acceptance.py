@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace import checks
 from headrace.core.decide import decide
 from headrace.core.dossiers import CURRENT, CheckOutcome, DuplicateKind, Signals
 from headrace.core.policies import Policy
 from headrace.core.replay import Replay
-from headrace.core.rounds.acceptance import weighed
+from headrace.core.rounds.acceptance import CHECKED, weighed
 from headrace.core.rounds.policy import RoundPolicy
+from headrace.core.samples import Reference
 from tests.fakes.evidence import asked_for, outcome, placement
 from tests.fakes.rewrites import MODEL, evidence, judged, rewrite
 
@@ -130,6 +132,29 @@ def test_the_authors_have_no_gate(dossier):
     assert end(dossier, Policy(rounds=COMPAT)) == ("accepted", "accepted")
     assert weighed(dossier, COMPAT).comparisons == weighed(dossier, RULES).comparisons
     assert end(evidence(rewrite("witty")), Policy(rounds=COMPAT)) == ("parked", "parent_not_measured")
+
+
+@pytest.mark.parametrize("verifier", ["math", "exact", "schema"])
+def test_a_rewrites_answer_is_checked_without_being_asked(verifier):
+    """Where its reference names a verifier; a low loss says that an answer is easy, not that it is right."""
+    good = evidence(rewrite())
+    good = replace(good, sample=replace(good.sample, reference=Reference("42", verifier, json_schema="{}")))
+    asked = decide(good, Policy())
+    assert (asked.reason, asked.checks_requested) == ("checks_requested", (verifier,))
+    for found, reason in (("failed", "check_failed"), ("passed", "accepted"), ("not_made", "check_not_made")):
+        checked = replace(good, decisions=(asked_for(verifier),), checks=(outcome(verifier, CheckOutcome(found)),))
+        assert end(checked)[1] == reason
+        assert end(checked, policy(checks=[{"check": verifier, "required": False}]))[1] == "accepted"
+    assert end(good, Policy(rounds=COMPAT))[1] == "accepted"
+    assert end(replace(good, rewrite=None))[1] == "accepted"
+
+
+@pytest.mark.parametrize("verifier", ["", "unit_tests", "rubric"])
+def test_what_no_check_can_verify_is_not_asked_for(verifier):
+    """Every check that is made without being asked is one that there is."""
+    assert set(checks.names()) >= CHECKED
+    good = evidence(rewrite())
+    assert end(replace(good, sample=replace(good.sample, reference=Reference("42", verifier))))[1] == "accepted"
 
 
 NUMBERS = st.none() | st.floats(-2, 12)

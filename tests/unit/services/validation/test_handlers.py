@@ -1,6 +1,7 @@
 """Validation's handler: the checks asked for, under the policy that stands, and nothing made up."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from headrace.core.samples import Reference
 from headrace.core.topics import VALIDATED
 from services.validation.handlers import Validation, run_requested_checks
 from tests.fakes.evidence import DATASET, asked_for, dossier, event, outcome
+from tests.fakes.rewrites import rewrite
 from tests.fakes.workers import FakeWorkers
 
 PASSED, FAILED, NOT_MADE = CheckOutcome.PASSED, CheckOutcome.FAILED, CheckOutcome.NOT_MADE
@@ -141,3 +143,12 @@ async def test_running_twice_gives_the_same_results():
     """A redelivered record is checked again to the same end."""
     assert isinstance((await Book().run(asked()))[0], Emit)
     assert await Book().run(asked()) == await Book().run(asked())
+
+
+async def test_the_check_of_a_rewrites_reference_is_made_though_no_policy_lists_it():
+    """With its default settings; of other samples only what the policy lists."""
+    book = Book(Policy())
+    given = asked("It is 41.", "math")
+    results = await book.run(replace(given, body=replace(given.body, rewrite=rewrite())), given)
+    found = [checked(result).checks for result in results]
+    assert [[(each.check, each.outcome) for each in one] for one in found] == [[("math", FAILED)], []]
