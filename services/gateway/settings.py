@@ -57,7 +57,9 @@ class GatewaySettings(BaseSettings):
     dataset_wait_s: float = Field(2, ge=0, description="Longest wait for the policy of a dataset created a moment ago.")
     stop_s: float = Field(8, gt=0, description="Longest wait for open streams to be answered when the gateway stops.")
 
-    lag_max: int = Field(20_000, ge=0, description="Records behind, over the whole spine, above which intake pauses.")
+    lag_max: int = Field(
+        20_000, ge=0, description="Records on their way to a decision above which intake pauses; from half on it slows."
+    )
     lag_poll_s: float = Field(1.0, gt=0, description="How often the spine's lag is looked up.")
     lag_pause_s_max: float = Field(60, gt=0, description="Longest pause of the Kafka entry before it hands its batch back.")
 

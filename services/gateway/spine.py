@@ -1,4 +1,4 @@
-"""How far the services behind the door are behind, over all of them."""
+"""How far the services are behind through which a sample goes, from the door to its decision and what is made of that."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,15 +7,17 @@ from contextlib import asynccontextmanager
 from kafka.errors import KafkaError
 
 from headrace.adapters.kafka.admin import KafkaAdmin, consumer_groups
-from headrace.core.topics import CUT_REQUESTED, INGEST
+from headrace.core.topics import DECIDED, HELD, PLACED, SCORED, SUBMITTED, VALIDATED, VALIDATION_REQUESTED
 from services.gateway.lag import LagUnknown, ReadLag
 
-_SPINE = tuple((group, topics) for group, topics in consumer_groups() if topics[0] not in {INGEST.name, CUT_REQUESTED.name})
+_WAY = frozenset(topic.name for topic in (SUBMITTED, SCORED, HELD, PLACED, VALIDATION_REQUESTED, VALIDATED, DECIDED))
+SPINE = tuple((group, topics) for group, topics in consumer_groups() if topics[0] in _WAY)
+"""The consumers that intake waits for. A round's rows and rewrites wait for a chat endpoint, say: that is no reason to."""
 
 
 @asynccontextmanager
 async def spine_lag(bootstrap: str, start_s: float) -> AsyncIterator[ReadLag]:
-    """A reader of the spine's lag: the gaps of all its consumers, added up.
+    """A reader of the spine's lag: the gaps of its consumers (`SPINE`), added up.
 
     Gaps count offsets, and a transaction's marker takes one too: the figure is never below the number of records and at most
     about twice it. That is good enough for slowing intake down.
@@ -27,7 +29,7 @@ async def spine_lag(bootstrap: str, start_s: float) -> AsyncIterator[ReadLag]:
 
     async def read() -> int:
         try:
-            gaps = await asyncio.to_thread(admin.gaps, _SPINE)
+            gaps = await asyncio.to_thread(admin.gaps, SPINE)
         except KafkaError as error:
             raise LagUnknown(repr(error)) from error
         return sum(gap.offsets for gap in gaps)
