@@ -54,6 +54,10 @@ class LiveView:
         for label, now, before in rows:
             table.add_row(label, str(now), f"{(now - before) / elapsed_s:.1f}" if self._elapsed_s() else "")
         table.add_row("in flight", str(account.in_flight), "")
+        if account.decided_again:
+            table.add_row("[red]decided more often than submitted[/red]", str(account.decided_again), "")
+        if account.ended_unsubmitted:
+            table.add_row("[red]ended, never seen submitted[/red]", str(account.ended_unsubmitted), "")
         for reason, count in account.reasons.items():
             table.add_row(f"  {reason}", str(count), "", style="dim")
         for service, count in account.dead_letters_by_service.items():

@@ -1,4 +1,4 @@
-"""The account of samples: submitted = accepted + rejected + dead-lettered + in flight, by construction and by dataset."""
+"""The account of samples: submitted = accepted + rejected + dead-lettered + in flight, by dataset, and what breaks that."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -19,9 +19,14 @@ def identity_of(dossier: Dossier) -> Identity:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The four numbers, which always close, and how the rejected and the dead-lettered divide.
+    """The four numbers, and how the rejected and the dead-lettered divide.
 
-    `retracted` says how many of the accepted were taken back since, or on their way; they stay among the accepted.
+    submitted + `decided_again` + `ended_unsubmitted` = accepted + rejected + dead-lettered + in flight, and both of these are 0
+    unless something is wrong: `decided_again` counts the ends of samples beyond their submissions (a sample that is sent twice is
+    decided twice, once as already admitted), `ended_unsubmitted` those of samples of which no submission is known, lost or older
+    than the topic retains. In flight are submissions that have not ended, counted sample by sample, so that nothing makes up
+    for one that is missing. `retracted` says how many of the accepted were taken back since, or on their way; they stay among the
+    accepted.
     """
 
     submitted: int = 0
@@ -31,10 +36,9 @@ class Account:
     reasons: dict[str, int] = field(default_factory=dict)
     dead_letters_by_service: dict[str, int] = field(default_factory=dict)
     retracted: int = 0
-
-    @property
-    def in_flight(self) -> int:
-        return self.submitted - self.accepted - self.rejected - self.dead_lettered
+    in_flight: int = 0
+    decided_again: int = 0
+    ended_unsubmitted: int = 0
 
 
 @dataclass(slots=True)
@@ -43,6 +47,16 @@ class _Entry:
     decided: int = 0
     dead: int = 0
     accepted: bool = False
+
+    @property
+    def dead_now(self) -> int:
+        """Its dead letters that did not come back to be decided."""
+        return max(0, min(self.dead, max(self.submitted, 1) - self.decided))
+
+    @property
+    def surplus(self) -> int:
+        """Its ends beyond its submissions; below 0 as many are still in flight."""
+        return self.decided + self.dead_now - self.submitted
 
 
 class Ledger:
@@ -90,15 +104,18 @@ class Ledger:
     def account(self, dataset: str | None = None) -> Account:
         """The account of one dataset, or of all."""
         entries = [(i, e) for i, e in self._entries.items() if dataset in {None, i[0]}]
-        dead = {identity: _dead_now(entry) for identity, entry in entries}
+        dead = {identity: entry.dead_now for identity, entry in entries}
         return Account(
-            submitted=sum(max(entry.submitted, entry.decided + _dead_now(entry)) for _, entry in entries),
+            submitted=sum(entry.submitted for _, entry in entries),
             accepted=self._count(dataset, Verdict.ACCEPTED),
             rejected=self._count(dataset, Verdict.REJECTED),
             dead_lettered=sum(dead.values()),
             reasons=_merged(self._reasons, dataset),
             dead_letters_by_service=_by_service((self._dead[i], n) for i, n in dead.items() if n),
             retracted=sum(entry.accepted and i[2] <= self._retracted.get(i[:2], -1) for i, entry in entries),
+            in_flight=sum(max(0, -entry.surplus) for _, entry in entries),
+            decided_again=sum(max(0, entry.surplus) for _, entry in entries if entry.submitted),
+            ended_unsubmitted=sum(entry.surplus for _, entry in entries if not entry.submitted),
         )
 
     def _count(self, dataset: str | None, verdict: Verdict) -> int:
@@ -106,10 +123,6 @@ class Ledger:
 
     def _entry(self, dossier: Dossier) -> _Entry:
         return self._entries.setdefault(identity_of(dossier), _Entry())
-
-
-def _dead_now(entry: _Entry) -> int:
-    return max(0, min(entry.dead, max(entry.submitted, 1) - entry.decided))
 
 
 def _merged(counts: Counter[tuple[str, str]], dataset: str | None) -> dict[str, int]:

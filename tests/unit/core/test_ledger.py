@@ -1,4 +1,4 @@
-"""The account of samples closes whatever happens and in whatever order it is read."""
+"""The account of samples closes, in whatever order it is read, and tells what it closes with."""
 
 from dataclasses import replace
 
@@ -68,12 +68,34 @@ def test_retracted_samples_are_counted_apart_and_stay_among_the_accepted():
             else:
                 ledger.retracted(step)
         account = ledger.account("d")
-        assert (account.submitted, account.accepted, account.rejected, account.retracted) == (3, 2, 1, 1)
+        assert (account.ended_unsubmitted, account.accepted, account.rejected, account.retracted) == (3, 2, 1, 1)
+
+
+def test_a_sample_decided_more_often_than_submitted_is_told_and_hides_none_in_flight():
+    """One decision too many does not make up for one that is missing."""
+    ledger = Ledger()
+    for sample_id in "aab":
+        ledger.submitted(dossier(sample_id))
+    ledger.decided(decided(dossier("a"), Verdict.ACCEPTED, "accepted"))
+    ledger.decided(decided(dossier("a"), Verdict.REJECTED, "already_admitted"))
+    assert (ledger.account().decided_again, ledger.account().in_flight) == (0, 1)
+    ledger.decided(decided(dossier("a"), Verdict.REJECTED, "already_admitted"))
+    account = ledger.account()
+    assert (account.submitted, account.decided_again, account.ended_unsubmitted, account.in_flight) == (3, 1, 0, 1)
+
+
+def test_what_ends_without_a_submission_is_told():
+    """Decided or dead-lettered, but never seen to pass the door."""
+    ledger = Ledger()
+    ledger.decided(decided(dossier("a"), Verdict.ACCEPTED, "accepted"))
+    ledger.dead_lettered(dossier("b"), "scoring")
+    account = ledger.account()
+    assert (account.submitted, account.ended_unsubmitted, account.decided_again, account.in_flight) == (0, 2, 0, 0)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["submitted", "accepted", "rejected", "dead"]))))
 def test_the_account_always_closes(steps):
-    """Submitted = accepted + rejected + dead-lettered + in flight, and none of them is negative, in any order of reading."""
+    """Submissions and what is beyond them equal ends and what is in flight, none of them negative, in any order of reading."""
     ledger = Ledger()
     for sample_id, step in steps:
         match step:
@@ -86,5 +108,6 @@ def test_the_account_always_closes(steps):
             case _:
                 ledger.dead_lettered(dossier(sample_id), "scoring")
     account = ledger.account()
-    assert account.in_flight >= 0
-    assert account.submitted == account.accepted + account.rejected + account.dead_lettered + account.in_flight
+    beyond = (account.decided_again, account.ended_unsubmitted)
+    assert min(account.in_flight, *beyond) >= 0
+    assert account.submitted + sum(beyond) == account.accepted + account.rejected + account.dead_lettered + account.in_flight
