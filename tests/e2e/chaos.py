@@ -15,7 +15,8 @@ SESSION_S = 6.0
 """After so long the broker gives the partitions of a paused service to another one."""
 
 Harm = tuple[str, str]
-"""What is done ("kill", "pause" or "absence": killed, and started again seconds later), and to which part."""
+"""What is done and to which part: "kill", "pause", "absence" (killed, and started again seconds later), "refusal" of writes."""
+_REFUSAL_S_MAX = 20.0
 
 
 class Chaos:
@@ -68,8 +69,24 @@ class Chaos:
             time.sleep(SESSION_S + self._rng.uniform(1, 3))
             self._spine.wake(name)
             return
+        if kind == "refusal":
+            self._refuse()
+            return
         self._spine.kill(name)
         time.sleep(self._rng.uniform(2, 5) if kind == "absence" else self._rng.uniform(0, 0.5))
         self._spine.restart(name)
         if name not in SERVICES:  # else the next harm would fall into its absence, and so on
             self._spine.wait_until_it_serves(name)
+
+    def _refuse(self) -> None:
+        """The object store answers 503 to writes: until one was refused, if any comes, and a while longer."""
+        gate = self._spine.store_gate
+        assert gate is not None, "this spine was not started with a gate before its object store"
+        before, deadline = gate.refused, time.monotonic() + _REFUSAL_S_MAX
+        gate.refuses_writes = True
+        try:
+            while gate.refused == before and time.monotonic() < deadline:
+                time.sleep(0.1)
+            time.sleep(self._rng.uniform(2, 5))
+        finally:
+            gate.refuses_writes = False

@@ -23,6 +23,7 @@ from headrace.local.object_store import ObjectStore
 from headrace.local.ports import LOCALHOST, free_port
 from headrace.local.probes import port_answers
 from headrace.local.services import LocalService, service_names
+from tests.e2e.store_gate import StoreGate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,18 +71,27 @@ class Spine:
         self.environment: dict[str, str] = dict(settings or {})
         self.parts: dict[str, Running] = {}
         self.brokers: tuple[str, ...] = ()
+        self.store_gate: StoreGate | None = None
         self._taken: set[int] = set()
 
     @classmethod
     @contextlib.contextmanager
     def up(
-        cls, folder: Path, settings: Mapping[str, str] | None = None, brokers: int = 1, triton: Part | None = None
+        cls,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        brokers: int = 1,
+        triton: Part | None = None,
+        *,
+        gated: bool = False,
     ) -> Iterator["Spine"]:
         """The whole spine, serving; stopped at the end whatever happens. Without `triton` a stub measures.
 
-        Refinement has nothing to do where the settings name no chat endpoint, and is left out.
+        Refinement has nothing to do where the settings name no chat endpoint, and is left out. If `gated`, the object store is
+        reached through `store_gate`, which can refuse writes.
         """
         spine = cls(folder, settings)
+        gates = contextlib.ExitStack()
         try:
             cluster: tuple[Part, ...] = (Kafka(),) if brokers == 1 else kafka_cluster(brokers, spine._taken)
             for broker in cluster:  # together: a cluster serves when most of it is there
@@ -91,6 +101,9 @@ class Spine:
                 spine.wait_until_it_serves(name)
             for server in (ObjectStore(), triton or StubTriton()):
                 spine.start(server)
+            if gated:
+                spine.store_gate = gates.enter_context(StoreGate.opened(spine.environment["HEADRACE_S3_ENDPOINT"]))
+                spine.environment["HEADRACE_S3_ENDPOINT"] = spine.store_gate.address
             spine.headrace("topics", "create")
             for name in spine.services:
                 spine.start(LocalService(name, ()), wait=False)
@@ -99,6 +112,7 @@ class Spine:
             yield spine
         finally:
             spine.stop()
+            gates.close()
 
     @property
     def services(self) -> tuple[str, ...]:
