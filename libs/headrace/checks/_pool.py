@@ -68,10 +68,17 @@ class WorkerPool:
 
     async def __aenter__(self) -> Self:
         self._loops = [asyncio.create_task(self._work()) for _ in range(self._limits.workers)]
-        await self._started.wait()
+        try:
+            await self._started.wait()
+        except BaseException:  # asked to stop before a worker was there: nobody leaves what was never entered
+            await self._close()
+            raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)

@@ -192,3 +192,15 @@ def test_workers_end_with_their_service():
         service.kill()
     _, alive = psutil.wait_procs(left, timeout=10)
     assert not alive
+
+
+async def test_a_pool_that_is_stopped_while_it_starts_leaves_nothing_behind():
+    """A service told to stop while its workers still import ends without a word, and without them."""
+    before = asyncio.all_tasks()
+    opening = asyncio.create_task(pool().__aenter__())
+    await eventually(children)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert asyncio.all_tasks() == before
+    await eventually(lambda: not children())
