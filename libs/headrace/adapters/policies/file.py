@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from headrace.core.policies import Policy
+from headrace.core.policy_contradictions import contradictions
 from headrace.core.policy_problems import InvalidPolicy, Location, PolicyProblem, problems_of
 
 FILE_BYTES_MAX = 256 * 1024
@@ -40,7 +41,9 @@ def parse_policy(source: bytes, validate: Callable[[Policy], None]) -> Policy:
     except ValidationError as error:
         raise _placed((*problems_of(error, Policy), *_problems_of_checks(document, validate)), root) from error
     except InvalidPolicy as error:
-        raise _placed(error.problems, root) from error
+        raise _placed((*error.problems, *contradictions(policy)), root) from error
+    if problems := contradictions(policy):
+        raise _placed(problems, root)
     return policy
 
 

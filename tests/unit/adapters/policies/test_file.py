@@ -1,11 +1,14 @@
 """Policy files: YAML without its traps, each mistake with its line."""
 
 import contextlib
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from headrace import checks
 from headrace.adapters.policies.file import FILE_BYTES_MAX, parse_policy, read_policy
@@ -16,9 +19,59 @@ from headrace.core.policy_problems import InvalidPolicy
 def test_starter_policy_is_one():
     """What `headrace policy init` prints can be applied, and sets nothing but its checks."""
     starter = read_policy(Path("libs/headrace/cli/starter_policy.yaml"), checks.validate)
-    assert starter.signals == Policy().signals
-    assert starter.diversity == Policy().diversity
+    assert starter.model_copy(update={"checks": ()}) == Policy()
     assert [request.check for request in starter.checks] == ["math", "duplicate_prompt"]
+
+
+def test_starter_policy_explains_every_key():
+    """Each key that a policy may have stands in it, but for what the system fills in itself."""
+    told = yaml.safe_load(Path("libs/headrace/cli/starter_policy.yaml").read_text("utf-8"))
+    assert missing_in(told, Policy()) == ["standing.thresholds"]
+
+
+def missing_in(told, section, path=""):
+    missing = []
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if name not in told:
+            missing.append(f"{path}{name}")
+        elif isinstance(value, BaseModel):
+            missing += missing_in(told[name], value, f"{path}{name}.")
+    return missing
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (
+            b"description: x\nrounds:\n  mode: middo_compat\n  base: none\n",
+            "line 3: rounds.mode: mode middo_compat compares the loss",
+        ),
+        (
+            b"rounds:\n  hard: {enabled: false}\n  sparse: {enabled: false}\n  low_quality: {enabled: false}\n",
+            "line 1: rounds: hard, sparse and low_quality are all off",
+        ),
+        (b"checks:\n- check: mth\nrounds:\n  mode: middo_compat\n  base: none\n", "line 4: rounds.mode"),
+    ],
+)
+def test_rounds_that_could_never_run_are_told_when_the_policy_is_written(source, problem):
+    """With the line, beside whatever else is wrong; not hours later by a round."""
+    with pytest.raises(InvalidPolicy, match=re.escape(problem)):
+        parse_policy(source, checks.validate)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"rounds: {mode: middo_compat}",
+        b"rounds: {mode: middo_compat, base: none, hard: {enabled: false}}",
+        b"rounds: {mode: middo_compat, base: none}\nsignals: {base_model: base}",
+        b"rounds: {base: none, hard: {enabled: false}, sparse: {enabled: false}}",
+    ],
+)
+def test_rounds_that_can_run_are_taken(source):
+    """The model's own first version is a base, unless it is declined."""
+    assert parse_policy(source, checks.validate)
 
 
 @pytest.mark.parametrize(
