@@ -33,7 +33,7 @@ def experiment(
     steps: Annotated[int, _option("steps", "Optimizer steps of each training: choose one pass over the rows.", least=1)] = 10,
     batch_rows: Annotated[int, _option("batch-rows", "Conversations in one forward pass of training.", least=1)] = 2,
     accumulate: Annotated[int, _option("accumulate", "Forward passes of one step.", least=1)] = 2,
-    learning_rate: Annotated[float, _option("learning-rate", "Peak learning rate of the LoRA adapter.")] = 5e-4,
+    learning_rate: Annotated[float, _option("learning-rate", "Peak learning rate of the LoRA adapter, above 0.")] = 5e-4,
     rewrites_max: Annotated[int, _option("rewrites-max", "Selected rows rewritten at most, furthest ones first.", least=1)] = 6,
     attempts: Annotated[int, _option("attempts", "Attempts at each rewrite.", least=1, most=15)] = 1,
     reply_tokens_max: Annotated[int, _option("reply-tokens-max", "Tokens of a new prompt, and of its answer.", least=16)] = 512,
@@ -59,10 +59,11 @@ def experiment(
     from rich.console import Console  # noqa: PLC0415
 
     from headrace.cli.failures import CannotDo  # noqa: PLC0415
-    from headrace.experiment.model_side import ModelSideFailed  # noqa: PLC0415
+    from headrace.experiment.model_side import ModelSideFailed, require_device  # noqa: PLC0415
     from headrace.experiment.play import open_folder, play  # noqa: PLC0415
     from headrace.experiment.settings import Setup  # noqa: PLC0415
     from headrace.experiment.telling import Tell  # noqa: PLC0415
+    from headrace.local.checkout import model_python  # noqa: PLC0415
 
     setup = Setup(
         rows=rows, held_out=held_out, chars_max=chars_max, damage_share=damage_share, seed=seed, seeds=seeds,
@@ -74,6 +75,7 @@ def experiment(
     if not console.is_terminal:
         console = Console(width=_LOG_CHARS)
     try:
+        require_device(setup.device, model_python())
         path = play(setup, open_folder(folder), Tell(console), controls=controls)
     except ModelSideFailed as error:
         raise CannotDo(str(error)) from error

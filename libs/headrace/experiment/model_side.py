@@ -5,6 +5,7 @@ import importlib
 import json
 import shutil
 import signal
+import subprocess
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,10 +51,31 @@ from headrace.local.launch import tail, tethered
 Floats = npt.NDArray[np.float64]
 
 _LOG_FILE = "log"
+_TORCH_S_MAX = 120.0
+"""Longest time for torch to be imported; a cold disk takes a while."""
 
 
 class ModelSideFailed(RuntimeError):
     """A process of the model's side ended without a result; the message is the end of its log."""
+
+
+def require_device(device: Literal["auto", "cpu", "cuda"], python: Path) -> None:
+    """See that the model's side has the device, before minutes are spent.
+
+    Raises:
+        ModelSideFailed: it is a GPU, and torch sees none.
+    """
+    if device != "cuda":
+        return
+    asked = subprocess.run(  # noqa: S603 - our own interpreter
+        [python, "-c", "import torch; print(torch.cuda.is_available())"],
+        capture_output=True, text=True, timeout=_TORCH_S_MAX, check=False,
+    )  # fmt: skip
+    if asked.stdout.strip() != "True":
+        said = asked.stderr.strip().rpartition("\n")[2]
+        raise ModelSideFailed(
+            f"--device cuda: torch in {python} sees no GPU{f' ({said})' if said else ''}; leave --device at auto"
+        )
 
 
 @dataclass(frozen=True, slots=True)

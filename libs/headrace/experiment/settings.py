@@ -1,10 +1,13 @@
 """What an experiment is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+
 from headrace.core.fine_tuning import Hyperparameters
+from headrace.core.policy_problems import problems_of
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -18,6 +21,9 @@ class Setup:
     selected rows are rewritten, each in `attempts` attempts at most. `model` is a folder of weights, None for the default's.
 
     A training reads no more rows than its steps take: fewer than `rows`, and some of what an arm changed is never seen.
+
+    Raises:
+        ValueError: no run can be trained so; the message names the option.
     """
 
     rows: int
@@ -39,6 +45,13 @@ class Setup:
     device: Device
     model: Path | None
 
+    def __post_init__(self) -> None:
+        try:
+            self.hyperparameters(self.seeds - 1)
+        except ValidationError as error:
+            problems = (replace(each, location=(_option(each.path),)) for each in problems_of(error, Hyperparameters))
+            raise ValueError("; ".join(map(str, problems))) from error
+
     def hyperparameters(self, number: int) -> Hyperparameters:
         """Those of the run of this number, counted from 0."""
         return Hyperparameters(
@@ -49,3 +62,8 @@ class Setup:
             learning_rate=self.learning_rate,
             seed=self.seed + number,
         )
+
+
+def _option(name: str) -> str:
+    """Seeds of all runs have one limit."""
+    return "--seed with --seeds" if name == "seed" else f"--{name.replace('_', '-')}"
