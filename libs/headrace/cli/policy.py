@@ -36,9 +36,11 @@ def init() -> None:
 @app.command()
 def validate(file: PolicyFile, *, as_json: AsJson = False) -> None:
     """Check a policy file; ends with 1 and names every problem, with its line, when it cannot be followed."""
+    from headrace.core.policy_contradictions import warnings_of  # noqa: PLC0415
+
     policy = read_policy_or_exit(file, as_json=as_json)
     if as_json:
-        typer.echo(json.dumps({"version": policy.version, "problems": []}))
+        typer.echo(json.dumps({"version": policy.version, "problems": [], "warnings": warnings_of(policy)}))
     else:
         typer.echo(f"{file}: a policy, version {policy.version}")
 
@@ -185,20 +187,28 @@ def _bound_told(side: str, bound: float | None, mean: float | None, std: float |
 
 
 def read_policy_or_exit(file: Path, *, as_json: bool) -> "Policy":
-    """The policy in a file; ends the command, every problem named, where it is none that can be followed."""
+    """The policy in a file; ends the command, every problem named, where it is none that can be followed.
+
+    What is probably not meant is told on standard error.
+    """
     from headrace import checks as all_checks  # noqa: PLC0415
     from headrace.adapters.policies.file import FILE_BYTES_MAX, parse_policy, read_policy  # noqa: PLC0415
+    from headrace.core.policy_contradictions import warnings_of  # noqa: PLC0415
     from headrace.core.policy_problems import InvalidPolicy  # noqa: PLC0415
 
     try:
         if str(file) == "-":
-            return parse_policy(sys.stdin.buffer.read(FILE_BYTES_MAX + 1), all_checks.validate)
-        return read_policy(file, all_checks.validate)
+            policy = parse_policy(sys.stdin.buffer.read(FILE_BYTES_MAX + 1), all_checks.validate)
+        else:
+            policy = read_policy(file, all_checks.validate)
     except InvalidPolicy as error:
         _report_problems(file, error, as_json=as_json)
         raise typer.Exit(1) from error
     except OSError as error:
         raise CannotDo(f"{file}: {error.strerror}") from error
+    for warning in warnings_of(policy):
+        typer.echo(f"{file}: warning: {warning}", err=True)
+    return policy
 
 
 def _report_problems(file: Path, error: "InvalidPolicy", *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""What is wrong in a policy whose sections are each in order.
+"""What is wrong, or probably not meant, in a policy whose sections are each in order.
 
 Told when a policy is written and applied, not when a published one is read: a dataset whose policy was taken by an earlier
 release goes on under it.
@@ -16,6 +16,11 @@ def contradictions(policy: Policy) -> tuple[PolicyProblem, ...]:
     return tuple(_contradictions(policy))
 
 
+def warnings_of(policy: Policy) -> tuple[str, ...]:
+    """What can be followed and comes to nothing by itself, in words that name the keys to set."""
+    return tuple(_warnings(policy))
+
+
 def _contradictions(policy: Policy) -> Iterator[PolicyProblem]:
     rounds = policy.rounds
     if not any(getattr(rounds, axis.value).enabled for axis in Axis):
@@ -28,3 +33,13 @@ def _contradictions(policy: Policy) -> Iterator[PolicyProblem]:
             "signals.base_model, leave rounds.base at first, or set rounds.hard.enabled to false"
         )
         yield PolicyProblem(("rounds", "mode"), told)
+
+
+def _warnings(policy: Policy) -> Iterator[str]:
+    standing, versions = policy.standing, policy.versions
+    if standing.rows and standing.thresholds is None and versions.every_rows is None and versions.every_s is None:
+        yield (
+            f"standing.rows: thresholds are computed from {standing.rows} scored samples of a dataset version, and nothing cuts one "
+            f"by itself: until `headrace dataset cut` or a round no sample is held to any. "
+            f"`versions.every_rows: {standing.rows}` cuts one"
+        )

@@ -50,6 +50,19 @@ def test_scripts_read_problems_as_json(run):
     assert good["problems"] == []
 
 
+@pytest.mark.parametrize(
+    ("versions", "warned"), [("", True), ("versions: {every_rows: 500}", False), ("versions: {every_s: 60.0}", False)]
+)
+def test_thresholds_that_nothing_would_ever_compute_are_warned_of(run, versions, warned):
+    """They come with a version, and by default nothing cuts one; it is a policy all the same."""
+    source = f"standing: {{rows: 1000}}\n{versions}\n"
+    found = run("validate", "-f", "-", text=source)
+    assert found.exit_code == 0
+    assert ("`versions.every_rows: 1000` cuts one" in found.stderr) == warned
+    assert bool(json.loads(run("validate", "-f", "-", "--json", text=source).stdout)["warnings"]) == warned
+    assert run("validate", "-f", "-", text="standing: {rows: 0}").stderr == ""
+
+
 def test_missing_file_is_one_line(run):
     """No traceback."""
     found = run("validate", "-f", "/no/such/file")
