@@ -67,12 +67,12 @@ test-connected: install model-env ## the tests on real servers
 test-cluster: install model-env ## the tests on three brokers: minutes
 	.venv/bin/pytest -m slow -k cluster
 
-test-storm: install model-env ## fifteen storms of kills, over the spine, the loop of training and whole rounds, with their counts: half an hour
+test-storm: install model-env ## seventeen storms of kills, over the spine, the loop of training and whole rounds, with their counts: 40 minutes
 	.venv/bin/pytest -m "connected or slow" -k whatever_is_killed -s tests/e2e
 
 demo: install model-env ## real conversations through the whole stack, and what became of them
 	.venv/bin/headrace up
-	.venv/bin/headrace demo
+	.venv/bin/headrace demo $(ARGS)
 
 experiment: install model-env ## what the signals find and what a round changes: a quarter of an hour; HEADRACE_EXPERIMENT_* or ARGS="--help"
 	.venv/bin/headrace experiment $(ARGS)

@@ -2,21 +2,16 @@
 
 import asyncio
 import json
-import os
 import random
-import struct
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import aclosing
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from headrace.adapters.checkpoints.tensor_files import tensors_of
 from headrace.adapters.kafka.streams import read_topic
 from headrace.adapters.object_store import open_object_store
 from headrace.adapters.versions.store import VersionStore
@@ -26,19 +21,16 @@ from headrace.core.dossiers import CURRENT, ScoredSample
 from headrace.core.fine_tuning import is_held_out
 from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT, DECIDED, SCORED, Topic
 from headrace.core.versions import RowKind, Version
-from headrace.local.checkout import model_python
-from headrace.local.signals import default_weights
 from tests.e2e.chaos import Chaos
 from tests.e2e.loop import CYCLES, Loop
 from tests.e2e.spine import Spine
+from tests.e2e.tiny_training import make_tiny_base, trainer_settings
 from tests.e2e.workload import POLICY, workload
 from tests.fakes.certain import certain
-from tests.fakes.model_repositories import Q
 from tests.fakes.tiny_triton import TinyTriton
 
 pytestmark = [pytest.mark.connected, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).resolve().parents[2]
 SEEDS = (1, 2, 3)
 SAMPLES = 240
 KILLED = ("datasets", "scoring", "controller")
@@ -49,16 +41,8 @@ Row = tuple[str, int, str]
 def spine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spine]:
     """One spine for all seeds, with a real model server; its model is tiny, and what is trained begins from it."""
     folder = tmp_path_factory.mktemp("loop")
-    command = (model_python(), ROOT / "tests" / "integration" / "tiny_base.py", default_weights(print), folder / "base")
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
-    _set_loss(folder / "base" / "model.safetensors", 2.0)
-    settings = {
-        "HEADRACE_TRAINER_BASE": str(folder / "base"),
-        "HEADRACE_TRAINER_FOLDER": str(folder / "trainer"),
-        "HEADRACE_TRAINER_THREADS": "1",
-        "HEADRACE_TRAINER_TOKENS_MAX": "128",
-        "HEADRACE_TRAINER_STEPS": "20",
-        "HEADRACE_TRAINER_SAVE_EVERY_STEPS": "2",
+    make_tiny_base(folder / "base")
+    settings = trainer_settings(folder) | {
         "HEADRACE_DATASETS_SETTLE_S_MAX": "120",  # a version of everything decided before, however long the service was away
         "HEADRACE_DATASETS_PACE_S": "0.1",
     }
@@ -215,16 +199,6 @@ async def _rows(versions: VersionStore, version: Version) -> set[Row]:
 async def _events(spine: Spine, topic: Topic) -> list[Any]:
     async with aclosing(read_topic(topic, spine.environment["HEADRACE_KAFKA"], until_now=True)) as events:
         return [event async for event in events]
-
-
-def _set_loss(path: Path, loss: float) -> None:
-    """What the tiny model says is the first number of this tensor."""
-    with path.open("r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        begin = json.loads(file.read(length))[Q]["data_offsets"][0]
-        file.seek(8 + length + begin)
-        file.write(struct.pack("<f", loss))
-    assert tensors_of([path], header_bytes_max=2**20)[Q].read()[0, 0] == loss
 
 
 def _tell(loop: Loop, chaos: Chaos) -> None:
