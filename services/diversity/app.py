@@ -28,6 +28,8 @@ from services.diversity.surveying import Surveying
 
 _log = logging.getLogger("headrace.diversity")
 _AGAIN_S = 1.0
+_WRITES_MAX = 6
+"""So many collections a batch may have to wait for, one after the other, as a rule at most."""
 
 
 @asynccontextmanager
@@ -39,9 +41,15 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             f"HEADRACE_DIVERSITY_DENSITY_SLICE_S ({settings.density_slice_s:g}) must be at most half of "
             f"HEADRACE_DELIVERY_HANDLER_S_MAX ({runtime.delivery.handler_s_max:g}): else a step of a round loses its partition"
         )
+    index_settings = VectorIndexSettings()
+    if _WRITES_MAX * index_settings.build_wait_s_max > runtime.delivery.handler_s_max:
+        raise CannotStart(
+            f"HEADRACE_DIVERSITY_INDEX_BUILD_WAIT_S_MAX ({index_settings.build_wait_s_max:g}) must be at most a sixth of "
+            f"HEADRACE_DELIVERY_HANDLER_S_MAX ({runtime.delivery.handler_s_max:g}): else a batch that waits loses its partition"
+        )
     async with AsyncExitStack() as stack:
         try:
-            index = await stack.enter_async_context(open_vector_index(VectorIndexSettings()))
+            index = await stack.enter_async_context(open_vector_index(index_settings))
         except OSError as error:
             raise CannotStart(f"the vector index cannot be opened: {error}") from error
         diversity = Diversity(index, runtime.policies.policy_of, Pace(settings.recheck_s, settings.looks_max))

@@ -6,6 +6,10 @@ Recall is measured against exact search over the same accepted points. The machi
 wall time. `--points N` makes it smaller.
 """
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the services do; read when NumPy is imported
+
 import argparse
 import asyncio
 import tempfile

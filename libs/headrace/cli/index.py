@@ -68,7 +68,8 @@ async def _rebuild(dataset: str, *, clear: bool) -> int:
     from headrace.adapters.vector_index import VectorIndexSettings, open_vector_index  # noqa: PLC0415
     from headrace.adapters.vector_index.rebuilding import rebuild as build  # noqa: PLC0415
 
-    async with open_object_store(ObjectStoreSettings()) as objects, open_vector_index(VectorIndexSettings()) as index:
+    settings = VectorIndexSettings(build_wait_s_max=float("inf"))  # nobody else is kept waiting
+    async with open_object_store(ObjectStoreSettings()) as objects, open_vector_index(settings) as index:
         return await build(index, objects, dataset, clear=clear)
 
 

@@ -27,6 +27,10 @@ class VectorIndexSettings(BaseSettings):
     replicas: int = Field(1, ge=1, le=7, description="Replicas of each collection when it is created on the server.")
     timeout_s: int = Field(10, ge=1, description="Longest wait for one answer of the server.")
     path: Path = Field(Path(".headrace/index"), description="Folder of the engine in process; one process at a time may use it.")
+    unbuilt_parts_max: int = Field(
+        6, ge=2, le=256, description="Parts of a collection that may be full, in memory, and without a graph: then writing waits."
+    )
+    build_wait_s_max: float = Field(30.0, gt=0, description="Longest wait of one write for a graph; then reading stops a while.")
     sync_s: float = Field(5.0, gt=0, description="Longest time until the engine's writes are on the disk, for power failures.")
 
 
@@ -61,7 +65,12 @@ async def open_vector_index(settings: VectorIndexSettings) -> AsyncIterator[Vect
         return
     from headrace.adapters.vector_index.edge import EdgeEngine  # noqa: PLC0415
 
-    engine = await asyncio.to_thread(EdgeEngine, settings.path)
+    engine = await asyncio.to_thread(
+        EdgeEngine,
+        settings.path,
+        unbuilt_parts_max=settings.unbuilt_parts_max,
+        build_wait_s_max=settings.build_wait_s_max,
+    )
     syncing = asyncio.create_task(_sync(engine.sync, settings.sync_s), name="vector-index-sync")
     try:
         yield QdrantVectorIndex(engine)

@@ -2,16 +2,20 @@
 
 import asyncio
 import fcntl
+import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from headrace.adapters.vector_index.engine import Hit, Point, Search
 from headrace.adapters.vector_index.parts import TABLE, PartedCollection
+from headrace.core.events import Stop
 
+_log = logging.getLogger("headrace.vector_index")
 Answer = TypeVar("Answer")
 
 YOUNG_POINTS_MAX = 8_192
@@ -19,6 +23,15 @@ YOUNG_POINTS_MAX = 8_192
 
 FLIGHT_POINTS_MAX = 16_384
 """Pending points and marks that are written before a part of a flight is merged. Marks have no vectors to scan."""
+
+UNBUILT_PARTS_MAX = 6
+"""Parts of a collection that are full and have no graph yet: with so many, what writes to it waits."""
+
+BUILD_WAIT_S_MAX = 30.0
+"""So long a write waits for a graph before it says Stop."""
+
+_LOOK_S = 0.1
+"""How often what waits looks whether it may go on."""
 
 
 class IndexInUse(OSError):
@@ -33,12 +46,21 @@ class EdgeEngine:
     """
 
     def __init__(
-        self, folder: Path, *, young_points_max: int = YOUNG_POINTS_MAX, flight_points_max: int = FLIGHT_POINTS_MAX
+        self,
+        folder: Path,
+        *,
+        young_points_max: int = YOUNG_POINTS_MAX,
+        flight_points_max: int = FLIGHT_POINTS_MAX,
+        unbuilt_parts_max: int = UNBUILT_PARTS_MAX,
+        build_wait_s_max: float = BUILD_WAIT_S_MAX,
     ) -> None:
         """Raises IndexInUse where another process has the folder open."""
         self._folder = folder
         self._young_points_max = young_points_max
         self._flight_points_max = flight_points_max
+        self._unbuilt_parts_max = unbuilt_parts_max
+        self._build_wait_s_max = build_wait_s_max
+        self._waiting: set[str] = set()
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         self._held = _hold(folder)
@@ -60,9 +82,11 @@ class EdgeEngine:
             await asyncio.to_thread(shutil.rmtree, self._folder / name)
 
     async def add(self, name: str, points: Sequence[Point]) -> None:
+        await self._room(name)
         await self._do(name, lambda collection: collection.add(points))
 
     async def put(self, name: str, points: Sequence[Point]) -> None:
+        await self._room(name)
         await self._do(name, lambda collection: collection.put(points))
 
     async def get(self, name: str, ids: Sequence[str], *, vectors: bool) -> dict[str, Point]:
@@ -103,6 +127,25 @@ class EdgeEngine:
 
     async def _do(self, name: str, work: Callable[[PartedCollection], Answer]) -> Answer:
         return await asyncio.to_thread(work, self._collections[name])
+
+    async def _room(self, name: str) -> None:
+        """Returns once a collection may grow. No thread waits: what searches meanwhile needs them.
+
+        Raises:
+            Stop: building stays behind, for longer than a write waits.
+        """
+        collection, until = self._collections[name], time.monotonic() + self._build_wait_s_max
+        while (unbuilt := collection.unbuilt) >= self._unbuilt_parts_max:
+            behind = f"{unbuilt} full parts of {name} have no graph yet (HEADRACE_DIVERSITY_INDEX_UNBUILT_PARTS_MAX)"
+            if name not in self._waiting:
+                self._waiting.add(name)
+                _log.warning("%s: writing to it waits for the oldest", behind)
+            if time.monotonic() >= until:
+                raise Stop(behind)
+            await asyncio.sleep(_LOOK_S)
+        if name in self._waiting:
+            self._waiting.remove(name)
+            _log.info("%s: writing to it goes on", name)
 
     def _create(self, name: str, dimensions: int, searched: bool) -> None:  # noqa: FBT001 - passed on by to_thread
         with self._lock:

@@ -3,7 +3,8 @@
 The engine builds a graph only when told to, and while it builds (seconds to minutes) it lets no other thread of the process
 run. So points go into a young part, which lies in memory and in a log; once it is full it is sealed, and a process of its own
 merges sealed parts into one of the engine's shards and builds its graph, which then takes their place. Parts grow
-geometrically: a search visits a handful of them, however many points there are.
+geometrically: a search visits a handful of them, however many points there are. Sealed parts stay in memory until they are
+built: whoever writes asks how many they are (`unbuilt`), and waits while they are too many.
 
 What counts is written in `parts.json`, replaced in one step; folders it does not name are left-overs of a death and go.
 """
@@ -12,49 +13,20 @@ import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from headrace.adapters.vector_index import log
+from headrace.adapters.vector_index.building import Build, to_merge
 from headrace.adapters.vector_index.engine import Hit, Point, Search
 from headrace.adapters.vector_index.part import BuiltPart, GrowingPart, Part, holds_log, in_turns
 
 _log = logging.getLogger("headrace.vector_index")
 TABLE = "parts.json"
-_WRITTEN_ONCE = frozenset({"matrix.dat", "quantized.data", log.NAME})
-"""Vectors of a part that has its graph: most of it. What is removed from it is noted elsewhere. A log is only added to."""
-
-_MERGING = "headrace.adapters.vector_index.merging"
-
-
-@dataclass(eq=False, slots=True)
-class _Build:
-    """A merge under way: its sources, its target, and the ids taken out of the sources since it began."""
-
-    sources: list[Part]
-    target: Path
-    copies: Path
-    process: subprocess.Popen[bytes]
-    removed: set[str]
-
-
-def to_merge(sizes: Sequence[int]) -> int:
-    """How many of the sealed parts, sizes given oldest first, the next merge takes from the young end; at least one.
-
-    An older part is taken once the younger ones together are about as large: so each point is merged a logarithmic number
-    of times, and the number of parts is logarithmic too.
-    """
-    taken, total = 1, sizes[-1]
-    for size in reversed(sizes[:-1]):
-        if size > total * 3 // 2:
-            break
-        taken, total = taken + 1, total + size
-    return taken
+_AGAIN_S = 5.0
+_AGAIN_S_MAX = 300.0
+"""A build that failed is begun again after a while, twice as long each time up to the most."""
 
 
 class PartedCollection:
@@ -69,9 +41,10 @@ class PartedCollection:
         self._path = path
         self._young_points_max = young_points_max
         self._lock = threading.RLock()
-        self._build: _Build | None = None
+        self._build: Build | None = None
+        self._failures = 0
         self._watcher: threading.Thread | None = None
-        self._closed = False
+        self._closing = threading.Event()
         if (path / TABLE).exists():
             self._open()
         else:
@@ -116,6 +89,11 @@ class PartedCollection:
             values = [part.least(field_name) for part in self._parts]
         return min((value for value in values if value is not None), default=None)
 
+    @property
+    def unbuilt(self) -> int:
+        """How many full parts wait for their graph, in memory. Safe to ask while another thread writes or searches."""
+        return sum(not part.built for part in tuple(self._parts)[:-1])
+
     # Writing
 
     def add(self, points: Sequence[Point]) -> None:
@@ -153,10 +131,9 @@ class PartedCollection:
     def close(self) -> None:
         """Gives a merge under way up; it begins anew when the collection is opened again."""
         with self._lock:
-            self._closed = True
-            build = self._build
-            if build is not None:
-                build.process.kill()
+            self._closing.set()
+            if self._build is not None:
+                self._build.kill()
         if self._watcher is not None:
             self._watcher.join()
         with self._lock:
@@ -222,79 +199,43 @@ class PartedCollection:
 
     def _begin_build(self) -> None:
         sealed = self._parts[:-1]
-        if self._build is not None or self._closed or all(part.built for part in sealed):
+        unbuilt = [n for n, part in enumerate(sealed) if not part.built]
+        if self._build is not None or self._closing.is_set() or not unbuilt:
             return
-        sources = sealed[-to_merge([part.count(None) for part in sealed]) :]
-        target, copies = self._new_path(), self._new_path()
-        for age, part in enumerate(sources):
-            # A copy, because only one process may have a shard open. Under the lock, because files must not change meanwhile;
-            # they are as a killed process would leave them, and the log in them makes that good.
-            shutil.copytree(part.path, copies / f"{age:06}", copy_function=_copy)
-        command = [sys.executable, "-m", _MERGING, str(target), str(copies)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own module, no shell
-        self._build = _Build(sources, target, copies, process, set())
+        taken = to_merge([part.count(None) for part in sealed], len(sealed) - unbuilt[0])
+        self._build = Build(sealed[-taken:], self._new_path(), self._new_path())
+        self._build.start()
         self._watcher = threading.Thread(target=self._await_build, args=(self._build,), name="merge", daemon=True)
         self._watcher.start()
 
-    def _await_build(self, build: _Build) -> None:
-        code = build.process.wait()
-        if build.process.stdin is not None:
-            build.process.stdin.close()
-        shutil.rmtree(build.copies, ignore_errors=True)
-        merged = self._merged(build.target, code)
+    def _await_build(self, build: Build) -> None:
+        """Takes what is built; where that failed, the sources stay, and their build is begun again after a while."""
+        merged = build.result()
+        self._failures = 0 if merged is not None else self._failures + 1
+        if merged is None and not self._closing.is_set():
+            again_s = min(_AGAIN_S_MAX, _AGAIN_S * 2.0 ** min(self._failures - 1, 16))
+            _log.error("a merge of %s failed: it is begun again in %g s, nothing is lost", self._path, again_s)
+            self._closing.wait(again_s)
         with self._lock:
             self._build = None
-            if merged is not None and not self._closed:
+            taken = merged is not None and not self._closing.is_set()
+            if merged is not None and taken:
                 self._take(merged, build)
-                self._begin_build()
-        if merged is None or self._closed:
-            shutil.rmtree(build.target, ignore_errors=True)
+            self._begin_build()
+        if not taken:
+            build.discard()
             return
         for part in build.sources:  # nobody can reach them any more
             part.close()
             shutil.rmtree(part.path)
 
-    def _merged(self, target: Path, code: int) -> BuiltPart | None:
-        """What was built, opened; None where that failed: the sources stay, and are merged once the next part is full."""
-        if code != 0:
-            if not self._closed:
-                _log.error("merging %s ended with code %d; it is tried again once the next part is full", self._path, code)
-            return None
-        try:
-            return BuiltPart(target)
-        except log.DamagedIndex:
-            _log.exception("what was merged cannot be opened; it is tried again once the next part is full")
-            return None
-
-    def _take(self, merged: BuiltPart, build: _Build) -> None:
+    def _take(self, merged: BuiltPart, build: Build) -> None:
         """Puts what was built in the place of its sources."""
         if build.removed:
             merged.remove(build.removed)
         at = self._parts.index(build.sources[0])
         self._parts[at : at + len(build.sources)] = [merged]
         self._write_table()
-
-
-def _copy(source: str, target: str) -> str:
-    """Copies a file without filling its holes: the engine's files are mostly holes. Those never written again are linked."""
-    name = os.path.basename(source)  # noqa: PTH119 - as shutil gives it
-    if name in _WRITTEN_ONCE or name.startswith("closed-"):
-        os.link(source, target)
-        return target
-    with open(source, "rb") as read, open(target, "wb") as write:  # noqa: PTH123 - as shutil gives them
-        size = os.fstat(read.fileno()).st_size
-        offset = 0
-        while offset < size:
-            try:
-                offset = os.lseek(read.fileno(), offset, os.SEEK_DATA)
-            except OSError:  # no data behind this point
-                break
-            end = os.lseek(read.fileno(), offset, os.SEEK_HOLE)
-            while offset < end:
-                os.lseek(write.fileno(), offset, os.SEEK_SET)
-                offset += os.sendfile(write.fileno(), read.fileno(), offset, end - offset)
-        write.truncate(size)
-    return target
 
 
 def _best(asked: Search, by_part: Sequence[Sequence[tuple[str, Hit]]]) -> list[Hit]:

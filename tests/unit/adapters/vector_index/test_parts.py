@@ -1,5 +1,6 @@
 """Parts of the engine in process: sealed, merged by a process of their own, and put in each other's place without a gap."""
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -9,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headrace.adapters.vector_index import log
+from headrace.adapters.vector_index import log, parts, shard
+from headrace.adapters.vector_index.building import to_merge
 from headrace.adapters.vector_index.engine import CONVERSATION, PROMPT, Point, Search
-from headrace.adapters.vector_index.parts import TABLE, PartedCollection, to_merge
+from headrace.adapters.vector_index.parts import TABLE, PartedCollection
 
 DIMENSIONS = 8
 
@@ -60,6 +62,12 @@ def names(collection: PartedCollection) -> set[str]:
 def test_parts_are_merged_like_digits_are_carried(sizes: list[int], taken: int) -> None:
     """An older part is taken once the younger ones together are about as large."""
     assert to_merge(sizes) == taken
+
+
+@pytest.mark.parametrize(("sizes", "at_least", "taken"), [([40, 10, 1], 2, 2), ([16, 10, 1], 2, 3), ([40, 10, 0], 1, 1)])
+def test_a_part_without_graph_is_merged_however_small_the_younger_ones_are(sizes: list[int], at_least: int, taken: int) -> None:
+    """Else the youngest would be merged by itself again and again."""
+    assert to_merge(sizes, at_least) == taken
 
 
 def test_sealed_parts_are_merged_and_answer_as_before(tmp_path: Path) -> None:
@@ -135,21 +143,63 @@ def test_everything_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
     assert len(folders) == 2, "the merged part and the young one"
 
 
-def test_a_merge_that_fails_loses_nothing_and_is_made_up_for(
+def test_a_merge_that_fails_loses_nothing_and_is_begun_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The parts stay as they are, the failure is told, and the next seal merges them."""
+    """The parts stay as they are, the failure is told, and a while later it goes on by itself."""
+    monkeypatch.setattr(parts, "_AGAIN_S", 0.05)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     collection = opened(tmp_path)
     collection.add([point(n) for n in range(10)])
-    until(lambda: collection._build is None)
+    until(lambda: "begun again in 0.1 s" in caplog.text)
     assert "ended with code 1" in caplog.text
     assert names(collection) == {f"s{n}" for n in range(10)}
+    monkeypatch.setattr(sys, "executable", "/no/such/program")
+    until(lambda: "cannot be started" in caplog.text)
     monkeypatch.undo()
-    collection.add([point(n) for n in range(10, 20)])
     until(lambda: at_rest(collection))
     assert len(collection._parts) == 2
-    assert names(collection) == {f"s{n}" for n in range(20)}
+    assert names(collection) == {f"s{n}" for n in range(10)}
+    collection.close()
+    folders = {path.name for path in (tmp_path / "collection").iterdir()} - {TABLE}
+    assert len(folders) == 2, "nothing is left of the merges that failed"
+
+
+def test_a_merge_that_is_killed_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel does where memory runs short."""
+    monkeypatch.setattr(parts, "_AGAIN_S", 0.05)
+    collection = opened(tmp_path)
+    collection.add([point(n) for n in range(10)])
+    assert collection._build is not None
+    assert collection.unbuilt == 1
+    collection._build.kill()
+    until(lambda: at_rest(collection))
+    assert collection.unbuilt == 0
+    assert names(collection) == {f"s{n}" for n in range(10)}
+    collection.close()
+
+
+def test_a_folder_whose_young_parts_the_engine_wrote_opens(tmp_path: Path) -> None:
+    """As they were before they had a log: everything is found, the next points go into a log, and all get their graph."""
+    folder = tmp_path / "collection"
+    for name, numbers in (("part-000001", range(10)), ("part-000002", range(10, 14))):
+        young = shard.create(folder / name, DIMENSIONS)
+        shard.write(young, [point(n) for n in numbers], only_new=False)
+        young.flush()
+        young.close()
+    named = [{"name": "part-000001", "built": False}, {"name": "part-000002", "built": False}]
+    (folder / TABLE).write_text(json.dumps({"dimensions": DIMENSIONS, "next": 2, "parts": named}))
+    collection = opened(tmp_path)
+    collection.put([Point(point(12).id, {"settled_at": 5})])
+    collection.add([point(n) for n in range(10, 16)])
+    assert names(collection) == {f"s{n}" for n in range(16) if n != 12}
+    until(lambda: at_rest(collection))
+    assert names(collection) == {f"s{n}" for n in range(16) if n != 12}
+    [hits] = collection.search([Search(CONVERSATION, vector(13), 1, cosine_min=0.999)])
+    assert [hit.payload["sample_id"] for hit in hits] == ["s13"]
+    collection.close()
+    collection = opened(tmp_path)
+    assert names(collection) == {f"s{n}" for n in range(16) if n != 12}
     collection.close()
 
 

@@ -155,10 +155,11 @@ async def test_embeddings_that_cannot_be_entered_are_dead_letters_alone(world):
     assert await world.counts() == {"4": 2}
 
 
-async def test_a_slice_that_would_cost_the_partition_is_refused(monkeypatch):
+@pytest.mark.parametrize("name", ["HEADRACE_DIVERSITY_DENSITY_SLICE_S", "HEADRACE_DIVERSITY_INDEX_BUILD_WAIT_S_MAX"])
+async def test_a_wait_that_would_cost_the_partition_is_refused(monkeypatch, name):
     """The service does not start, and names both settings."""
-    monkeypatch.setenv("HEADRACE_DIVERSITY_DENSITY_SLICE_S", "20")
-    runtime = Runtime(RuntimeSettings(), DeliverySettings(handler_s_max=30))
-    with pytest.raises(CannotStart, match=r"HEADRACE_DIVERSITY_DENSITY_SLICE_S .* HEADRACE_DELIVERY_HANDLER_S_MAX"):
+    monkeypatch.setenv(name, "151")
+    runtime = Runtime(RuntimeSettings(), DeliverySettings(handler_s_max=300))
+    with pytest.raises(CannotStart, match=rf"{name} .* HEADRACE_DELIVERY_HANDLER_S_MAX"):
         async with open_service(runtime):
             pass
