@@ -63,6 +63,13 @@ def test_thresholds_that_nothing_would_ever_compute_are_warned_of(run, versions,
     assert run("validate", "-f", "-", text="standing: {rows: 0}").stderr == ""
 
 
+def test_a_scale_that_the_mode_does_not_hold_is_warned_of(run):
+    """The authors' merge evicts nobody."""
+    found = run("validate", "-f", "-", text="rounds: {mode: middo_compat, scale: held}")
+    assert (found.exit_code, "rounds.scale" in found.stderr) == (0, True)
+    assert run("validate", "-f", "-", text="rounds: {mode: middo_compat}").stderr == ""
+
+
 def test_missing_file_is_one_line(run):
     """No traceback."""
     found = run("validate", "-f", "/no/such/file")

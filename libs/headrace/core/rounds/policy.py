@@ -1,7 +1,9 @@
 """A policy's section on rounds: what is selected, how it is mended, and when a round stops. Data validation only."""
 
 import json
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -79,8 +81,16 @@ class Guards(_Section):
     )
 
 
+_PAPER: Mapping[str, Any] = MappingProxyType({"judge": "generated", "attempts_max": 1, "scale": "paper"})
+"""What mode middo_compat sets where the policy does not: the model writes its scores, one rewrite, and the dataset grows.
+
+Everything else that the authors' code does follows from the mode itself or is the default anyhow (k = 2, m = 1, the old row stays
+where nothing replaced it). Held-out loss, guards, budgets and deadlines, which the authors do not have, stay as they are.
+"""
+
+
 class RoundPolicy(_Section):
-    """How a dataset's rounds select, mend, and end."""
+    """How a dataset's rounds select, mend, and end. In mode middo_compat some defaults are the paper's."""
 
     mode: Mode = Field(Mode.HEADRACE, description="headrace, or middo_compat: what the authors' code does, odd choices included.")
     start: Literal["manual", "checkpoint"] = Field(
@@ -94,9 +104,17 @@ class RoundPolicy(_Section):
         description="The second model of `hard` where signals.base_model names none: the first version of the model that "
         "measures (as long as the model server has it loaded), or none.",
     )
-    judge: Literal["logits", "generated"] = Field("logits", description="How the model judges itself; generated is the paper's.")
+    judge: Literal["logits", "generated"] = Field(
+        "logits", description="How the model judges itself; generated is the paper's, and the default of middo_compat."
+    )
     neighbours: int = Field(2, ge=1, le=64, strict=True, description="k of the density: the mean of the top-k prompt cosines.")
-    attempts_max: int = Field(2, ge=1, le=15, strict=True, description="Rewrites tried for one parent before it is given up.")
+    attempts_max: int = Field(
+        2,
+        ge=1,
+        le=15,
+        strict=True,
+        description="Rewrites tried for one parent before it is given up; 1 is the default of middo_compat.",
+    )
     meaning_cosine_min: float = Field(
         0.8, ge=-1, le=1, allow_inf_nan=False, strict=True, description="Least cosine of a rewritten prompt to its parent's."
     )
@@ -115,6 +133,14 @@ class RoundPolicy(_Section):
     budget: Budget = Field(Budget(), description="What one round may spend.")
     deadlines: Deadlines = Field(Deadlines(), description="Longest time of each phase.")
     guards: Guards = Field(Guards(), description="Bounds against collapse.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_paper(cls, given: Any) -> Any:
+        """What is given stands, in either mode; a stored policy gives everything."""
+        if not isinstance(given, dict) or given.get("mode") != Mode.MIDDO_COMPAT:
+            return given
+        return {**_PAPER, **given}
 
     def canonical_json(self) -> str:
         """The section as canonical JSON: equal sections have equal texts."""

@@ -1,9 +1,11 @@
 """Rules that cannot be carried out are refused where they are written."""
 
+import json
 import math
 
 import pytest
 
+from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.rules import OWNERS, Axis, AxisRule, Mode, SelectionRules
 
 
@@ -37,3 +39,23 @@ def test_a_density_has_a_neighbour():
     with pytest.raises(ValueError, match="k is 0"):
         SelectionRules(k=0)
     assert set(OWNERS) == set(Axis)
+
+
+def test_the_mode_sets_the_papers_values_where_none_are_given():
+    """What is given stands, and so does a policy that was stored with all its values."""
+    paper = RoundPolicy.model_validate({"mode": "middo_compat"})
+    assert (paper.judge, paper.attempts_max, paper.scale, paper.neighbours, paper.unmended) == (
+        "generated",
+        1,
+        "paper",
+        2,
+        "keep",
+    )
+    given = RoundPolicy.model_validate({"mode": "middo_compat", "judge": "logits", "attempts_max": 3})
+    assert (given.judge, given.attempts_max, given.scale) == ("logits", 3, "paper")
+    ours = RoundPolicy()
+    assert (ours.judge, ours.attempts_max, ours.scale) == ("logits", 2, "held")
+    stored = json.loads(ours.canonical_json()) | {"mode": "middo_compat"}
+    assert json.loads(RoundPolicy.model_validate(stored).canonical_json()) == stored
+    assert RoundPolicy.model_validate_json(paper.canonical_json()) == paper
+    assert RoundPolicy(mode=Mode.MIDDO_COMPAT).judge == "generated"
