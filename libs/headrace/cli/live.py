@@ -64,17 +64,24 @@ class LiveView:
             table.add_row(f"  dead-lettered in {service}", str(count), "", style="dim")
         return table
 
+    def behind(self) -> dict[str, int]:
+        """How many records each reader is behind in each queue, as of the last refresh; "queue reader" names them."""
+        return {f"{topic} {group}": count for (topic, group), count in self._behind().items()}
+
     def _queues(self) -> Table:
         table = Table("queue", "reader", "behind", box=None, pad_edge=False)
+        for (topic, group), offsets in self._behind().items():
+            table.add_row(topic, group, str(offsets) if offsets else "[dim]0[/dim]")
+        return table
+
+    def _behind(self) -> dict[tuple[str, str], int]:
         behind: dict[tuple[str, str], int] = {}
         for gap in self._gaps:
             if not gap.topic.endswith(".retry"):
                 key = (gap.topic.removeprefix("headrace."), gap.group.split(".", maxsplit=1)[0])
                 # A transaction's marker takes an offset: an idle partition stays one behind.
                 behind[key] = behind.get(key, 0) + max(0, gap.offsets - 1)
-        for (topic, group), offsets in behind.items():
-            table.add_row(topic, group, str(offsets) if offsets else "[dim]0[/dim]")
-        return table
+        return behind
 
     def _elapsed_s(self) -> float:
         return self._history[-1][0] - self._history[0][0]

@@ -64,11 +64,14 @@ def up(*, only: Only = "", no_services: NoServices = False) -> None:
 
 @app.command()
 def down() -> None:
-    """Stop everything that `headrace up` started. The state folder stays: delete it to forget all data."""
+    """Stop everything that `headrace up` started. The state folder stays: delete it to forget all data.
+
+    Services finish or drop the batch in hand, then the servers end: up to half a minute, and what is waited for is told.
+    """
     from headrace.local.control import bring_down  # noqa: PLC0415
 
     home = home_folder()
-    killed = bring_down(home)
+    killed = bring_down(home, lambda what: typer.echo(what, err=True))
     typer.echo(f"down · data kept in {home}" + (f" · killed leftovers: {', '.join(killed)}" if killed else ""), err=True)
 
 

@@ -1,15 +1,22 @@
 """`headrace watch` and `headrace account`: what the spine is doing, and how every sample ended."""
 
 import asyncio
+import contextlib
 import json
+import os
+import sys
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.live import Live
 
 from headrace.cli.options import AnyDataset, AsJson
+
+if TYPE_CHECKING:
+    from headrace.core.ledger import Account
 
 app = typer.Typer()
 
@@ -20,11 +27,18 @@ Every = Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between t
 
 
 @app.command()
-def watch(*, dataset: AnyDataset = "", every: Every = 1.0) -> None:
-    """Watch samples go through: rates, queues, decisions and reasons. Ctrl-C ends the watching and nothing else."""
+def watch(*, dataset: AnyDataset = "", every: Every = 1.0, as_json: AsJson = False) -> None:
+    """Watch samples go through: rates, queues, decisions and reasons. Ctrl-C ends the watching and nothing else.
+
+    Where the output is no terminal, each look is one line of text; with --json it is one line of JSON: the account, and how many
+    records, within one or two for each partition, every queue is behind.
+    """
     try:
-        asyncio.run(_watch(dataset or None, every))
+        asyncio.run(_watch(dataset or None, every, as_json=as_json))
     except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    except BrokenPipeError:  # who read our lines, `head` say, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
 
 
@@ -65,6 +79,10 @@ async def _account(dataset: str | None) -> dict[str, object]:
     ):
         counted = (await accounts.catch_up()).account(dataset)
     door = {} if dataset else {_AT_THE_DOOR: await _at_the_door(settings.kafka, settings.kafka_start_s)}
+    return {**_told(counted), **door}
+
+
+def _told(counted: "Account") -> dict[str, object]:
     fields = asdict(counted)
     return {
         "submitted": counted.submitted,
@@ -77,7 +95,6 @@ async def _account(dataset: str | None) -> dict[str, object]:
         "in_flight": counted.in_flight,
         "decided_again": counted.decided_again,
         "ended_unsubmitted": counted.ended_unsubmitted,
-        **door,
     }
 
 
@@ -101,7 +118,17 @@ async def _at_the_door(kafka: str, start_s: float) -> dict[str, int]:
     return {"waiting": sum(each.records for each in found) - dead, "dead_lettered": dead}
 
 
-async def _watch(dataset: str | None, every_s: float) -> None:
+def _line(account: "Account", behind: Mapping[str, int], *, as_json: bool) -> str:
+    """One look as one line."""
+    if as_json:
+        return json.dumps({**_told(account), "behind": dict(behind)})
+    names = ("submitted", "accepted", "rejected", "dead_lettered", "in_flight")
+    ends = [f"{name.replace('_', ' ')} {getattr(account, name)}" for name in names]
+    alarms = [f"{name.replace('_', ' ')} {getattr(account, name)}" for name in sorted(_ALARMS) if getattr(account, name)]
+    return ", ".join([*ends, *alarms, *(f"{queue} {count} behind" for queue, count in behind.items() if count)])
+
+
+async def _watch(dataset: str | None, every_s: float, *, as_json: bool) -> None:
     from headrace.adapters.kafka.accounts import Accounts  # noqa: PLC0415
     from headrace.adapters.kafka.admin import KafkaAdmin  # noqa: PLC0415
     from headrace.cli.live import LiveView  # noqa: PLC0415
@@ -113,9 +140,13 @@ async def _watch(dataset: str | None, every_s: float) -> None:
         aclosing(large_bodies(DeliverySettings())) as bodies,
         Accounts.opened(settings.kafka, bodies, start_s=settings.kafka_start_s) as accounts,
     ):
-        with KafkaAdmin(settings.kafka, start_s=settings.kafka_start_s) as admin, Live(refresh_per_second=4) as live:
+        with KafkaAdmin(settings.kafka, start_s=settings.kafka_start_s) as admin, contextlib.ExitStack() as stack:
             view = LiveView(accounts, admin, dataset)
+            live = stack.enter_context(Live(refresh_per_second=4)) if sys.stdout.isatty() and not as_json else None
             while True:
-                await view.refresh()
-                live.update(view.render())
+                account = await view.refresh()
+                if live is not None:
+                    live.update(view.render())
+                else:
+                    print(_line(account, view.behind(), as_json=as_json), flush=True)  # noqa: T201  # a line for each look
                 await asyncio.sleep(every_s)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from headrace.local.state import HOME, ProcessState, StackState, is_supervised, 
 STOP_S = 60.0
 """Longest wait for a supervisor to take everything down before it is killed."""
 _POLL_S = 0.1
+_TELL_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +85,20 @@ def require_running(home: Path, *, only: tuple[str, ...], services: bool) -> Non
         raise StackFailed(f"the stack of {home} is up already, without {names}: `headrace down`, then `headrace up` again")
 
 
-def bring_down(home: Path) -> list[str]:
+def bring_down(home: Path, tell: Callable[[str], None] = lambda _: None) -> list[str]:
     """Stops the stack of this folder and everything that an earlier one left behind; returns the names of what was killed.
+
+    `tell` is told every few seconds which parts have not ended yet.
 
     Raises:
         StackFailed: something refuses to end.
     """
-    deadline = time.monotonic() + STOP_S
+    deadline, told = time.monotonic() + STOP_S, time.monotonic()
     while is_supervised(home):
         state = read_state(home)
+        if time.monotonic() - told > _TELL_S:
+            told = time.monotonic()
+            tell(_waited_for(state))
         if is_same(state.pid, state.created):
             os.kill(state.pid, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
         if time.monotonic() > deadline + STOP_S:
@@ -103,6 +109,12 @@ def bring_down(home: Path) -> list[str]:
     if state.phase != "down":
         _record_down(home, state)
     return killed
+
+
+def _waited_for(state: StackState) -> str:
+    """Services finish the batch in hand first; servers are stopped once no service needs them."""
+    left = [name for name, process in state.processes.items() if process.pid]
+    return f"waits for {', '.join(left)}" if left else "waits for the supervisor"
 
 
 def _record_down(home: Path, state: StackState) -> None:
