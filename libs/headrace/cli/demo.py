@@ -10,22 +10,25 @@ app = typer.Typer()
 
 Samples = Annotated[int, typer.Option(min=4, max=2_000, help="How many conversations go in; scoring takes most of the time.")]
 Seed = Annotated[int, typer.Option(help="Which ones: the same seed, the same conversations in the same order.")]
+NoRound = Annotated[bool, typer.Option("--no-round", help="Leave the round out: half the time.")]
 
 
 @app.command()
-def demo(*, samples: Samples = 96, seed: Seed = 0) -> None:
+def demo(*, samples: Samples = 96, seed: Seed = 0, no_round: NoRound = False) -> None:
     """Run real conversations through the stack that is up, and tell what came of them.
 
     Competition mathematics answered by language models. For half of the problems the reference answer goes in with the
     sample; for the other half it is kept back and used for the closing table only. Then a version is cut, the trainer takes it,
     and its checkpoint is rolled out. At last a whole round: the model surveys the version, what it cannot learn from is
     rewritten, and the next version is trained on and judged. Needs `headrace up` first.
+
+    `make demo ARGS="--samples 24 --no-round"` passes options on.
     """
     from headrace.cli.sample import show  # noqa: PLC0415
     from headrace.demo.play import play  # noqa: PLC0415
 
     console = Console()
-    played = asyncio.run(play(console, count=samples, seed=seed))
+    played = asyncio.run(play(console, count=samples, seed=seed, with_round=not no_round))
     if played.rejected_id:
         console.rule("One that was turned away")
         show(played.rejected_id, played.dataset)

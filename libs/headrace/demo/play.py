@@ -48,8 +48,8 @@ class Played:
     rejected_id: str
 
 
-async def play(console: Console, *, count: int, seed: int) -> Played:
-    """Runs the demo against the stack that the settings name.
+async def play(console: Console, *, count: int, seed: int, with_round: bool = True) -> Played:
+    """Runs the demo against the stack that the settings name; a round takes half of its time.
 
     Raises:
         CannotDo: the round cannot begin.
@@ -70,9 +70,10 @@ async def play(console: Console, *, count: int, seed: int) -> Played:
     console.rule("The loop closes")
     console.print("a trainer takes the version; its checkpoint is rolled out and measures from then on")
     console.print(loop.render(await loop.learn(settings.kafka, dataset, version)))
-    console.rule("A round: the model says what it cannot learn from")
-    triton = os.environ["HEADRACE_SCORING_TRITON"]
-    console.print(mending.render(await mending.mend(console, settings.kafka, dataset, triton, home_folder())))
+    if with_round:
+        console.rule("A round: the model says what it cannot learn from")
+        triton = os.environ["HEADRACE_SCORING_TRITON"]
+        console.print(mending.render(await mending.mend(console, settings.kafka, dataset, triton, home_folder())))
     rejected = [d.sample.id for d in dossiers if d.decisions[-1].verdict is Verdict.REJECTED]
     return Played(dataset, version, rejected[0] if rejected else "")
 
