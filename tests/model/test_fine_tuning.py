@@ -13,7 +13,8 @@ import pytest
 from datasets import Dataset
 from safetensors.numpy import load_file
 
-from headrace.core.fine_tuning import OUTCOME_FILE, SAMPLES_FILE, FineTuningRun, Outcome, Progress, Stage
+from headrace.core.checkpoints import SEEN_FILE
+from headrace.core.fine_tuning import OUTCOME_FILE, FineTuningRun, Outcome, Progress, Stage
 from headrace.lm.conversations import Unreadable
 from headrace.lm.fine_tuning import fine_tune, trainer_of
 from headrace.lm.signals import Limits, SignalMeter
@@ -95,8 +96,8 @@ def test_a_run_leaves_an_adapter_and_its_samples(tmp_path, base, capfd):
     job(tmp_path / "run", base, steps=12)
     outcome = fine_tune(tmp_path / "run")
     weights = tmp_path / "run" / "weights"
-    assert sorted(path.name for path in weights.iterdir()) == ["adapter_config.json", "adapter_model.safetensors", SAMPLES_FILE]
-    seen = [json.loads(line) for line in (weights / SAMPLES_FILE).read_text().splitlines()]
+    assert sorted(path.name for path in weights.iterdir()) == ["adapter_config.json", "adapter_model.safetensors", SEEN_FILE]
+    seen = [json.loads(line) for line in (weights / SEEN_FILE).read_text().splitlines()]
     assert seen == [[f"s{number:02}", number % 3] for number in range(11)]
     assert (outcome.rows_trained, outcome.rows_unreadable, outcome.rows_held_out) == (11, 1, 4)
     assert outcome.metrics["held_out_loss_after"] < outcome.metrics["held_out_loss_before"]
@@ -138,7 +139,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, base):
     ours, theirs = weights_in(tmp_path / "killed"), weights_in(tmp_path / "whole")
     assert ours.keys() == theirs.keys()
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
-    names = ("adapter_config.json", SAMPLES_FILE)
+    names = ("adapter_config.json", SEEN_FILE)
     assert all((tmp_path / run / "weights" / names[0]).read_bytes() for run in ("killed", "whole"))
     for name in names:
         assert (tmp_path / "killed" / "weights" / name).read_bytes() == (tmp_path / "whole" / "weights" / name).read_bytes()

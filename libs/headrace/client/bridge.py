@@ -65,10 +65,11 @@ class Held:
 
     def covers(self, item: Item) -> bool:
         """Whether the version makes the item superfluous."""
-        if self._keys is None:
-            return False
-        lowest = item.revision if isinstance(item, Accepted) else item.revision + 1
-        return any(revision >= lowest for revision in self._keys.revisions(item.sample_id))
+        return self.has(item.sample_id, item.revision if isinstance(item, Accepted) else item.revision + 1)
+
+    def has(self, sample_id: str, lowest: int) -> bool:
+        """Whether the version holds this revision of a sample, or a later one."""
+        return self._keys is not None and any(revision >= lowest for revision in self._keys.revisions(sample_id))
 
     def close(self) -> None:
         """Frees the file. Closing twice does nothing."""

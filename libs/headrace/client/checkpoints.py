@@ -10,6 +10,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from headrace.adapters.checkpoints.store import CheckpointDetails, CheckpointSto
 from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.client.limits import found_settings
-from headrace.core.checkpoints import CheckpointKind, CheckpointPublished, PositionRange, TrainingData
+from headrace.core.checkpoints import CheckpointKind, CheckpointPublished, TrainingData
 from headrace.core.events import Send
-from headrace.core.positions import Position, position_from
+from headrace.core.read_parts import Places, read_since
 from headrace.core.topics import CHECKPOINT_PUBLISHED
 from headrace.lm.weights import weights_sha256
 
@@ -92,30 +93,32 @@ async def announce(published: CheckpointPublished, kafka: str) -> bool:
 
 
 def data_of(
-    position: Position | str,
+    places: Places,
     *,
+    since: Places | None = None,
+    streamed: bool = False,
     held_out_share: float = 0.0,
     held_out_seed: str = "",
     rows_trained: int = 0,
     rows_held_out: int = 0,
 ) -> TrainingData:
-    """What a subscriber that stands at `position` has taken: its version, and the records up to there.
+    """What was read up to `places`, to the row: of a version, and the records behind it from where reading began.
 
-    Ranges begin with the topic: where it repeats what the version holds, that changes nothing.
+    `places` is a subscription's position, or the `state_dict()` of what `as_iterable_dataset` gave, or of what was made of it
+    (`trainer.train_dataset`); of several ranks and workers a list with the one of each. A reader that goes on from a
+    token counts all since it first began. A run that began with such a token, and with none of what was trained before, says
+    `since` which one. `streamed` tells that samples were trained on one after the other as they came, as an iterable data set is,
+    so that one that was taken back later was seen; without it, all was read first and what stood at the end was trained on.
+
+    Positions of releases before this one do not say where reading began: records count from the topic's beginning.
 
     Raises:
-        ValueError: the position lies within a version's rows, or is only a part's of several (`share`).
-        BadPosition: the token is garbled.
+        ValueError: the places are not of one reading, or a part's is missing.
+        BadPosition: a token is garbled.
     """
-    at = position_from(position) if isinstance(position, str) else position
-    if at.share != (0, 1):
-        raise ValueError(f"the position is that of part {at.share[0]} of {at.share[1]}, a checkpoint has seen all parts")
-    if not at.offsets:
-        raise ValueError("the position lies within the version's rows: read on to their end")
-    return TrainingData(
-        dataset_id=at.dataset_id,
-        version=at.version,
-        positions=tuple(PositionRange(number, 0, offset) for number, offset in sorted(at.offsets.items())),
+    return replace(
+        read_since(places, since),
+        streamed=streamed,
         held_out_share=held_out_share,
         held_out_seed=held_out_seed,
         rows_trained=rows_trained,

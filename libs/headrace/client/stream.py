@@ -83,6 +83,7 @@ class Stream:
         rows = [~slot for slot in places if slot < 0]
         offsets = {**position.offsets, **{slot: offset for slot, offset in places.items() if slot >= 0}}
         ends = position.until if until is None else until
+        begins = bool(offsets) and not position.offsets
         self._position = replace(
             position,
             version=position.version if version is None else version,
@@ -90,6 +91,8 @@ class Stream:
             row=places[~max(rows)] if rows else position.row,
             offsets=offsets,
             until={number: end for number, end in ends.items() if offsets.get(number, 0) < end},
+            since=offsets if begins else position.since,
+            repeats=ends if begins else position.repeats,
         )
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:

@@ -89,7 +89,21 @@ def manifest_bytes(details: CheckpointDetails, files: Sequence[CheckpointFile]) 
         run_id=details.run_id,
         files=tuple(sorted(files, key=lambda file: file.name)),
     )
-    return canonical_json(manifest.model_dump(mode="json"))
+    stored = manifest.model_dump(mode="json")
+    _leave_out_defaults(stored["data"])
+    return canonical_json(stored)
+
+
+def _leave_out_defaults(data: dict[str, Any]) -> None:
+    """Drops keys that came later and say nothing: a checkpoint that needs none of them keeps the id it always had."""
+    for each in data["positions"]:
+        if each["share"] == [0, 1]:
+            del each["share"]
+        if not each["repeats_until"]:
+            del each["repeats_until"]
+    for name in ("version_parts", "streamed"):
+        if not data[name]:
+            del data[name]
 
 
 def checkpoint_id_of(manifest: bytes) -> str:

@@ -4,6 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+SEEN_FILE = "headrace_seen_samples.txt"
+"""The file among a checkpoint's that names what was trained on: a JSON array [sample id, revision] a line, UTF-8.
+
+Any trainer may write it; without it the samples follow from `TrainingData`.
+"""
+
 
 class CheckpointKind(StrEnum):
     """What the weights are: all of a model's, or a LoRA adapter that is merged into its base model."""
@@ -34,19 +40,40 @@ class CheckpointFile:
 
 @dataclass(frozen=True, slots=True)
 class PositionRange:
-    """Records of one partition of an accepted topic: offsets from `from_offset` up to, not including, `until_offset`."""
+    """Records of one partition of an accepted topic: offsets from `from_offset` up to, not including, `until_offset`.
+
+    `share` = (index, of) is the part of the dataset that the reader took (`headrace.core.sharing`): of more parts than
+    partitions each takes some of a partition's samples. Below `repeats_until` the reader passed over what the version of the
+    same data holds.
+    """
 
     partition: int
     from_offset: int
     until_offset: int
+    share: tuple[int, int] = (0, 1)
+    repeats_until: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPart:
+    """What was read of a version: the accepted rows of part `share` from one place up to, not including, another.
+
+    A place is (number of the shard in the manifest's order, row in it), both from 0; `until` is None for the end.
+    """
+
+    share: tuple[int, int] = (0, 1)
+    since: tuple[int, int] = (0, 0)
+    until: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
     """Which samples a run took: the accepted rows of `version` (empty: none), then `positions` of the accepted topic.
 
-    `held_out_share` (0 to below 1) and `held_out_seed` name the samples that were not trained on: the choice follows from
-    the prompts alone, see `headrace.core.fine_tuning.is_held_out`.
+    Where not the whole version was read, `version_parts` say what was. `streamed` means that samples were trained on one after
+    the other as they were read, so that what was taken back or replaced later was seen before; else all was read first, and
+    what stood at the end was trained on. `held_out_share` (0 to below 1) and `held_out_seed` name the samples that were not
+    trained on: the choice follows from the prompts alone, see `headrace.core.fine_tuning.is_held_out`.
     """
 
     dataset_id: str
@@ -56,6 +83,8 @@ class TrainingData:
     held_out_seed: str = ""
     rows_trained: int = 0
     rows_held_out: int = 0
+    version_parts: tuple[VersionPart, ...] = ()
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +133,17 @@ class CheckpointRolledOut:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointRefused:
-    """A checkpoint that was not rolled out, or a rollback that was not made: nothing changed."""
+    """A checkpoint that was not rolled out, or a rollback that was not made: nothing changed.
+
+    `rollback_request_id` names the rollback; it is empty where a checkpoint was refused.
+    """
 
     model: str
     checkpoint_id: str
     step: RefusedStep
     reason: str
     refused_at: float
+    rollback_request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,6 @@ HELD_OUT_FILE = "held_out.jsonl"
 WEIGHTS_FOLDER = "weights"
 STATE_FOLDER = "state"
 OUTCOME_FILE = "outcome.json"
-SAMPLES_FILE = "samples.txt"
-"""Beside the weights: what they were trained on, one JSON array [sample id, revision] a line, in the order of the ids."""
 
 _DRAWS = 1 << 63
 

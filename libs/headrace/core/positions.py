@@ -33,7 +33,9 @@ class Position:
 
     `share` is (index, of): which part of the dataset this is. `version` is empty where none was taken. `offsets` says for each
     partition which record comes next; it is empty until the rows are done. Below the offsets `until` the topic may repeat
-    what the version holds; a partition that is past that is not in it.
+    what the version holds; a partition that is past that is not in it. `since` are the offsets at which records began to be read,
+    `repeats` what `until` was then: both stay as they were, also when the reader goes on from a token. Tokens of earlier releases
+    have neither.
     """
 
     dataset_id: str
@@ -43,12 +45,14 @@ class Position:
     row: int = 0
     offsets: Mapping[int, int] = field(default_factory=dict)
     until: Mapping[int, int] = field(default_factory=dict)
+    since: Mapping[int, int] = field(default_factory=dict)
+    repeats: Mapping[int, int] = field(default_factory=dict)
 
     def token(self) -> str:
         """The text of the position: letters, digits, dots, hyphens and underscores."""
         fields = {
             "dataset": self.dataset_id, "share": self.share, "version": self.version, "shard": self.shard, "row": self.row,
-            "offsets": self.offsets, "until": self.until,
+            "offsets": self.offsets, "until": self.until, "since": self.since, "repeats": self.repeats,
         }  # fmt: skip
         body = json.dumps({name: value for name, value in fields.items() if value}, sort_keys=True, separators=(",", ":"))
         payload = base64.urlsafe_b64encode(body.encode()).decode().rstrip("=")
@@ -67,6 +71,8 @@ class _Stored(BaseModel):
     row: int = Field(0, ge=0)
     offsets: Mapping[NonNegativeInt, NonNegativeInt] = Field(default_factory=dict)
     until: Mapping[NonNegativeInt, NonNegativeInt] = Field(default_factory=dict)
+    since: Mapping[NonNegativeInt, NonNegativeInt] = Field(default_factory=dict)
+    repeats: Mapping[NonNegativeInt, NonNegativeInt] = Field(default_factory=dict)
 
 
 def is_token(text: str) -> bool:
@@ -95,7 +101,15 @@ def position_from(token: str, dataset_id: str | None = None, share: tuple[int, i
         theirs, ours = (f"part {index} of {of}" for index, of in (stored.share, share))
         raise BadPosition(f"the position token belongs to {theirs}, not {ours}: resume with as many ranks and workers as before")
     return Position(
-        stored.dataset, stored.share, stored.version, stored.shard, stored.row, dict(stored.offsets), dict(stored.until)
+        stored.dataset,
+        stored.share,
+        stored.version,
+        stored.shard,
+        stored.row,
+        dict(stored.offsets),
+        dict(stored.until),
+        dict(stored.since),
+        dict(stored.repeats),
     )
 
 

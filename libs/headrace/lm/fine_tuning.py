@@ -35,11 +35,11 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
+from headrace.core.checkpoints import SEEN_FILE
 from headrace.core.fine_tuning import (
     HELD_OUT_FILE,
     OUTCOME_FILE,
     RUN_FILE,
-    SAMPLES_FILE,
     STATE_FOLDER,
     TRAIN_FILE,
     WEIGHTS_FOLDER,
@@ -185,7 +185,7 @@ def _write_weights(run: FineTuningRun, rows: Dataset, trained: Path, weights: Pa
         modules = written["target_modules"]  # a set, hence in another order each time
         path.write_text(json.dumps(written | {"target_modules": sorted(modules)}, sort_keys=True, indent=1))
     seen = sorted(zip(rows["sample_id"], rows["revision"], strict=True))
-    with (weights / SAMPLES_FILE).open("w", encoding="utf-8", errors="surrogatepass") as file:
+    with (weights / SEEN_FILE).open("w", encoding="utf-8", errors="surrogatepass") as file:
         file.writelines(json.dumps([sample_id, revision]) + "\n" for sample_id, revision in seen)
 
 

@@ -71,7 +71,9 @@ async def test_the_position_is_behind_what_was_handed_out_and_no_further():
         ("c", 1, 2, {0: 6, 1: 7}, {}),
         ("d", 1, 2, {0: 6, 1: 9}, {}),
     ]
-    assert subscription.reached == Position("notes", (0, 1), "9f" * 32, 1, 2, {0: 8, 1: 9}, {})
+    assert subscription.reached == Position(
+        "notes", (0, 1), "9f" * 32, 1, 2, {0: 8, 1: 9}, {}, since={0: 5, 1: 7}, repeats={0: 6, 1: 7}
+    )
     assert await anext(subscription, None) is None
 
 

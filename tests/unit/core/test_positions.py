@@ -22,6 +22,8 @@ positions = st.builds(
     numbers,
     offsets,
     offsets,
+    offsets,
+    offsets,
 )
 
 

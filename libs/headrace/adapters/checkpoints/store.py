@@ -17,6 +17,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace.adapters.checkpoints.safetensors_header import require_safetensors
+from headrace.adapters.checkpoints.seen_file import seen_in
 from headrace.core.checkpoint_manifests import (
     MANIFEST_BYTES_MAX,
     BadCheckpoint,
@@ -31,7 +32,7 @@ from headrace.core.checkpoint_manifests import (
     published_of,
     require_agreement,
 )
-from headrace.core.checkpoints import CheckpointFile, CheckpointKind, CheckpointPublished
+from headrace.core.checkpoints import SEEN_FILE, CheckpointFile, CheckpointKind, CheckpointPublished
 from headrace.core.events import Stop
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge, StoredObject
 
@@ -76,7 +77,8 @@ class CheckpointStore:
         `published_at` is the time at which the manifest was first written, by the store's clock.
 
         Raises:
-            UnsafeCheckpoint: weights are missing or no safetensors, or the files are too many or too large.
+            UnsafeCheckpoint: weights are missing or no safetensors, the files are too many or too large, or the list of what was
+                seen (`SEEN_FILE`) is none.
             ValueError: the model's name is no plain name, or a detail cannot be written.
         """
         if not _MODEL.fullmatch(details.model):
@@ -201,6 +203,9 @@ class CheckpointStore:
     def _require_true_name(self, path: Path) -> None:
         if path.name.endswith(WEIGHTS):
             require_safetensors(path, header_bytes_max=self._limits.header_bytes_max)
+        elif path.name == SEEN_FILE:
+            for _ in seen_in(path):
+                pass
 
 
 def _publishable(folder: Path) -> list[Path]:

@@ -15,7 +15,9 @@ from headrace.core.checkpoints import (
     RefusedStep,
     RollbackRequested,
     TrainingData,
+    VersionPart,
 )
+from headrace.core.positions import require_share
 from headrace_protos.control.v1 import checkpoint_pb2
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -128,6 +130,7 @@ def refused_from(message: checkpoint_pb2.CheckpointRefused, _: bytes) -> Checkpo
         RefusedStep(message.step),
         message.reason,
         seconds_of(message, "refused_at"),
+        message.rollback_request_id,
     )
 
 
@@ -139,6 +142,7 @@ def encode_refused(refused: CheckpointRefused) -> bytes:
         step=refused.step,
         reason=refused.reason,
         refused_at=timestamp_of(refused.refused_at),
+        rollback_request_id=refused.rollback_request_id,
     ).SerializeToString()
 
 
@@ -175,6 +179,8 @@ def _data_from(message: checkpoint_pb2.TrainingData) -> TrainingData:
         message.held_out_seed,
         message.rows_trained,
         message.rows_held_out,
+        tuple(map(_part_from, message.version_parts)),
+        message.streamed,
     )
 
 
@@ -182,21 +188,53 @@ def _data_to(data: TrainingData) -> checkpoint_pb2.TrainingData:
     return checkpoint_pb2.TrainingData(
         dataset_id=data.dataset_id,
         version=data.version,
-        positions=[
-            checkpoint_pb2.PositionRange(partition=each.partition, from_offset=each.from_offset, until_offset=each.until_offset)
-            for each in data.positions
-        ],
+        positions=map(_range_to, data.positions),
         held_out_share=data.held_out_share,
         held_out_seed=data.held_out_seed,
         rows_trained=data.rows_trained,
         rows_held_out=data.rows_held_out,
+        version_parts=map(_part_to, data.version_parts),
+        streamed=data.streamed,
     )
 
 
 def _range_from(message: checkpoint_pb2.PositionRange) -> PositionRange:
     if not 0 <= message.from_offset <= message.until_offset:
         raise Undecodable(f"data.positions: {message.from_offset} to {message.until_offset} is no range")
-    return PositionRange(message.partition, message.from_offset, message.until_offset)
+    share = _share_from(message)
+    return PositionRange(message.partition, message.from_offset, message.until_offset, share, message.repeats_until)
+
+
+def _range_to(each: PositionRange) -> checkpoint_pb2.PositionRange:
+    index, of = each.share if each.share[1] > 1 else (0, 0)
+    return checkpoint_pb2.PositionRange(
+        partition=each.partition,
+        from_offset=each.from_offset,
+        until_offset=each.until_offset,
+        part_index=index,
+        part_of=of,
+        repeats_until=each.repeats_until,
+    )
+
+
+def _part_from(message: checkpoint_pb2.VersionPart) -> VersionPart:
+    until = (message.until_shard, message.until_row) if message.HasField("until_shard") else None
+    return VersionPart(_share_from(message), (message.from_shard, message.from_row), until)
+
+
+def _part_to(each: VersionPart) -> checkpoint_pb2.VersionPart:
+    index, of = each.share if each.share[1] > 1 else (0, 0)
+    shard, row = each.until or (None, 0)
+    return checkpoint_pb2.VersionPart(
+        part_index=index, part_of=of, from_shard=each.since[0], from_row=each.since[1], until_shard=shard, until_row=row
+    )
+
+
+def _share_from(message: checkpoint_pb2.PositionRange | checkpoint_pb2.VersionPart) -> tuple[int, int]:
+    try:
+        return require_share((message.part_index, message.part_of or 1))
+    except ValueError as error:
+        raise Undecodable(f"data: {error}") from error
 
 
 def _file_from(message: checkpoint_pb2.CheckpointFile) -> CheckpointFile:

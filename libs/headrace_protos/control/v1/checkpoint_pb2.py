@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace_protos/control/v1/checkpoint.proto\x12\x1aheadrace_protos.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"B\n\x0e\x43heckpointFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"M\n\rPositionRange\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x13\n\x0b\x66rom_offset\x18\x02 \x01(\x03\x12\x14\n\x0cuntil_offset\x18\x03 \x01(\x03\"\xcd\x01\n\x0cTrainingData\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12<\n\tpositions\x18\x03 \x03(\x0b\x32).headrace_protos.control.v1.PositionRange\x12\x16\n\x0eheld_out_share\x18\x04 \x01(\x01\x12\x15\n\rheld_out_seed\x18\x05 \x01(\t\x12\x14\n\x0crows_trained\x18\x06 \x01(\x04\x12\x15\n\rrows_held_out\x18\x07 \x01(\x04\"\x86\x04\n\x13\x43heckpointPublished\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x02 \x01(\t\x12\x14\n\x0cmanifest_key\x18\x03 \x01(\t\x12\x38\n\x04kind\x18\x04 \x01(\x0e\x32*.headrace_protos.control.v1.CheckpointKind\x12\x39\n\x05\x66iles\x18\x05 \x03(\x0b\x32*.headrace_protos.control.v1.CheckpointFile\x12\x12\n\nbase_model\x18\x06 \x01(\t\x12\x13\n\x0b\x62\x61se_sha256\x18\x07 \x01(\t\x12\x36\n\x04\x64\x61ta\x18\x08 \x01(\x0b\x32(.headrace_protos.control.v1.TrainingData\x12\x1c\n\x14hyperparameters_json\x18\t \x01(\t\x12M\n\x07metrics\x18\n \x03(\x0b\x32<.headrace_protos.control.v1.CheckpointPublished.MetricsEntry\x12\x0e\n\x06run_id\x18\x0b \x01(\t\x12\x30\n\x0cpublished_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xc8\x02\n\x13\x43heckpointRolledOut\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x18\n\x10previous_version\x18\x04 \x01(\t\x12\x13\n\x0bgolden_loss\x18\x05 \x01(\x01\x12!\n\x14previous_golden_loss\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\ndimensions\x18\x07 \x01(\r\x12\x0f\n\x07seconds\x18\x08 \x01(\x01\x12\x14\n\x0cload_seconds\x18\t \x01(\x01\x12\x1b\n\x13rollback_request_id\x18\n \x01(\t\x12\x31\n\rrolled_out_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x17\n\x15_previous_golden_loss\"\x87\x01\n\x11\x43heckpointRefused\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\nrefused_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x11RollbackRequested\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x03 \x01(\t\x12\x14\n\x0crequested_by\x18\x04 \x01(\t*h\n\x0e\x43heckpointKind\x12\x1f\n\x1b\x43HECKPOINT_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HECKPOINT_KIND_FULL\x10\x01\x12\x1b\n\x17\x43HECKPOINT_KIND_ADAPTER\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace_protos/control/v1/checkpoint.proto\x12\x1aheadrace_protos.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"B\n\x0e\x43heckpointFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"\x89\x01\n\rPositionRange\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x13\n\x0b\x66rom_offset\x18\x02 \x01(\x03\x12\x14\n\x0cuntil_offset\x18\x03 \x01(\x03\x12\x12\n\npart_index\x18\x04 \x01(\r\x12\x0f\n\x07part_of\x18\x05 \x01(\r\x12\x15\n\rrepeats_until\x18\x06 \x01(\x03\"\x95\x01\n\x0bVersionPart\x12\x12\n\npart_index\x18\x01 \x01(\r\x12\x0f\n\x07part_of\x18\x02 \x01(\r\x12\x12\n\nfrom_shard\x18\x03 \x01(\x04\x12\x10\n\x08\x66rom_row\x18\x04 \x01(\x04\x12\x18\n\x0buntil_shard\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x11\n\tuntil_row\x18\x06 \x01(\x04\x42\x0e\n\x0c_until_shard\"\x9f\x02\n\x0cTrainingData\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12<\n\tpositions\x18\x03 \x03(\x0b\x32).headrace_protos.control.v1.PositionRange\x12\x16\n\x0eheld_out_share\x18\x04 \x01(\x01\x12\x15\n\rheld_out_seed\x18\x05 \x01(\t\x12\x14\n\x0crows_trained\x18\x06 \x01(\x04\x12\x15\n\rrows_held_out\x18\x07 \x01(\x04\x12>\n\rversion_parts\x18\x08 \x03(\x0b\x32\'.headrace_protos.control.v1.VersionPart\x12\x10\n\x08streamed\x18\t \x01(\x08\"\x86\x04\n\x13\x43heckpointPublished\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x02 \x01(\t\x12\x14\n\x0cmanifest_key\x18\x03 \x01(\t\x12\x38\n\x04kind\x18\x04 \x01(\x0e\x32*.headrace_protos.control.v1.CheckpointKind\x12\x39\n\x05\x66iles\x18\x05 \x03(\x0b\x32*.headrace_protos.control.v1.CheckpointFile\x12\x12\n\nbase_model\x18\x06 \x01(\t\x12\x13\n\x0b\x62\x61se_sha256\x18\x07 \x01(\t\x12\x36\n\x04\x64\x61ta\x18\x08 \x01(\x0b\x32(.headrace_protos.control.v1.TrainingData\x12\x1c\n\x14hyperparameters_json\x18\t \x01(\t\x12M\n\x07metrics\x18\n \x03(\x0b\x32<.headrace_protos.control.v1.CheckpointPublished.MetricsEntry\x12\x0e\n\x06run_id\x18\x0b \x01(\t\x12\x30\n\x0cpublished_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xc8\x02\n\x13\x43heckpointRolledOut\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x18\n\x10previous_version\x18\x04 \x01(\t\x12\x13\n\x0bgolden_loss\x18\x05 \x01(\x01\x12!\n\x14previous_golden_loss\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\ndimensions\x18\x07 \x01(\r\x12\x0f\n\x07seconds\x18\x08 \x01(\x01\x12\x14\n\x0cload_seconds\x18\t \x01(\x01\x12\x1b\n\x13rollback_request_id\x18\n \x01(\t\x12\x31\n\rrolled_out_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x17\n\x15_previous_golden_loss\"\xa4\x01\n\x11\x43heckpointRefused\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\nrefused_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13rollback_request_id\x18\x06 \x01(\t\"c\n\x11RollbackRequested\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rcheckpoint_id\x18\x03 \x01(\t\x12\x14\n\x0crequested_by\x18\x04 \x01(\t*h\n\x0e\x43heckpointKind\x12\x1f\n\x1b\x43HECKPOINT_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HECKPOINT_KIND_FULL\x10\x01\x12\x1b\n\x17\x43HECKPOINT_KIND_ADAPTER\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,22 +34,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CHECKPOINTPUBLISHED_METRICSENTRY']._loaded_options = None
   _globals['_CHECKPOINTPUBLISHED_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_CHECKPOINTKIND']._serialized_start=1554
-  _globals['_CHECKPOINTKIND']._serialized_end=1658
+  _globals['_CHECKPOINTKIND']._serialized_start=1878
+  _globals['_CHECKPOINTKIND']._serialized_end=1982
   _globals['_CHECKPOINTFILE']._serialized_start=108
   _globals['_CHECKPOINTFILE']._serialized_end=174
-  _globals['_POSITIONRANGE']._serialized_start=176
-  _globals['_POSITIONRANGE']._serialized_end=253
-  _globals['_TRAININGDATA']._serialized_start=256
-  _globals['_TRAININGDATA']._serialized_end=461
-  _globals['_CHECKPOINTPUBLISHED']._serialized_start=464
-  _globals['_CHECKPOINTPUBLISHED']._serialized_end=982
-  _globals['_CHECKPOINTPUBLISHED_METRICSENTRY']._serialized_start=936
-  _globals['_CHECKPOINTPUBLISHED_METRICSENTRY']._serialized_end=982
-  _globals['_CHECKPOINTROLLEDOUT']._serialized_start=985
-  _globals['_CHECKPOINTROLLEDOUT']._serialized_end=1313
-  _globals['_CHECKPOINTREFUSED']._serialized_start=1316
-  _globals['_CHECKPOINTREFUSED']._serialized_end=1451
-  _globals['_ROLLBACKREQUESTED']._serialized_start=1453
-  _globals['_ROLLBACKREQUESTED']._serialized_end=1552
+  _globals['_POSITIONRANGE']._serialized_start=177
+  _globals['_POSITIONRANGE']._serialized_end=314
+  _globals['_VERSIONPART']._serialized_start=317
+  _globals['_VERSIONPART']._serialized_end=466
+  _globals['_TRAININGDATA']._serialized_start=469
+  _globals['_TRAININGDATA']._serialized_end=756
+  _globals['_CHECKPOINTPUBLISHED']._serialized_start=759
+  _globals['_CHECKPOINTPUBLISHED']._serialized_end=1277
+  _globals['_CHECKPOINTPUBLISHED_METRICSENTRY']._serialized_start=1231
+  _globals['_CHECKPOINTPUBLISHED_METRICSENTRY']._serialized_end=1277
+  _globals['_CHECKPOINTROLLEDOUT']._serialized_start=1280
+  _globals['_CHECKPOINTROLLEDOUT']._serialized_end=1608
+  _globals['_CHECKPOINTREFUSED']._serialized_start=1611
+  _globals['_CHECKPOINTREFUSED']._serialized_end=1775
+  _globals['_ROLLBACKREQUESTED']._serialized_start=1777
+  _globals['_ROLLBACKREQUESTED']._serialized_end=1876
 # @@protoc_insertion_point(module_scope)

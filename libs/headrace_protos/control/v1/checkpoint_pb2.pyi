@@ -30,17 +30,39 @@ class CheckpointFile(_message.Message):
     def __init__(self, name: _Optional[str] = ..., sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class PositionRange(_message.Message):
-    __slots__ = ("partition", "from_offset", "until_offset")
+    __slots__ = ("partition", "from_offset", "until_offset", "part_index", "part_of", "repeats_until")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     FROM_OFFSET_FIELD_NUMBER: _ClassVar[int]
     UNTIL_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    PART_INDEX_FIELD_NUMBER: _ClassVar[int]
+    PART_OF_FIELD_NUMBER: _ClassVar[int]
+    REPEATS_UNTIL_FIELD_NUMBER: _ClassVar[int]
     partition: int
     from_offset: int
     until_offset: int
-    def __init__(self, partition: _Optional[int] = ..., from_offset: _Optional[int] = ..., until_offset: _Optional[int] = ...) -> None: ...
+    part_index: int
+    part_of: int
+    repeats_until: int
+    def __init__(self, partition: _Optional[int] = ..., from_offset: _Optional[int] = ..., until_offset: _Optional[int] = ..., part_index: _Optional[int] = ..., part_of: _Optional[int] = ..., repeats_until: _Optional[int] = ...) -> None: ...
+
+class VersionPart(_message.Message):
+    __slots__ = ("part_index", "part_of", "from_shard", "from_row", "until_shard", "until_row")
+    PART_INDEX_FIELD_NUMBER: _ClassVar[int]
+    PART_OF_FIELD_NUMBER: _ClassVar[int]
+    FROM_SHARD_FIELD_NUMBER: _ClassVar[int]
+    FROM_ROW_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_SHARD_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_ROW_FIELD_NUMBER: _ClassVar[int]
+    part_index: int
+    part_of: int
+    from_shard: int
+    from_row: int
+    until_shard: int
+    until_row: int
+    def __init__(self, part_index: _Optional[int] = ..., part_of: _Optional[int] = ..., from_shard: _Optional[int] = ..., from_row: _Optional[int] = ..., until_shard: _Optional[int] = ..., until_row: _Optional[int] = ...) -> None: ...
 
 class TrainingData(_message.Message):
-    __slots__ = ("dataset_id", "version", "positions", "held_out_share", "held_out_seed", "rows_trained", "rows_held_out")
+    __slots__ = ("dataset_id", "version", "positions", "held_out_share", "held_out_seed", "rows_trained", "rows_held_out", "version_parts", "streamed")
     DATASET_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +70,8 @@ class TrainingData(_message.Message):
     HELD_OUT_SEED_FIELD_NUMBER: _ClassVar[int]
     ROWS_TRAINED_FIELD_NUMBER: _ClassVar[int]
     ROWS_HELD_OUT_FIELD_NUMBER: _ClassVar[int]
+    VERSION_PARTS_FIELD_NUMBER: _ClassVar[int]
+    STREAMED_FIELD_NUMBER: _ClassVar[int]
     dataset_id: str
     version: str
     positions: _containers.RepeatedCompositeFieldContainer[PositionRange]
@@ -55,7 +79,9 @@ class TrainingData(_message.Message):
     held_out_seed: str
     rows_trained: int
     rows_held_out: int
-    def __init__(self, dataset_id: _Optional[str] = ..., version: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[PositionRange, _Mapping]]] = ..., held_out_share: _Optional[float] = ..., held_out_seed: _Optional[str] = ..., rows_trained: _Optional[int] = ..., rows_held_out: _Optional[int] = ...) -> None: ...
+    version_parts: _containers.RepeatedCompositeFieldContainer[VersionPart]
+    streamed: bool
+    def __init__(self, dataset_id: _Optional[str] = ..., version: _Optional[str] = ..., positions: _Optional[_Iterable[_Union[PositionRange, _Mapping]]] = ..., held_out_share: _Optional[float] = ..., held_out_seed: _Optional[str] = ..., rows_trained: _Optional[int] = ..., rows_held_out: _Optional[int] = ..., version_parts: _Optional[_Iterable[_Union[VersionPart, _Mapping]]] = ..., streamed: _Optional[bool] = ...) -> None: ...
 
 class CheckpointPublished(_message.Message):
     __slots__ = ("model", "checkpoint_id", "manifest_key", "kind", "files", "base_model", "base_sha256", "data", "hyperparameters_json", "metrics", "run_id", "published_at")
@@ -119,18 +145,20 @@ class CheckpointRolledOut(_message.Message):
     def __init__(self, model: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., model_version: _Optional[str] = ..., previous_version: _Optional[str] = ..., golden_loss: _Optional[float] = ..., previous_golden_loss: _Optional[float] = ..., dimensions: _Optional[int] = ..., seconds: _Optional[float] = ..., load_seconds: _Optional[float] = ..., rollback_request_id: _Optional[str] = ..., rolled_out_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CheckpointRefused(_message.Message):
-    __slots__ = ("model", "checkpoint_id", "step", "reason", "refused_at")
+    __slots__ = ("model", "checkpoint_id", "step", "reason", "refused_at", "rollback_request_id")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     REFUSED_AT_FIELD_NUMBER: _ClassVar[int]
+    ROLLBACK_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     model: str
     checkpoint_id: str
     step: str
     reason: str
     refused_at: _timestamp_pb2.Timestamp
-    def __init__(self, model: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., step: _Optional[str] = ..., reason: _Optional[str] = ..., refused_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    rollback_request_id: str
+    def __init__(self, model: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., step: _Optional[str] = ..., reason: _Optional[str] = ..., refused_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rollback_request_id: _Optional[str] = ...) -> None: ...
 
 class RollbackRequested(_message.Message):
     __slots__ = ("model", "request_id", "checkpoint_id", "requested_by")

@@ -8,10 +8,11 @@ from functools import partial
 
 import pytest
 
+from headrace.adapters.checkpoints.seen_file import seen_in
 from headrace.adapters.checkpoints.store import CheckpointLimits, CheckpointStore, DamagedCheckpoint, UnsafeCheckpoint
 from headrace.adapters.wire.events import decode, encode
-from headrace.core.checkpoint_manifests import FORMAT, blob_key, checkpoint_id_of, manifest_key
-from headrace.core.checkpoints import CheckpointFile, CheckpointKind, CheckpointPublished
+from headrace.core.checkpoint_manifests import FORMAT, blob_key, checkpoint_id_of, manifest_bytes, manifest_key
+from headrace.core.checkpoints import SEEN_FILE, CheckpointFile, CheckpointKind, CheckpointPublished
 from headrace.core.events import Stop
 from tests.fakes.checkpoints import adapter_folder, details, safetensors_bytes
 from tests.fakes.object_store import FakeObjectStore
@@ -267,3 +268,27 @@ async def test_racing_publishers_agree(store, tmp_path):
     folder = adapter_folder(tmp_path / "trained")
     first, second = await asyncio.gather(store.publish(folder, details()), store.publish(folder, details()))
     assert first == second
+
+
+async def test_a_trainer_s_own_text_file_is_no_list_of_samples(store, tmp_path):
+    """`samples.txt` is anybody's; the name that is kept for the list is held to its form, line by line."""
+    folder = adapter_folder(tmp_path / "trained")
+    (folder / "samples.txt").write_text("my favourite samples\n")
+    await store.publish(folder, details())
+    for text in ("my favourite samples\n", '["a", 0]\n["b"]\n', '["a", -1]\n', '["a", true]\n', "\xff", "[" * 70_000):
+        (folder / SEEN_FILE).write_bytes(text.encode("latin-1"))
+        with pytest.raises(UnsafeCheckpoint, match=SEEN_FILE):
+            await store.publish(folder, details())
+    (folder / SEEN_FILE).write_text('["a", 0]\n["\\ud800", 3]\n')
+    published = await store.publish(folder, details())
+    await store.download(published, SEEN_FILE, tmp_path / "list")
+    assert list(seen_in(tmp_path / "list")) == [("a", 0), ("\ud800", 3)]
+
+
+def test_details_that_say_nothing_leave_the_id_as_it_was():
+    """A checkpoint of an earlier release that is published again is the same one."""
+    data = json.loads(manifest_bytes(details(), []))["data"]
+    assert set(data) == {
+        "dataset_id", "version", "positions", "held_out_share", "held_out_seed", "rows_trained", "rows_held_out",
+    }  # fmt: skip
+    assert data["positions"] == [{"partition": 0, "from_offset": 3, "until_offset": 9}]

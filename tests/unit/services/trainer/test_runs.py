@@ -36,7 +36,7 @@ weights = folder / "weights"
 weights.mkdir()
 (weights / "adapter_config.json").write_text("{{}}")
 (weights / "adapter_model.safetensors").write_bytes(bytes.fromhex("{weights}"))
-(weights / "samples.txt").write_text("".join(json.dumps([row["id"], row["revision"]]) + "\\n" for row in rows))
+(weights / "headrace_seen_samples.txt").write_text("".join(json.dumps([row["id"], row["revision"]]) + "\\n" for row in rows))
 metrics = {{"train_loss": 1.5, "held_out_loss_before": 2.0, "held_out_loss_after": 1.0}}
 outcome = {{"rows_trained": len(rows), "rows_unreadable": 0, "rows_held_out": len(held_out), "metrics": metrics}}
 (folder / "outcome.json").write_text(json.dumps(outcome))
@@ -104,7 +104,7 @@ async def test_a_run_becomes_a_checkpoint(world, gathered, tmp_path):
     assert json.loads(published.hyperparameters_json)["steps"] == 3
     assert [line.stage for line in world.shown] == [Stage.TRAINING]
     await CheckpointStore(world.objects).fetch(published, tmp_path / "fetched")
-    seen = [json.loads(line) for line in (tmp_path / "fetched" / "samples.txt").read_text().splitlines()]
+    seen = [json.loads(line) for line in (tmp_path / "fetched" / "headrace_seen_samples.txt").read_text().splitlines()]
     assert seen == [[sample_id, revision] for sample_id, revision, _ in gathered.trained(SHARE, 6)]
     left = {path.name for path in (world.folder / world.trainer.run_id(DATA)).iterdir()}
     assert left == {"log", "outcome.json", "published", "run.json"}
