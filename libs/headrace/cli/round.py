@@ -14,10 +14,9 @@ from headrace.cli.options import AsJson, VersionName
 from headrace.cli.version_reading import DatasetName
 
 if TYPE_CHECKING:  # clients cost most of a second that `headrace --help` need not pay
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from headrace.core.rounds.progress import Action, RoundState
-    from headrace.core.rounds.report.distributions import Histogram
 
 app = typer.Typer(
     name="round",
@@ -86,7 +85,8 @@ def start(
 def watch(dataset: DatasetName, *, round_id: RoundName = "", every: Every = 1.0, as_json: AsJson = False) -> None:
     """Watch a round until it ends or freezes: phase, counts with rates, and the signals' histograms with their thresholds.
 
-    Ctrl-C ends the watching and nothing else. With --json one line for every change.
+    While it is surveyed the histograms are of some of the rows measured so far, looked at every few seconds; from the selection on
+    of all. Ctrl-C ends the watching and nothing else. With --json one line for every change.
     """
     try:
         asyncio.run(_watch(dataset, round_id, every, as_json=as_json))
@@ -302,13 +302,12 @@ async def _print_changes(looks: "AsyncIterator[RoundState]") -> None:
 async def _show(looks: "AsyncIterator[RoundState]") -> None:
     from rich.live import Live  # noqa: PLC0415
 
-    from headrace.cli.round_reading import bounds_of, histograms_of  # noqa: PLC0415
+    from headrace.cli.round_reading import Histograms, bounds_of  # noqa: PLC0415
     from headrace.cli.round_view import RoundView  # noqa: PLC0415
 
     view = RoundView()
-    histograms: Mapping[str, Histogram] = {}
+    histograms = Histograms()
     with Live(auto_refresh=False) as live:
         async for state in looks:
             view.take(state)
-            histograms = histograms or await histograms_of(state)
-            live.update(view.render(histograms, bounds_of(state)), refresh=True)
+            live.update(view.render(await histograms.of(state, time.monotonic()), bounds_of(state)), refresh=True)

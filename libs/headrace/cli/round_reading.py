@@ -1,8 +1,7 @@
 """What the commands on rounds read: states, and the histograms of a survey's signal table."""
 
-import asyncio
+import contextlib
 import json
-import tempfile
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -12,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from headrace.cli.failures import CannotDo
 
 if TYPE_CHECKING:  # clients cost most of a second that `headrace --help` need not pay
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from headrace.adapters.rounds.round_states import RoundStates
+    from headrace.core.ports.object_store import ObjectStore
     from headrace.core.rounds.progress import RoundState
     from headrace.core.rounds.report.distributions import Histogram
 
-SIGNALS = ("loss_post", "density", "quality")
-"""The columns of the signal table that `watch` draws: one for each axis."""
-
-_TABLE_BYTES_MAX = 4 * 1024**3
+_LOOK_S = 5.0
+"""How often `watch` looks at the rows measured so far."""
 _PAGE_BYTES_MAX = 256 * 1024**2
 
 
@@ -100,36 +99,39 @@ async def write_report(dataset: str, round_id: str, out: Path | None) -> tuple[s
     return key, path
 
 
-async def histograms_of(state: "RoundState") -> "Mapping[str, Histogram]":
-    """The signals' histograms by column, once the round's table is there; none before that, or where it is too large to fetch.
+class Histograms:
+    """The signals' histograms of the round that is watched, by column: a sketch while it is surveyed, then all rows'."""
 
-    Raises:
-        DamagedVersion: the table cannot be read.
-        Stop: the object store is gone.
-    """
+    def __init__(self, open_objects: "Callable[[], AbstractAsyncContextManager[ObjectStore]] | None" = None) -> None:
+        from headrace.adapters.rounds.signal_histograms import Sketch  # noqa: PLC0415
+
+        self._open = open_objects or _object_store
+        self._sketch = Sketch()
+        self._found: Mapping[str, Histogram] = {}
+        self._next_look = 0.0
+        self._has_all = False
+
+    async def of(self, state: "RoundState", now: float) -> "Mapping[str, Histogram]":
+        """What is known of them; the object store is asked every few seconds, and not any more once all rows are counted.
+
+        Without the object store there are none, and the rest of the view is there all the same.
+        """
+        from headrace.adapters.rounds.signal_histograms import stored_histograms  # noqa: PLC0415
+        from headrace.core.events import Stop  # noqa: PLC0415
+        from headrace.core.versions import DamagedVersion  # noqa: PLC0415
+
+        survey, is_selected = state.begun.survey, state.selected is not None
+        if self._has_all or (now < self._next_look and not is_selected):
+            return self._found
+        self._next_look, self._has_all = now + _LOOK_S, is_selected
+        with contextlib.suppress(Stop, DamagedVersion):  # gone for now, or collected since
+            async with self._open() as objects:
+                found = await (stored_histograms(objects, survey) if is_selected else self._sketch.look(objects, survey))
+            self._found = found or self._found
+        return self._found
+
+
+def _object_store() -> "AbstractAsyncContextManager[ObjectStore]":
     from headrace.adapters.object_store import ObjectStoreSettings, open_object_store  # noqa: PLC0415
-    from headrace.core.ports.object_store import ObjectMissing, ObjectTooLarge  # noqa: PLC0415
-    from headrace.core.rounds.stored import signals_key  # noqa: PLC0415
 
-    if state.selected is None:
-        return {}
-    with tempfile.TemporaryDirectory(prefix="headrace-watch-") as folder:
-        path, key = Path(folder) / "signals.parquet", signals_key(state.begun.survey)
-        try:
-            async with open_object_store(ObjectStoreSettings()) as objects:
-                await objects.fetch(key, path, bytes_max=_TABLE_BYTES_MAX)
-        except (ObjectMissing, ObjectTooLarge):
-            return {}
-        return await asyncio.to_thread(_counted, path, key, state)
-
-
-def _counted(path: Path, key: str, state: "RoundState") -> "Mapping[str, Histogram]":
-    from headrace.adapters.rounds.report.limits import ReportLimits  # noqa: PLC0415
-    from headrace.adapters.rounds.report.table_reading import SignalTableReading  # noqa: PLC0415
-    from headrace.adapters.rounds.signal_table import SignalFile  # noqa: PLC0415
-    from headrace.core.rounds.policy import RoundPolicy  # noqa: PLC0415
-
-    mode = RoundPolicy.model_validate_json(state.begun.rules_json).mode
-    marks = {column: (bound,) for column, bound in bounds_of(state).items()}
-    numbers, _ = SignalTableReading(SignalFile(path, key), None, mode, ReportLimits()).numbers(marks)
-    return {column: numbers.histograms[column] for column in SIGNALS if column in numbers.histograms}
+    return open_object_store(ObjectStoreSettings())

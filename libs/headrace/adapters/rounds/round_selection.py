@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from headrace.adapters.rounds.held_out_loss import MeanLoss, compared_losses, held_out_loss
 from headrace.adapters.rounds.selection_scan import ScanLimits, Selection, select
+from headrace.adapters.rounds.signal_histograms import store_histograms
 from headrace.adapters.rounds.signal_table import SignalFile, read_batches
 from headrace.adapters.rounds.survey_table import build_signal_table
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
@@ -64,6 +65,7 @@ async def _selected(objects: ObjectStore, asked: SelectionRequested, folder: Pat
         await objects.put_file(selection_key(survey), selection.selected.path)
     if selection.collapsed is not None:
         await objects.put_file(collapsed_key(survey), selection.collapsed.path)
+    await store_histograms(objects, survey, table.files, selection.summary, rules.mode)
     thresholds = selection.summary.canonical_json()
     await objects.put(thresholds_key(survey), thresholds.encode())
     by_axis = {outcome.threshold.axis: outcome.rows_selected for outcome in selection.summary.axes}

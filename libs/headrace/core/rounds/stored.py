@@ -7,6 +7,7 @@ In that folder, `rounds/<dataset>/<round>/<purpose>/`:
     densities/<first row>-<rows>.parquet               neighbours and densities, block by block of the table
     signals.parquet                                    the signal table
     thresholds.json                                    the selection's summary: canonical JSON of `SelectionSummary`
+    histograms.json                                    the signals' histograms, for whoever watches
     selection.parquet                                  what was selected
     collapsed.parquet                                  what leaves in mode middo_compat for a row with the same merge key
 
@@ -61,6 +62,11 @@ def signals_key(survey: Survey) -> str:
 def thresholds_key(survey: Survey) -> str:
     """Where the summary of its selection lies: every threshold, with the numbers it came from."""
     return f"{survey_prefix(survey)}thresholds.json"
+
+
+def histograms_key(survey: Survey) -> str:
+    """Where its signals' histograms lie; there are none where an earlier release selected."""
+    return f"{survey_prefix(survey)}histograms.json"
 
 
 def selection_key(survey: Survey) -> str:

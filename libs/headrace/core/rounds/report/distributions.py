@@ -1,7 +1,9 @@
 """Histograms of columns of any length, counted stretch by stretch in a frame that a few wild values cannot stretch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +60,33 @@ class Histogram:
     rows: int
     least: float
     greatest: float
+
+
+def histograms_json(histograms: Mapping[str, Histogram]) -> str:
+    """Histograms by column as canonical JSON."""
+    content = {column: asdict(histogram) for column, histogram in histograms.items()}
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def histograms_from(text: bytes) -> Mapping[str, Histogram]:
+    """What `histograms_json` wrote.
+
+    Raises:
+        ValueError: it did not write this.
+    """
+    try:
+        return {column: _histogram_from(each) for column, each in json.loads(text).items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no histograms by column: {error!r}") from error
+
+
+def _histogram_from(content: Mapping[str, Any]) -> Histogram:
+    frame = Frame(float(content["frame"]["low"]), float(content["frame"]["high"]))
+    if not frame.low < frame.high or not content["counts"]:
+        raise ValueError("a histogram has bars between two ends")
+    counts, chosen = (tuple(int(each) for each in content[name]) for name in ("counts", "chosen"))
+    below, above, rows = (int(content[name]) for name in ("below", "above", "rows"))
+    return Histogram(frame, counts, chosen, below, above, rows, float(content["least"]), float(content["greatest"]))
 
 
 class HistogramCount:
