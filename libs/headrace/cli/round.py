@@ -85,8 +85,8 @@ def start(
 def watch(dataset: DatasetName, *, round_id: RoundName = "", every: Every = 1.0, as_json: AsJson = False) -> None:
     """Watch a round until it ends or freezes: phase, counts with rates, and the signals' histograms with their thresholds.
 
-    While it is surveyed the histograms are of some of the rows measured so far, looked at every few seconds; from the selection on
-    of all. Ctrl-C ends the watching and nothing else. With --json one line for every change.
+    While it is surveyed the histograms are of some of the rows measured so far, looked at every few seconds; from the selection
+    on of all. Ctrl-C ends the watching and nothing else. With --json one line for every change.
     """
     try:
         asyncio.run(_watch(dataset, round_id, every, as_json=as_json))
