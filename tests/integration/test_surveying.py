@@ -20,6 +20,7 @@ from headrace.adapters.rounds.density_blocks import DensityBlocks
 from headrace.adapters.rounds.evictions import Evictions
 from headrace.adapters.rounds.measured_rows import MeasuredRows
 from headrace.adapters.rounds.refining_pages import RefiningPages
+from headrace.adapters.rounds.reverting_pages import RevertingPages
 from headrace.adapters.rounds.selection_scan import select
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.rounds.survey_files import SurveyFiles
@@ -106,6 +107,7 @@ class World:
             refining=RefiningPages(versions, shards, surveys, 100),
             evictions=Evictions(surveys, 1_000, 100),
             measured=MeasuredRows(objects),
+            reverting=RevertingPages(versions, shards, PageLimits(rows_max=7, bytes_max=1 << 20)),
             policy_of=policies.get,
             staged=lambda _: None,
             pace=self.pace,

@@ -97,8 +97,9 @@ def test_a_round_says_why_rewrites_were_not_made():
     while rounds.states["r1"].phase != "refining":
         for fact in parts.answer(waiting.pop(0)):
             waiting += rounds.tell(fact)
-    for fact in (RewritesRequested(6, complete=True), *ends):
-        rounds.tell(fact)
+    rounds.tell(RewritesRequested(6, complete=True))
+    for end in ends:
+        rounds.tell(end)
     state = rounds.states["r1"]
     assert why_of(state) == [
         f"not made: 3 refused ({refused}), 2 invalid (no prompt in 0)", "rejected: 1 not_better (loss is 2, and should be < 1.9)"

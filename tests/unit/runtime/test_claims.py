@@ -91,7 +91,7 @@ class Setting:
         return self.claims.of(TP)
 
     @property
-    def fetch_wait_ms(self) -> int | None:
+    def fetch_wait_ms(self) -> Any:
         return self.consumer._fetcher._fetch_max_wait_ms
 
     @property

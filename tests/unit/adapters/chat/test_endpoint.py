@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from headrace.core.dossiers import Cost
 from headrace.core.events import Stop
 from headrace.core.samples import Message
 from headrace.local.ports import free_port
+from tests.fakes.certain import certain
 from tests.fakes.chat_endpoint import StubEndpoint, after, answers, asked, completion, prompt_in, raw_server, says
 
 CALL = Call("refiner", (Message("system", "Be brief."), Message("user", "Say something.")), Sampling(0.5, 0.9, 64, 7, ("END",)))
@@ -205,7 +207,7 @@ async def test_tries_that_are_sent_and_not_answered_count_at_their_worst():
     """A provider bills them: the prompt as a token a byte, and all the tokens that the reply may have."""
     worst = prompt_tokens_max(CALL)
     slow = after(30, answers())
-    prices = {"deadline_s": 0.3, "prompt_price": 1.0, "completion_price": 2.0}
+    prices: dict[str, Any] = {"deadline_s": 0.3, "prompt_price": 1.0, "completion_price": 2.0}
     outcome, stub = await outcome_of(slow, says(504), says(503), **prices)
     assert isinstance(outcome, Reply)
     assert len(stub.requests) == 4
@@ -223,7 +225,7 @@ async def test_no_more_tries_are_lost_than_can_be_paid():
     outcome, stub = await outcome_of(says(503), call=call, always=after(30, answers()), deadline_s=0.2)
     assert isinstance(outcome, NotMade)
     assert (outcome.hindrance, len(stub.requests)) == (Hindrance.FAILED, 3)
-    assert outcome.cost == Cost("refiner", outcome.cost.seconds, 2 * prompt_tokens_max(CALL), 2 * 64)
+    assert outcome.cost == Cost("refiner", certain(outcome.cost).seconds, 2 * prompt_tokens_max(CALL), 2 * 64)
 
 
 async def test_lost_tries_before_a_stop_are_counted_when_the_call_comes_back():
@@ -241,7 +243,7 @@ async def test_lost_tries_before_a_stop_are_counted_when_the_call_comes_back():
                 await endpoint.ask(CALL)
         async with StubEndpoint().serving(port):
             outcome = await endpoint.ask(CALL)
-    assert outcome.cost.prompt_tokens == prompt_tokens_max(CALL) + 7
+    assert certain(outcome.cost).prompt_tokens == prompt_tokens_max(CALL) + 7
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 425, 429])
