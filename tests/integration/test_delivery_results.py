@@ -14,7 +14,7 @@ from headrace.adapters.kafka.streams import bootstrap_list
 from headrace.adapters.wire.envelope import ATTEMPT, texts_of
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
 from headrace.core.topics import consumer_group_id, dlq_topic_name
-from headrace.runtime.delivery.redrive import dead_letters, redrive
+from headrace.runtime.delivery.redrive import dead_letters, discard, pending, redrive
 from tests.fakes.toy_topics import (
     GROUP,
     QUICK,
@@ -244,3 +244,36 @@ async def test_redriven_letters_reach_their_service_alone_and_once(kafka: str) -
         await until_seen(kafka, out, 5)
     assert Counter(await bodies_in(kafka, out)) == Counter(numbered(5))
     assert len(await records_in(kafka, source.name)) == 5
+
+
+async def test_chosen_letters_go_back_and_discarded_ones_never_do(kafka: str) -> None:
+    """By error or place, in any order, each once; what is discarded stays a dead letter and says why."""
+    source, out = new_topics(kafka)
+    await publish(kafka, source, numbered(6))
+    mended = False
+
+    async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
+        if mended:
+            return await copying(out)(events)
+        return [Reject("Odd" if int(event.body[3:]) % 2 else "Even", "not yet mended") for event in events]
+
+    async def six() -> bool:
+        return len(await dead_in(kafka, source)) == 6
+
+    dlq = dlq_topic_name(source.name, GROUP)
+    async with running_hop(kafka, source, handle):
+        await until(six)
+        mended = True
+        letters = {letter.value: letter.position.offset async for letter in dead_letters(kafka, dlq)}
+        last = max(letters, key=lambda body: letters[body])
+        assert await redrive(kafka, dlq, which=lambda letter: letter.position.offset == letters[last]) == 1
+        assert await discard(kafka, dlq, "a joke", limit=1, which=lambda letter: letter.error_class == "Odd") == 1
+        assert await pending(kafka, dlq) == 4
+        assert await redrive(kafka, dlq, which=lambda letter: letter.error_class == "Even") in {2, 3}
+        left = await pending(kafka, dlq)
+        assert await redrive(kafka, dlq) == left
+        assert (await redrive(kafka, dlq), await discard(kafka, dlq, "late"), await pending(kafka, dlq)) == (0, 0, 0)
+        await until_seen(kafka, out, 5)
+    (joke,) = [letter async for letter in dead_letters(kafka, dlq) if letter.discarded]
+    assert joke.discarded == "a joke"
+    assert Counter([*await bodies_in(kafka, out), joke.value]) == Counter(numbered(6))

@@ -3,27 +3,36 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import asdict, is_dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headrace.cli.failures import CannotDo
 from headrace.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from headrace.runtime.delivery.redrive import DeadLetter
+    from headrace.runtime.delivery.redrive import DeadLetter, Which
 
-app = typer.Typer(name="dlq", help="Look at dead letters, and send them back.", no_args_is_help=True)
+app = typer.Typer(name="dlq", help="Look at dead letters, and send them back or discard them.", no_args_is_help=True)
+
+_REASON_CHARS_MAX = 500
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="A dead-letter topic, as `headrace dlq ls` prints it.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many.")]
+ErrorClass = Annotated[str, typer.Option(help="Only those with this error class, as `headrace dlq ls` prints them.")]
+OfDataset = Annotated[str, typer.Option("--dataset", "-d", help="Only those of this dataset.")]
+Offsets = Annotated[
+    list[int] | None, typer.Option("--offset", min=0, help="Only the one at this offset, as `show` prints it; may be repeated.")
+]
 
 
 @app.command("ls")
 def list_letters(*, as_json: AsJson = False) -> None:
-    """List the dead-letter topics: how many letters, how many not redriven yet, and their errors."""
+    """List the dead-letter topics: how many letters, how many not redriven or discarded yet, and their errors."""
     rows = asyncio.run(_summaries())
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
@@ -55,23 +64,91 @@ def show(
 
 
 @app.command()
-def redrive(topic: Topic, *, limit: Limit = None, as_json: AsJson = False) -> None:
-    """Send the letters that were not redriven yet back to the service that gave them up, oldest first.
+def redrive(
+    topic: Topic,
+    *,
+    error_class: ErrorClass = "",
+    dataset: OfDataset = "",
+    offsets: Offsets = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send the letters that were not answered yet back to the service that gave them up, oldest first: all, or those chosen.
 
-    They keep their bytes, key, headers and first coordinates, and get all attempts again. Letters and the mark of how far they
-    were redriven move in one transaction: each goes back once, even when this is interrupted or run twice.
+    They keep their bytes, key, headers and first coordinates, and get all attempts again. Letters and the mark of which were
+    answered move in one transaction: each goes back once, even when this is interrupted or run twice.
     """
     from headrace.runtime.delivery.redrive import redrive as send_back  # noqa: PLC0415
+
+    sent = _answered(send_back, topic, limit, _chosen_by(error_class, dataset, offsets))
+    typer.echo(json.dumps({"topic": topic, "redriven": sent}) if as_json else f"{sent} letters went back")
+
+
+@app.command()
+def discard(
+    topic: Topic,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; `show` tells it.")],
+    error_class: ErrorClass = "",
+    dataset: OfDataset = "",
+    offsets: Offsets = None,
+    limit: Limit = None,
+    every: Annotated[bool, typer.Option("--all", help="All that were not answered yet.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Mark letters as discarded, for good: redrive leaves them out, and they are no longer pending.
+
+    They stay where they are, written once more with the reason, and stay dead letters in `headrace account`. Name which:
+    --error-class, --dataset, --offset, or --all.
+    """
+    from headrace.runtime.delivery.redrive import discard as give_up  # noqa: PLC0415
+
+    if not (every or error_class or dataset or offsets):
+        raise typer.BadParameter("say which letters: --error-class, --dataset, --offset, or --all")
+    answer = partial(give_up, reason=reason[:_REASON_CHARS_MAX])
+    gone = _answered(answer, topic, limit, _chosen_by(error_class, dataset, offsets))
+    typer.echo(json.dumps({"topic": topic, "discarded": gone}) if as_json else f"{gone} letters are discarded")
+
+
+def _answered(answer: Callable[..., Coroutine[Any, Any, int]], topic: str, limit: int | None, which: "Which") -> int:
+    from headrace.runtime.delivery.answered import TooScattered  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
-    sent = asyncio.run(send_back(RuntimeSettings().kafka, _checked(topic), limit=limit))
-    typer.echo(json.dumps({"topic": topic, "redriven": sent}) if as_json else f"{sent} letters went back")
+    try:
+        return asyncio.run(answer(RuntimeSettings().kafka, _checked(topic), limit=limit, which=which))
+    except TooScattered as error:
+        raise CannotDo(str(error)) from error
+
+
+def _chosen_by(error_class: str, dataset: str, offsets: list[int] | None) -> "Which":
+    def is_chosen(letter: "DeadLetter") -> bool:
+        return (
+            (not error_class or letter.error_class == error_class)
+            and (not offsets or letter.position.offset in offsets)
+            and (not dataset or _dataset_of(letter) == dataset)
+        )
+
+    return is_chosen
+
+
+def _dataset_of(letter: "DeadLetter") -> str:
+    """Of which dataset it is: as its event says, or, at the door, as whoever sent it said in a header."""
+    from headrace.adapters.wire import events as wire  # noqa: PLC0415
+    from headrace.core.topics import TOPICS, KeyedBy  # noqa: PLC0415
+
+    topic = next((topic for topic in TOPICS if letter.origin is not None and topic.name == letter.origin.topic), None)
+    dossier = wire.dossier_in(topic.body, letter.value) if topic is not None and topic.body is not bytes else None
+    if dossier is not None:
+        return dossier.sample.dataset_id
+    if topic is not None and topic.keyed_by is KeyedBy.DATASET:
+        return (letter.key or b"").decode(errors="replace")
+    return letter.headers.get("ce_dataset", "") or letter.headers.get("dataset", "")
 
 
 async def _summaries() -> list[dict[str, Any]]:
     from headrace.adapters.kafka.admin import KafkaAdmin  # noqa: PLC0415
     from headrace.core.topics import DLQ_SUFFIX  # noqa: PLC0415
-    from headrace.runtime.delivery.redrive import dead_letters, redriven_up_to  # noqa: PLC0415
+    from headrace.runtime.delivery.redrive import answered, dead_letters  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
     settings = RuntimeSettings()
@@ -80,12 +157,14 @@ async def _summaries() -> list[dict[str, Any]]:
         topics = [name for name in admin.topics() if name.endswith(DLQ_SUFFIX)]
     rows = []
     for topic in topics:
-        redriven = await redriven_up_to(bootstrap, topic)
+        done = await answered(bootstrap, topic)
         errors: Counter[str] = Counter()
         pending = 0
         async for letter in dead_letters(bootstrap, topic):
+            if letter.discarded:  # the letter of before once more
+                continue
             errors[letter.error_class] += 1
-            pending += letter.position.offset >= redriven
+            pending += letter.position.offset not in done
         if errors:
             rows.append({"topic": topic, "letters": errors.total(), "pending": pending, "errors": dict(errors.most_common())})
     return rows
@@ -121,6 +200,7 @@ def _described(letter: "DeadLetter") -> dict[str, Any]:
         "attempts": letter.attempts,
         "error_class": letter.error_class,
         "error": letter.error,
+        **({"discarded": letter.discarded} if letter.discarded else {}),
         "key": None if letter.key is None else letter.key.decode(errors="backslashreplace"),
         "headers": dict(letter.headers),
         "bytes": len(letter.value or b""),

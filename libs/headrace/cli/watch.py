@@ -99,7 +99,7 @@ def _told(counted: "Account") -> dict[str, object]:
 
 
 async def _at_the_door(kafka: str, start_s: float) -> dict[str, int]:
-    """Records in the intake topic that were not read yet or wait for another attempt, and its dead letters not redriven."""
+    """Records in the intake topic that were not read yet or wait for another attempt, and its pending dead letters."""
     from headrace.adapters.kafka.record_lag import lags  # noqa: PLC0415
     from headrace.core.topics import (  # noqa: PLC0415
         CONSUMERS,
@@ -108,14 +108,12 @@ async def _at_the_door(kafka: str, start_s: float) -> dict[str, int]:
         dlq_topic_name,
         retry_topic_name,
     )
-    from headrace.runtime.delivery.redrive import REDRIVE_GROUP  # noqa: PLC0415
+    from headrace.runtime.delivery.redrive import pending  # noqa: PLC0415
 
     (gateway,) = CONSUMERS[INGEST.name]
     reader = (consumer_group_id(INGEST.name, gateway), [INGEST.name, retry_topic_name(INGEST.name, gateway)])
-    letters = (REDRIVE_GROUP, [dlq_topic_name(INGEST.name, gateway)])
-    found = await lags(kafka, [reader, letters], start_s=start_s)
-    dead = sum(each.records for each in found if each.group == REDRIVE_GROUP)
-    return {"waiting": sum(each.records for each in found) - dead, "dead_lettered": dead}
+    waiting = sum(each.records for each in await lags(kafka, [reader], start_s=start_s))
+    return {"waiting": waiting, "dead_lettered": await pending(kafka, dlq_topic_name(INGEST.name, gateway))}
 
 
 def _line(account: "Account", behind: Mapping[str, int], *, as_json: bool) -> str:

@@ -1,6 +1,6 @@
-"""Dead letters: reading them, and sending them back to the service that could not process them, exactly once."""
+"""Dead letters: reading them, and sending them back to the service that could not process them, or not, exactly once."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -10,6 +10,7 @@ from headrace.adapters.kafka import mend as kafka_mend  # noqa: F401  # before t
 from headrace.adapters.kafka.streams import RecordReader, bootstrap_list, reach
 from headrace.adapters.wire.envelope import (
     ATTEMPT,
+    DISCARDED,
     ERROR,
     ERROR_CLASS,
     GROUP,
@@ -24,17 +25,18 @@ from headrace.adapters.wire.envelope import (
 )
 from headrace.core.events import Position
 from headrace.core.topics import DLQ_SUFFIX, RETRY_SUFFIX
+from headrace.runtime.delivery.answered import Answered
 from headrace.runtime.delivery.transactions import throw_away, write
 
 REDRIVE_GROUP = "headrace.redrive"
-"""Its offset in a dead-letter topic says up to where the letters were redriven."""
+"""Its offset in a dead-letter topic, and what stands beside that, say which letters were answered."""
 _CHUNK = 200
-_DROPPED = frozenset({ATTEMPT, ERROR, ERROR_CLASS, GROUP, NOT_BEFORE, SENT_BACK})
+_DROPPED = frozenset({ATTEMPT, ERROR, ERROR_CLASS, GROUP, NOT_BEFORE, SENT_BACK, DISCARDED})
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One record that a service gave up, as it was read, and why."""
+    """One record that a service gave up, as it was read, and why; `discarded` says why it is to stay where it is."""
 
     position: Position
     service: str
@@ -46,6 +48,10 @@ class DeadLetter:
     key: bytes | None
     value: bytes | None
     headers: Mapping[str, str]
+    discarded: str = ""
+
+
+Which = Callable[[DeadLetter], bool]
 
 
 async def dead_letters(
@@ -79,11 +85,12 @@ def letter_of(record: ConsumerRecord) -> DeadLetter:
         record.key,
         record.value,
         {name: text for name, text in texts.items() if not name.startswith(OWN_PREFIX)},
+        texts.get(DISCARDED, ""),
     )
 
 
-async def redriven_up_to(bootstrap: str, dlq_topic: str) -> int:
-    """The offset before which every letter was redriven.
+async def answered(bootstrap: str, dlq_topic: str) -> Answered:
+    """Which letters were sent back or discarded.
 
     Raises:
         BrokerUnreachable: the broker does not answer.
@@ -91,45 +98,93 @@ async def redriven_up_to(bootstrap: str, dlq_topic: str) -> int:
     consumer = _consumer(bootstrap, dlq_topic)
     try:
         await reach(consumer.start, bootstrap)
-        return await _committed(consumer, TopicPartition(dlq_topic, 0))
+        return await _answered(consumer, TopicPartition(dlq_topic, 0))
     finally:
         await consumer.stop()
 
 
-async def redrive(bootstrap: str, dlq_topic: str, *, limit: int | None = None) -> int:
-    """Sends the letters that were not redriven yet back, oldest first and at most `limit`; returns how many.
-
-    They go to the retry topic of the service that gave them up, not to their source topic, where its other readers would
-    see them again; the service handles them there as records of the source topic, with their own bytes, key, headers and
-    first coordinates, and all attempts before them. Each chunk is one transaction with the offset up to which letters were
-    redriven: interrupted, run twice or run by two people at once, it sends each letter back once.
+async def pending(bootstrap: str, dlq_topic: str) -> int:
+    """How many letters were neither sent back nor discarded.
 
     Raises:
         BrokerUnreachable: the broker does not answer, or there is no such topic.
-        KafkaError: the broker refused, or someone else redrives the same letters at this moment.
+    """
+    done, count = await answered(bootstrap, dlq_topic), 0
+    async for letter in dead_letters(bootstrap, dlq_topic, offset=done.up_to):
+        count += letter.position.offset not in done and not letter.discarded
+    return count
+
+
+async def redrive(bootstrap: str, dlq_topic: str, *, limit: int | None = None, which: Which | None = None) -> int:
+    """Sends the letters that were not answered yet back, oldest first and at most `limit`; returns how many.
+
+    With `which`, only those that it picks. They go to the retry topic of the service that gave them up, not to their source
+    topic, where its other readers would see them again; the service handles them there as records of the source topic, with
+    their own bytes, key, headers and first coordinates, and all attempts before them. Each chunk is one transaction with the
+    mark of what was answered: interrupted, run twice or run by two people at once, it sends each letter back once.
+
+    Raises:
+        BrokerUnreachable: the broker does not answer, or there is no such topic.
+        TooScattered: too many letters would be answered out of order.
+        KafkaError: the broker refused, or someone else answers the same letters at this moment.
     """
     retry_topic = dlq_topic.removesuffix(DLQ_SUFFIX) + RETRY_SUFFIX
+    return await _answer(bootstrap, dlq_topic, retry_topic, lambda record: returned_record(record, retry_topic), limit, which)
+
+
+async def discard(bootstrap: str, dlq_topic: str, reason: str, *, limit: int | None = None, which: Which | None = None) -> int:
+    """Marks letters as discarded, for this reason and for good: they stay dead letters and never go back; returns how many.
+
+    Each is written once more to the end of its topic, with the reason, in the transaction that marks the first as answered.
+    Otherwise as `redrive`, and raises as it does.
+    """
+
+    def discarded(record: ConsumerRecord) -> Record:
+        return Record(dlq_topic, record.key, record.value, (*record.headers, (DISCARDED, reason.encode(errors="replace"))))
+
+    return await _answer(bootstrap, dlq_topic, dlq_topic, discarded, limit, which)
+
+
+async def _answer(
+    bootstrap: str,
+    dlq_topic: str,
+    target: str,
+    answer: Callable[[ConsumerRecord], Record],
+    limit: int | None,
+    which: Which | None,
+) -> int:
     tp = TopicPartition(dlq_topic, 0)
-    async with RecordReader.opened(bootstrap, [dlq_topic, retry_topic], start="end"):
+    async with RecordReader.opened(bootstrap, [dlq_topic, target], start="end"):
         pass  # says clearly which topic is not there
     consumer = _consumer(bootstrap, dlq_topic)
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_list(bootstrap), transactional_id=f"{REDRIVE_GROUP}-{dlq_topic}", retry_backoff_ms=10
     )
     sent = 0
+    first_left: int | None = None
     try:
         await reach(producer.start, bootstrap)
         await reach(consumer.start, bootstrap)
-        consumer.seek(tp, await _committed(consumer, tp))
+        done = await _answered(consumer, tp)
+        consumer.seek(tp, done.up_to)
         end = (await consumer.end_offsets([tp]))[tp]
         while (limit is None or sent < limit) and await consumer.position(tp) < end:
-            most = _CHUNK if limit is None else min(_CHUNK, limit - sent)
-            batch = (await consumer.getmany(timeout_ms=200, max_records=most)).get(tp, [])
-            if batch:
-                await write(
-                    producer, [returned_record(record, retry_topic) for record in batch], tp, batch[-1].offset + 1, REDRIVE_GROUP
-                )
-                sent += len(batch)
+            batch = (await consumer.getmany(timeout_ms=200, max_records=_CHUNK)).get(tp, [])
+            chosen: list[ConsumerRecord] = []
+            for record in batch:
+                letter = letter_of(record)
+                if record.offset in done or letter.discarded:
+                    continue
+                is_wanted = record.offset < end and (which is None or which(letter))
+                if is_wanted and (limit is None or sent + len(chosen) < limit):
+                    chosen.append(record)
+                elif first_left is None:
+                    first_left = record.offset
+            if chosen:
+                up_to = batch[-1].offset + 1 if first_left is None else first_left
+                done = done.and_then((record.offset for record in chosen), up_to)
+                await write(producer, [answer(record) for record in chosen], tp, done.up_to, REDRIVE_GROUP, done.metadata())
+                sent += len(chosen)
     finally:
         await consumer.stop()
         await throw_away(producer)
@@ -154,7 +209,10 @@ def _consumer(bootstrap: str, dlq_topic: str) -> AIOKafkaConsumer:
     return consumer
 
 
-async def _committed(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int:
-    committed: int | None = await consumer.committed(tp)
+async def _answered(consumer: AIOKafkaConsumer, tp: TopicPartition) -> Answered:
+    marks = await consumer._coordinator.fetch_committed_offsets([tp])  # noqa: SLF001  # committed() keeps the metadata to itself
     beginnings: dict[TopicPartition, int] = await consumer.beginning_offsets([tp])
-    return max(committed or 0, beginnings[tp])
+    mark = marks.get(tp)
+    if mark is None or mark.offset < beginnings[tp]:
+        return Answered(beginnings[tp], Answered.read(0, mark.metadata if mark is not None else "").beyond)
+    return Answered.read(mark.offset, mark.metadata)

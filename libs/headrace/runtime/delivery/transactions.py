@@ -23,8 +23,10 @@ class TopicMissing(Exception):
     """An output's topic does not exist."""
 
 
-async def write(producer: AIOKafkaProducer, records: Sequence[Record], source: TopicPartition, offset: int, group: str) -> None:
-    """Writes the records and the group's offset in `source` as one transaction.
+async def write(
+    producer: AIOKafkaProducer, records: Sequence[Record], source: TopicPartition, offset: int, group: str, metadata: str = ""
+) -> None:
+    """Writes the records and the group's offset in `source`, with the metadata beside it, as one transaction.
 
     After any error the producer is unusable, and whether the transaction took place is settled by whoever next starts a
     producer with its transactional id.
@@ -33,7 +35,7 @@ async def write(producer: AIOKafkaProducer, records: Sequence[Record], source: T
     await producer.begin_transaction()
     # Every send's future is awaited: commit_transaction() succeeds after a failed send, and the record would be missing.
     parts = [asyncio.create_task(_send(producer, target, builders)) for target, builders in batches.items()]
-    offsets = producer.send_offsets_to_transaction({source: OffsetAndMetadata(offset, "")}, group)
+    offsets = producer.send_offsets_to_transaction({source: OffsetAndMetadata(offset, metadata)}, group)
     parts.append(asyncio.create_task(offsets))
     try:
         await asyncio.gather(*parts)
