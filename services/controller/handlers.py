@@ -92,7 +92,7 @@ async def _answered(task: _Task, controller: Controller, move: _Move) -> Result:
             return _announced(told, task, turn, controller)
     except Refused as refused:
         _log.warning("model %s: refused at step %s: %s", model, refused.step, refused)
-        body = CheckpointRefused(model, task.checkpoint_id, refused.step, str(refused), controller.clock())
+        body = CheckpointRefused(model, task.checkpoint_id, refused.step, str(refused), controller.clock(), task.request_id)
         return Emit((Send(CHECKPOINT_REFUSED, body),))
 
 

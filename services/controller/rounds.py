@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, CheckpointRolledOut, RefusedStep
+from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, CheckpointRolledOut
 from headrace.core.dossiers import DatasetCommitted
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
 from headrace.core.policies import Policy
+from headrace.core.roll_out import is_of_rollback
 from headrace.core.rounds.binding import holds_out_too_little
 from headrace.core.rounds.machine import advance
 from headrace.core.rounds.moves import LIMITS, Limits, cut_asked_for, timer
@@ -243,7 +244,7 @@ async def take_checkpoints(
 
 async def _checkpoint(event: Event[CheckpointRolledOut] | Event[CheckpointRefused], rounds: Rounds) -> Result:
     told = event.body
-    went_back = told.step is RefusedStep.ROLLBACK if isinstance(told, CheckpointRefused) else bool(told.rollback_request_id)
+    went_back = is_of_rollback(told) if isinstance(told, CheckpointRefused) else bool(told.rollback_request_id)
     if went_back or not told.checkpoint_id:
         return Emit()
     published = await rounds.published(told.model, told.checkpoint_id)

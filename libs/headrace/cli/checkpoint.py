@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headrace.cli import checkpoint_rollback
+from headrace.cli.checkpoint_answers import asked
 from headrace.cli.failures import CannotDo
 from headrace.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from headrace.core.checkpoints import CheckpointPublished
+    from headrace.core.checkpoints import CheckpointPublished, CheckpointRolledOut
     from headrace.core.roll_out import RollOuts
 
 app = typer.Typer(
@@ -64,6 +65,30 @@ def show(checkpoint: Checkpoint, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def rollout(
+    checkpoint: Checkpoint,
+    *,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it measures, and tell.")] = False,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Longest wait, in seconds.")] = 600,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for a checkpoint that was refused to be rolled out after all, once the cause has passed.
+
+    Store too slow, model repository not set or full, memory that a round held: a refusal is final until somebody asks again.
+    It is announced once more as it was published, and goes through all steps again.
+    """
+    answer = asyncio.run(_rolled_out(checkpoint, timeout_s if wait else None))
+    if as_json:
+        typer.echo(json.dumps(asdict(answer) if answer else {"checkpoint": checkpoint, "requested": True}))
+    elif answer is None:
+        typer.echo(f"the roll-out of {checkpoint} is asked for: `headrace checkpoint ls` tells what becomes of it")
+    else:
+        typer.echo(
+            f"model {answer.model} measures with version {answer.model_version}, in the place of {answer.previous_version}"
+        )
+
+
+@app.command()
 def samples(
     checkpoint: Checkpoint,
     *,
@@ -72,18 +97,45 @@ def samples(
 ) -> None:
     """List the samples a checkpoint has seen, one a line: id and revision.
 
-    Where the trainer stored the list with the weights, as `headrace train` does, that is what is printed. Else it follows
-    from what the checkpoint says: the accepted rows of its version, then its ranges of the accepted topic with revisions and
-    retractions applied, without the samples held out.
+    Where the trainer stored the list with the weights (headrace_seen_samples.txt), as `headrace train` does, that is what is
+    printed. Else it follows from what the checkpoint says: the rows it read of its version, then its ranges of the topic,
+    without the samples held out. Of a trainer that read all before it trained that is what stood at the end, with revisions and
+    retractions applied. Of one that trained on samples as they came (`streamed`, as `show` says) it is all of them, marked
+    "retracted since" or "revision 1 of 3" where that is no longer so.
+
+    What can no longer be listed, since records were deleted or rows forgotten, is stated on standard error, with --json also as a
+    line {"gap": ...}.
     """
-    from headrace.client.seen_samples import seen_samples  # noqa: PLC0415
+    from headrace.client.seen_samples import seen_rows  # noqa: PLC0415
+
+    def tell(gap: str) -> None:
+        typer.echo(f"gap: {gap}", err=True)
+        if as_json:
+            typer.echo(json.dumps({"gap": gap}))
 
     async def list_them() -> None:
         published, _ = await _found(checkpoint)
-        async for sample_id, revision in seen_samples(published, kafka=_kafka(), held_out=held_out):
-            typer.echo(json.dumps([sample_id, revision]) if as_json else f"{sample_id} {revision}")
+        async for row in seen_rows(published, kafka=_kafka(), held_out=held_out, tell=tell):
+            marked = row if row.since else row[:2]
+            typer.echo(json.dumps(marked) if as_json else " ".join(map(str, marked)))
 
     asyncio.run(list_them())
+
+
+async def _rolled_out(name: str, timeout_s: float | None) -> "CheckpointRolledOut | None":
+    from uuid import uuid4  # noqa: PLC0415
+
+    from headrace.core.events import Send  # noqa: PLC0415
+    from headrace.core.topics import CHECKPOINT_PUBLISHED  # noqa: PLC0415
+
+    published, outs = await _found(name)
+    version = outs.version_of(published.checkpoint_id)
+    if version == outs.present and version is not None:
+        raise CannotDo(f"{name}: it measures already, as version {version}")
+    if version is not None:
+        raise CannotDo(f"{name}: it was rolled out as version {version}: `headrace checkpoint rollback --to {name}`")
+    request_id = str(uuid4())  # a new event, hence a new version number: those of refused ones are never used again
+    return await asked(_kafka(), Send(CHECKPOINT_PUBLISHED, published), request_id, timeout_s)
 
 
 async def _found(name: str) -> "tuple[CheckpointPublished, RollOuts]":
@@ -119,10 +171,12 @@ def _kafka() -> str:
 
 def _fate(outs: "RollOuts", published: "CheckpointPublished") -> str:
     version = outs.version_of(published.checkpoint_id)
-    refused = outs.refused.get(published.checkpoint_id)
+    refused, stayed = (each.get(published.checkpoint_id) for each in (outs.refused, outs.not_gone_back))
     if version is not None:
-        return f"measures, as version {version}" if version == outs.present else f"was rolled out as version {version}"
-    return "not rolled out yet" if refused is None else f"refused at {refused.step}: {refused.reason}"
+        fate = f"measures, as version {version}" if version == outs.present else f"was rolled out as version {version}"
+    else:
+        fate = "not rolled out yet" if refused is None else f"refused at {refused.step}: {refused.reason}"
+    return fate if stayed is None else f"{fate}; a rollback to it was refused at {stayed.step}: {stayed.reason}"
 
 
 def _taken(published: "CheckpointPublished") -> str:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.cli.checkpoint_answers import asked
 from headrace.cli.failures import CannotDo
 from headrace.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from headrace.adapters.kafka.streams import RecordReader
-    from headrace.core.checkpoints import CheckpointRefused, CheckpointRolledOut
+    from headrace.core.checkpoints import CheckpointRolledOut
 
 app = typer.Typer()
 
@@ -53,47 +53,15 @@ async def _asked(model: str, to: str, timeout_s: float | None) -> "CheckpointRol
     """The answer where it is waited for."""
     from uuid import uuid4  # noqa: PLC0415
 
-    from headrace.adapters.kafka.streams import EventPublisher, RecordReader  # noqa: PLC0415
-    from headrace.core.checkpoints import CheckpointRefused, RollbackRequested  # noqa: PLC0415
+    from headrace.core.checkpoints import RollbackRequested  # noqa: PLC0415
     from headrace.core.events import Send  # noqa: PLC0415
-    from headrace.core.topics import CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT, ROLLBACK_REQUESTED  # noqa: PLC0415
+    from headrace.core.topics import ROLLBACK_REQUESTED  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
     kafka, request_id = RuntimeSettings().kafka, str(uuid4())
     checkpoint_id = await _whole(kafka, model, to) if to else ""
     request = Send(ROLLBACK_REQUESTED, RollbackRequested(model, request_id, checkpoint_id, "headrace checkpoint rollback"))
-    topics = (CHECKPOINT_ROLLED_OUT, CHECKPOINT_REFUSED)
-    async with (
-        EventPublisher(kafka, "headrace/cli") as publisher,
-        RecordReader.opened(kafka, [topic.name for topic in topics], start="end") as reader,
-    ):
-        await publisher.publish(request, event_id=request_id)
-        if timeout_s is None:
-            return None
-        try:
-            async with asyncio.timeout(timeout_s):
-                answer = await _answer(reader, request_id)
-        except TimeoutError:
-            raise CannotDo(f"no answer within {timeout_s:g} s: `headrace status` and `headrace dlq ls` say why") from None
-    if isinstance(answer, CheckpointRefused):
-        raise CannotDo(f"refused at step {answer.step}: {answer.reason}")
-    return answer
-
-
-async def _answer(reader: "RecordReader", request_id: str) -> "CheckpointRolledOut | CheckpointRefused":
-    """The event that the controller answers this request with."""
-    from headrace.adapters.kafka.streams import decoded  # noqa: PLC0415
-    from headrace.adapters.wire.envelope import derived_id  # noqa: PLC0415
-    from headrace.core.checkpoints import CheckpointRefused, CheckpointRolledOut  # noqa: PLC0415
-    from headrace.core.topics import CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT  # noqa: PLC0415
-
-    topics = {topic.name: topic for topic in (CHECKPOINT_ROLLED_OUT, CHECKPOINT_REFUSED)}
-    wanted = {derived_id(request_id, name, 0) for name in topics}
-    async for record in reader:
-        event = decoded(topics[record.topic], record)
-        if event is not None and event.id in wanted and isinstance(event.body, CheckpointRolledOut | CheckpointRefused):
-            return event.body
-    raise AssertionError("a topic that is followed does not end")
+    return await asked(kafka, request, request_id, timeout_s)
 
 
 async def _whole(kafka: str, model: str, beginning: str) -> str:

@@ -8,6 +8,7 @@
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -27,6 +28,7 @@ from headrace.lm.weights import weights_sha256
 __all__ = ["CheckpointPublished", "TrainingData", "UnsafeCheckpoint", "announce", "data_of", "publish", "publish_sync"]
 
 _ADAPTER = "adapter_config.json"
+_log = logging.getLogger("headrace.client")
 
 
 async def publish(
@@ -80,12 +82,17 @@ def publish_sync(folder: Path | str, **details: Any) -> CheckpointPublished:
 async def announce(published: CheckpointPublished, kafka: str) -> bool:
     """Tells everyone of a checkpoint, unless that was done before; says whether it was told now.
 
+    Where it was, a warning says so: a checkpoint that was refused is not rolled out by publishing it again, but by
+    `headrace checkpoint rollout`.
+
     Raises:
         BrokerUnreachable: the broker cannot be reached, or has no topics of Headrace.
     """
     async with aclosing(read_topic(CHECKPOINT_PUBLISHED, kafka, until_now=True)) as events:
         async for event in events:
             if event.body.checkpoint_id == published.checkpoint_id:
+                short = published.checkpoint_id[:12]
+                _log.warning("checkpoint %s was announced before; `headrace checkpoint rollout %s` asks again", short, short)
                 return False
     async with EventPublisher(kafka, "headrace/trainer") as publisher:
         await publisher.publish(Send(CHECKPOINT_PUBLISHED, published), event_id=published.checkpoint_id)

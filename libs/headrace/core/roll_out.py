@@ -6,7 +6,7 @@ The three topics may be read in any order against each other, each in its own or
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, CheckpointRolledOut
+from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, CheckpointRolledOut, RefusedStep
 
 Told = CheckpointPublished | CheckpointRolledOut | CheckpointRefused
 
@@ -22,7 +22,8 @@ class RollOuts:
     `line` holds the announced versions that lead to the present one, the present one last: a roll-out adds to it, a rollback
     takes back to where it goes. `checkpoints` names the checkpoint of every version that was ever announced, the weights that
     the model server began with first (an empty name). `answered` are the rollback requests that were granted, `refused` the
-    latest refusal of each checkpoint, `latest` the announcement that stands.
+    latest refusal of each checkpoint, `not_gone_back` that of each rollback by the checkpoint it was to go to (an empty name: the
+    one before), `latest` the announcement that stands.
     """
 
     published: dict[str, CheckpointPublished] = field(default_factory=dict)
@@ -30,6 +31,7 @@ class RollOuts:
     line: tuple[str, ...] = ()
     answered: set[str] = field(default_factory=set)
     refused: dict[str, CheckpointRefused] = field(default_factory=dict)
+    not_gone_back: dict[str, CheckpointRefused] = field(default_factory=dict)
     latest: CheckpointRolledOut | None = None
 
     def take(self, told: Told) -> None:
@@ -38,7 +40,8 @@ class RollOuts:
             case CheckpointPublished():
                 self.published[told.checkpoint_id] = told
             case CheckpointRefused():
-                self.refused[told.checkpoint_id] = told
+                refusals = self.not_gone_back if is_of_rollback(told) else self.refused
+                refusals[told.checkpoint_id] = told
             case CheckpointRolledOut():
                 self.checkpoints[told.model_version] = told.checkpoint_id
                 self.line = _moved(self.line, told.model_version)
@@ -84,6 +87,11 @@ class RollOuts:
         if not self.checkpoints:
             raise ValueError("no version was announced yet")
         return int(next(iter(self.checkpoints))) + 1 + offset
+
+
+def is_of_rollback(refused: CheckpointRefused) -> bool:
+    """Whether a rollback was refused, not a checkpoint. Refusals of earlier releases tell it by the step alone."""
+    return bool(refused.rollback_request_id) or refused.step is RefusedStep.ROLLBACK
 
 
 def folded(told: Iterable[Told]) -> dict[str, RollOuts]:

@@ -45,6 +45,16 @@ def test_a_rollback_names_a_checkpoint_that_was_rolled_out_and_is_not_the_presen
         history.way_back("checkpoint-3")
 
 
+def test_a_refused_rollback_leaves_a_checkpoint_s_own_refusal():
+    """Whichever step it failed at: both are told."""
+    own = CheckpointRefused("signals", "c" * 64, RefusedStep.GOLDEN, "loss 99", 1.0)
+    back = CheckpointRefused("signals", "c" * 64, RefusedStep.LOAD, "memory", 2.0, "request-1")
+    earlier = CheckpointRefused("signals", "d" * 64, RefusedStep.ROLLBACK, "never rolled out", 2.0)
+    history = folded([FIRST, own, back, earlier])["signals"]
+    assert history.refused == {"c" * 64: own}
+    assert history.not_gone_back == {"c" * 64: back, "d" * 64: earlier}
+
+
 def test_numbers_follow_from_offsets_and_the_first_version():
     """The same at every attempt, and above what was there first."""
     history = folded([CheckpointRolledOut("m", "", "7", "", 1.0, 6, 0, 0, 1.0), told(3)])["m"]

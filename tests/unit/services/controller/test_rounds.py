@@ -270,8 +270,8 @@ async def test_a_checkpoint_speaks_to_the_rounds_of_its_dataset(world):
         return [fact_in(send) for send in sends_of(result)]
 
     assert await told(CHECKPOINT_ROLLED_OUT, ROLLED_OUT) == [CheckpointMeasures("ab" * 32, "3", "", NEXT_VERSION)]
-    [refused] = await told(CHECKPOINT_REFUSED, BODIES["CheckpointRefused"])
-    assert (refused.refused, refused.version) == ("verify: the hash does not match", NEXT_VERSION)
+    [refused] = await told(CHECKPOINT_REFUSED, replace(BODIES["CheckpointRefused"], rollback_request_id=""))
+    assert (refused.refused, refused.version) == ("verify: the hash is wrong", NEXT_VERSION)
     assert await told(CHECKPOINT_ROLLED_OUT, replace(ROLLED_OUT, rollback_request_id="r")) == []
     assert await told(CHECKPOINT_ROLLED_OUT, replace(ROLLED_OUT, checkpoint_id="")) == []
     went_back = CheckpointRefused("signals", "ab" * 32, RefusedStep.ROLLBACK, "it is the present one", NOW)
