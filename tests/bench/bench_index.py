@@ -26,7 +26,7 @@ from headrace.core.ports.vector_index import Content, PendingPoint, Question, Sp
 SPACE = Space("bench", "model", "1")
 DIMENSIONS = 576
 BATCH = 256
-NEIGHBOURS = 10
+NEIGHBOURS = (2, 10)
 SINGLES = 200
 MIB = 1024 * 1024
 
@@ -136,12 +136,12 @@ async def recall(index: VectorIndex, source: Source, samples: int) -> None:
     prompts = np.concatenate([prompt[::2] for prompt, _ in batches])
     conversations = np.concatenate([conversation[::2] for _, conversation in batches])
     probes = source.batch(10 * samples, SINGLES)
-    answers = await index.look(questions_of(probes, NEIGHBOURS))
-    hits = 0
-    for probe, answer in zip(probes, answers, strict=True):
-        best = accepted[np.argpartition(-(prompts @ probe.vectors.prompt), NEIGHBOURS)[:NEIGHBOURS]]
-        hits += len({f"sample-{n}" for n in best} & {each.sample_id for each in answer.neighbours})
-    print(f"recall@{NEIGHBOURS} of neighbours: {hits / (SINGLES * NEIGHBOURS):.4f}")
+    for k in NEIGHBOURS:
+        hits = 0
+        for probe, answer in zip(probes, await index.look(questions_of(probes, k)), strict=True):
+            best = accepted[np.argpartition(-(prompts @ probe.vectors.prompt), k)[:k]]
+            hits += len({f"sample-{n}" for n in best} & {each.sample_id for each in answer.neighbours})
+        print(f"recall@{k} of neighbours: {hits / (SINGLES * k):.4f}")
     chosen = np.random.default_rng(1).choice(len(accepted), SINGLES, replace=False)
     near = conversations[chosen] + 0.001 * source.vectors(12 * samples, SINGLES)[0]
     near = (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)

@@ -10,12 +10,25 @@ import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from headrace.adapters.vector_index.engine import CONVERSATION, INTEGERS, KEYWORDS, PROMPT, Hit, Payload, Point, Search
+from headrace.adapters.vector_index.engine import (
+    CANDIDATES,
+    CONVERSATION,
+    INTEGERS,
+    KEYWORDS,
+    OVERSAMPLING,
+    PROMPT,
+    Hit,
+    Payload,
+    Point,
+    Search,
+)
 from headrace.core.events import Stop
 
 _PAGE = 4_096
 _POINTS_AT_A_TIME = 256
-_PARAMS = models.SearchParams(hnsw_ef=64, quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0))
+_PARAMS = models.SearchParams(
+    hnsw_ef=CANDIDATES, quantization=models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+)
 _INT8 = models.ScalarQuantization(
     scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
 )

@@ -8,18 +8,27 @@ from typing import Any, cast
 import numpy as np
 import qdrant_edge as qe
 
-from headrace.adapters.vector_index.engine import CONVERSATION, INTEGERS, KEYWORDS, PROMPT, Hit, Point, Search
+from headrace.adapters.vector_index.engine import (
+    CANDIDATES,
+    CONVERSATION,
+    INTEGERS,
+    KEYWORDS,
+    OVERSAMPLING,
+    PROMPT,
+    Hit,
+    Point,
+    Search,
+)
 from headrace.adapters.vector_index.log import DamagedIndex
 
 _GRAPH_FROM_KIB = 1_000
 """A part with less than this in vectors is scanned; a graph over it would not be faster."""
 
-# Graphs are walked on int8 copies of the vectors, at half the cost; the best are then measured on the vectors themselves,
-# so that cosines are exact. `hnsw_ef` is how many candidates are kept on the way: recall against time. A near-duplicate is
-# much nearer than all others, so the way to it is short.
-_RESCORED = qe.QuantizationSearchParams(rescore=True, oversampling=2.0)
-_NEIGHBOURS = qe.SearchParams(hnsw_ef=64, quantization=_RESCORED)
-_NEAR = qe.SearchParams(hnsw_ef=24, quantization=_RESCORED)
+_LINKS = 24
+_LINK_CANDIDATES = 100
+"""With fewer links some points far from the others are reached from nowhere, and a near-duplicate of one would not be found."""
+
+_PARAMS = qe.SearchParams(hnsw_ef=CANDIDATES, quantization=qe.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING))
 
 _PAGE = 2_000
 
@@ -92,7 +101,7 @@ def search(shard: qe.EdgeShard, searches: Sequence[Search]) -> list[list[tuple[s
             filter=None if each.order_below is None else below("order", each.order_below),
             score_threshold=each.cosine_min,
             with_payload=True,
-            params=_NEIGHBOURS if each.cosine_min is None else _NEAR,
+            params=_PARAMS,
         )
         for each in searches
     ]
@@ -149,7 +158,7 @@ def _config(dimensions: int) -> qe.EdgeConfig:
         vectors=vectors,
         max_search_threads=1,  # a search takes a tenth of a millisecond: waking threads costs more than they save
         quantization_config=qe.ScalarQuantizationConfig(qe.ScalarType.Int8, quantile=0.99, memory=qe.Memory.Pinned),
-        hnsw_config=qe.HnswIndexConfig(m=12, ef_construct=64, full_scan_threshold=_GRAPH_FROM_KIB),
+        hnsw_config=qe.HnswIndexConfig(m=_LINKS, ef_construct=_LINK_CANDIDATES, full_scan_threshold=_GRAPH_FROM_KIB),
         optimizers=qe.EdgeOptimizersConfig(
             default_segment_number=1, max_segment_size=1_000_000_000, indexing_threshold=_GRAPH_FROM_KIB
         ),
