@@ -1,5 +1,6 @@
 """The whole loop without a hand on it: versions, a trainer that follows them, rounds that checkpoints begin; calm, and killed."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,7 @@ from headrace.core.rounds.progress import Phase
 from tests.e2e import by_itself, rounds
 from tests.e2e.by_itself import End
 from tests.e2e.mending import Mender
+from tests.e2e.round_cases import command, done
 from tests.e2e.spine import Spine
 from tests.e2e.tiny_training import make_tiny_base, trainer_settings
 from tests.fakes.certain import certain
@@ -55,6 +57,22 @@ def test_a_killed_trainer_and_a_killed_controller_close_the_loop(killed: End):
     accepted = state.rewrites.accepted["low_quality"]
     assert sum(revision > 0 for _, revision, _ in killed.rows) == accepted > 0
     assert len(killed.rows) == by_itself.SAMPLES
+
+
+def test_a_round_begins_with_the_model_that_was_trained_on_its_version(spine: Spine, killed: End):
+    """The checkpoint of what the first round made measures: one on that version may begin, and one on the version before not."""
+    before = killed.checkpoints[0].checkpoint_id[:12]
+    refused = command(spine, "round", "start", "killed", "--version", "1")
+    assert refused.exit_code == 1
+    told = refused.output + refused.stderr
+    assert f"and not on version {killed.state.begun.survey.version[:12]}" in told
+    assert f"headrace checkpoint rollback --to {before}" in told
+    begun = json.loads(done(spine, "round", "start", "killed", "--version", "2", "--json"))["begun"]
+    assert (begun["trained_otherwise"], begun["version_sequence"]) == ("", 2)
+    done(spine, "round", "abort", "killed")
+    anyway = json.loads(done(spine, "round", "start", "killed", "--version", "1", "--anyway", "--json"))["begun"]
+    assert f"and not on version {killed.state.begun.survey.version[:12]}" in anyway["trained_otherwise"]
+    done(spine, "round", "abort", "killed")
 
 
 @pytest.fixture(scope="module")
