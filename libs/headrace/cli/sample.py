@@ -103,6 +103,7 @@ async def _dead_letters(dataset: str, sample_id: str, bodies: "LargeBodies") -> 
                 dossier = wire.dossier_in(topic.body, letter.value)
                 if dossier is not None and (dossier.sample.dataset_id, dossier.sample.id) == (dataset, sample_id):
                     where = f"{letter.position.topic}, offset {letter.position.offset}: given up by {letter.service}"
+                    where += f", discarded: {letter.discarded}" if letter.discarded else ""
                     found.append(Ending(where, dossier, None, f"{letter.error_class}: {letter.error}"))
     return found
 
