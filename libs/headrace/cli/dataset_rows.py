@@ -18,7 +18,8 @@ from headrace.cli.options import AsJson, VersionName
 from headrace.cli.version_reading import DatasetName, open_versions
 
 if TYPE_CHECKING:  # Arrow costs most of a second that `headrace --help` need not pay
-    from headrace.adapters.versions.lineage import Ancestor, Decided, Lineage
+    from headrace.adapters.versions.lineage import Ancestor, Decided, Lineage, TakenBack
+    from headrace.core.versions import RowKind
 
 app = typer.Typer()
 
@@ -26,6 +27,8 @@ TABLE_ROWS_MAX = 1_000
 """Most rows of a table for people; --json has no such bound."""
 
 CELL_CHARS_MAX = 120
+_ID_CHARS_MIN = 24
+_RETRACTIONS = "sample_id, revision, reason, note, requested_by, requested_at"
 _FOR_PEOPLE = "sample_id, revision, reason, loss_mean, density, origin_kind, messages[-1].content AS answer"
 
 
@@ -41,6 +44,9 @@ def rows(
     timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Longest time of the query, in seconds.")] = 600,
     *,
     rejected: Annotated[bool, typer.Option("--rejected", help="Of the rejected rows instead of the accepted ones.")] = False,
+    retractions: Annotated[
+        bool, typer.Option("--retractions", help="Of the rules that took samples back: who, why, when, up to which revision.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask a version's rows by SQL: DuckDB runs on verified copies of the shards, and can read nothing else.
@@ -56,9 +62,10 @@ def rows(
 
     if not as_json:
         limit = min(limit or TABLE_ROWS_MAX, TABLE_ROWS_MAX)
-    asked = RowsAsked(
-        RowKind.REJECTED if rejected else RowKind.ACCEPTED, where, columns or ("" if as_json else _FOR_PEOPLE), limit or None
-    )
+    if rejected and retractions:
+        raise typer.BadParameter("--rejected or --retractions, not both")
+    kind = RowKind.RETRACTIONS if retractions else RowKind.REJECTED if rejected else RowKind.ACCEPTED
+    asked = RowsAsked(kind, where, columns or _chosen(kind, as_json=as_json), limit or None)
     asyncio.run(_rows(name, version, asked, QueryLimits(seconds_max=timeout_s), as_json=as_json))
 
 
@@ -75,10 +82,12 @@ def lineage(
 ) -> None:
     """Show where a row comes from: its parents and theirs, what was decided under which policy, and the events that carried it.
 
+    Of a sample that was taken back: the rule, its reason and note, who asked for it, and the last version that had it.
+
     Ends with 1 where the version does not know the sample.
     """
     found = asyncio.run(_lineage(name, version, sample_id, limit))
-    known = bool(found.ancestors[0].decided)
+    known = bool(found.ancestors[0].decided or found.ancestors[0].taken_back)
     if as_json:
         from dataclasses import asdict  # noqa: PLC0415
 
@@ -106,6 +115,15 @@ def plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value if isinstance(value, str | int | None) else str(value)
 
 
+def _chosen(kind: "RowKind", *, as_json: bool) -> str:
+    """The columns where none are named; empty for all but the dossier."""
+    from headrace.core.versions import RowKind  # noqa: PLC0415
+
+    if kind is RowKind.RETRACTIONS:
+        return "*" if as_json else _RETRACTIONS
+    return "" if as_json else _FOR_PEOPLE
+
+
 async def _rows(name: str, version: str, asked: Any, limits: Any, *, as_json: bool) -> None:
     from headrace.adapters.versions.rows import rows_asked  # noqa: PLC0415
     from headrace.checks import readable  # noqa: PLC0415
@@ -120,10 +138,17 @@ async def _rows(name: str, version: str, asked: Any, limits: Any, *, as_json: bo
                     continue
                 if not table.columns:
                     for column in row:
-                        table.add_column(Text(readable(column, CELL_CHARS_MAX)), overflow="ellipsis", no_wrap=True)
+                        table.add_column(Text(readable(column, CELL_CHARS_MAX)), **_room(column))
                 table.add_row(*(Text(readable(_cell(value), CELL_CHARS_MAX)) for value in row.values()))
     if not as_json:
         Console().print(table if table.row_count else "no rows")
+
+
+def _room(column: str) -> dict[str, Any]:
+    """How a column gives way where the terminal is narrow: ids are broken over lines, never cut off; the rest is cut."""
+    if column == "sample_id":
+        return {"overflow": "fold", "min_width": _ID_CHARS_MIN}
+    return {"overflow": "ellipsis", "no_wrap": True}
 
 
 def _cell(value: Any) -> str:
@@ -162,9 +187,11 @@ def _tree(name: str, found: "Lineage") -> Tree:
 def _lines(name: str, ancestor: "Ancestor") -> list[str]:
     from headrace.core.topics import accepted_topic  # noqa: PLC0415
 
-    if not ancestor.decided:
-        return ["nothing is known of it in this version: it was never decided here, or was replaced, retracted or forgotten"]
-    lines = []
+    if not ancestor.decided and not ancestor.taken_back:
+        return ["nothing is known of it in this version: it was never decided here, or was replaced or forgotten"]
+    lines = [_rule(rule) for rule in ancestor.taken_back]
+    if (last := ancestor.last_version) is not None:
+        lines.append(f"version {last} was the last that had it: `--version {last}` shows its decisions")
     for decided in ancestor.decided:
         lines += [_decision(decided), _event(decided)]
         if decided.row["verdict"] == "accepted":
@@ -173,6 +200,17 @@ def _lines(name: str, ancestor: "Ancestor") -> list[str]:
         f"embeddings of {_said(model)} by {each.topic}, partition {each.partition}, offset {each.offset}"
         for model, each in ancestor.embedded
     ]
+
+
+def _rule(rule: "TakenBack") -> str:
+    from headrace.core.retractions import RETRACTION_MEANING, RetractionReason  # noqa: PLC0415
+
+    meaning = next((f" ({RETRACTION_MEANING[each]})" for each in RetractionReason if each == rule.reason), "")
+    at = rule.carried
+    return _said(
+        f"taken back up to revision {rule.revision}: {rule.reason}{meaning}{f', {rule.note}' if rule.note else ''}; asked for by "
+        f"{rule.requested_by} {rule.requested_at} by {at.topic}, partition {at.partition}, offset {at.offset}"
+    )
 
 
 def _decision(decided: "Decided") -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeVar
 
+from headrace.core.retractions import BY_ROUNDS, RETRACTION_MEANING, RetractionReason
 from headrace.core.versions import Manifest, RowKind, Shard
 
 
@@ -146,16 +147,22 @@ def reason_of(change: Change) -> str:
     """Why a sample is in the later version, as its row there says it, or why it is not."""
     row = change.after
     if row is None:
-        rule = change.retracted
-        return (
-            f"retracted: {rule.reason}{f', {rule.note}' if rule.note else ''}" if rule else "the later version has no row of it"
-        )
+        return _reason_gone(change.retracted)
     model = f", signals of {row.model} {row.model_version}" if row.model else ""
     parents = f" from {', '.join(row.origin_parent_ids)}" if row.origin_parent_ids else ""
     recipe = " ".join(part for part in (row.origin_recipe, row.origin_recipe_version) if part)
     return (
         f"accepted under policy {row.policy_version}{model}; {row.origin_kind}{parents}{f' by recipe {recipe}' if recipe else ''}"
     )
+
+
+def _reason_gone(rule: RetractedRow | None) -> str:
+    if rule is None:
+        return "the other version has no row of it, nor a rule that took it out: it is the older one, or the row was forgotten"
+    reason = next((each for each in RetractionReason if each == rule.reason), None)
+    how = "evicted by a round" if reason in BY_ROUNDS else "retracted"
+    meaning = f" ({RETRACTION_MEANING[reason]})" if reason is not None else ""
+    return f"{how}: {rule.reason}{meaning}{f', {rule.note}' if rule.note else ''}, revisions up to {rule.revision}"
 
 
 def difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from headrace.core.reasons import Reason
 from headrace.core.samples import Origin, OriginKind
 from headrace.core.versions import RowKind, Version
 from tests.fakes.certain import certain
-from tests.fakes.decisions import DATASET, DECIDED, INDEXED, dossier, indexed, place
+from tests.fakes.decisions import DATASET, DECIDED, INDEXED, RETRACTED, dossier, indexed, place, retraction
 from tests.fakes.object_store import FakeObjectStore
 
 
@@ -147,6 +147,40 @@ def test_lineage_goes_back_to_what_a_sample_was_made_of(world):
     assert "revision 0 rejected (too_dense) under policy p1" in told
     assert not json.loads(headrace("lineage", DATASET, "t", "--limit", "2", "--json"))["complete"]
     assert "no decision" in headrace("lineage", DATASET, "nobody", fails=True)
+
+
+def test_of_a_retracted_sample_the_rule_is_told(world):
+    """Reason and note, who asked, the record, and the last version that had it; and the rules themselves are rows."""
+    assert "no rows" in headrace("rows", DATASET, "--retractions")
+
+    async def retract() -> None:
+        await world.cutter.staging.stage_retracted(DATASET, RETRACTED, [(retraction("s5", 3), place(7, RETRACTED))])
+        certain(await world.cutter.cut(DATASET, "r40"))
+
+    asyncio.run(retract())
+    [found] = json.loads(headrace("lineage", DATASET, "s5", "--json"))["ancestors"]
+    rule = found["taken_back"][0]
+    assert (found["decided"], found["last_version"], rule["revision"], rule["carried"]["offset"]) == ([], 2, 3, 7)
+    told = " ".join(headrace("lineage", DATASET, "s5").split())
+    assert "taken back up to revision 3:" in told
+    assert "version 2 was the last that had it" in told
+    [row] = [json.loads(line) for line in headrace("rows", DATASET, "--retractions", "--json").splitlines()]
+    assert (row["sample_id"], row["reason"]) == ("s5", rule["reason"])
+    assert "s5" in headrace("rows", DATASET, "--retractions", "--where", "revision = 3")
+    assert f"retracted: {rule['reason']}" in headrace("diff", DATASET, "2", "3")
+
+
+def test_a_narrow_table_shows_whole_ids(world, monkeypatch):
+    """In a pipe, which counts as 80 columns, ids are broken over lines, never cut off."""
+    monkeypatch.setenv("COLUMNS", "80")
+    long_id = "".join(f"{number:02}-" for number in range(20))
+
+    async def add() -> None:
+        await world.cut(60, made(long_id))
+
+    asyncio.run(add())
+    lines = headrace("rows", DATASET, "--where", f"sample_id = '{long_id}'").splitlines()
+    assert "".join(line.split()[0] for line in lines[1:]) == long_id
 
 
 def test_verify_names_every_damaged_object(world):

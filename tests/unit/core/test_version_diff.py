@@ -1,11 +1,12 @@
 """Telling versions apart: however rows are spread over shards, the changes are those of the rows."""
 
+from dataclasses import replace
 from functools import partial
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.core.version_diff import AcceptedRow, ChangeKind, changes, difference, in_order, reason_of, unshared
+from headrace.core.version_diff import AcceptedRow, ChangeKind, RetractedRow, changes, difference, in_order, reason_of, unshared
 from headrace.core.versions import Counts, Manifest, RowKind, Shard
 
 ROWS = st.dictionaries(st.text("abc", min_size=1, max_size=3), st.tuples(st.integers(0, 2), st.sampled_from("xy")), max_size=30)
@@ -91,7 +92,14 @@ def test_why_is_told_in_a_line():
     [added] = changes([], [row("a", origin_kind="refined", origin_parent_ids=["b"], origin_recipe="tables")])
     assert reason_of(added) == "accepted under policy p1, signals of smol 3; refined from b by recipe tables"
     [removed] = changes([row("a")], [])
-    assert "no row of it" in reason_of(removed)
+    assert "no row of it, nor a rule" in reason_of(removed)
+    told = {
+        reason: reason_of(replace(removed, retracted=RetractedRow("a", 2, reason, "see ticket")))
+        for reason in ("privacy", "redundant", "unheard_of")
+    }
+    assert told["privacy"].startswith("retracted: privacy (it speaks of a person")
+    assert told["redundant"].startswith("evicted by a round: redundant (")
+    assert told["unheard_of"] == "retracted: unheard_of, see ticket, revisions up to 2"
 
 
 def test_counts_that_did_not_change_are_left_out():

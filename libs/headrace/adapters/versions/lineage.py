@@ -15,6 +15,9 @@ from headrace.core.versions import RowKind, Version
 VERSIONS_MAX = 1_000
 """How many versions are looked back for the one that took a decision in first."""
 
+RETRACTED_VERSIONS_MAX = 100
+"""How many versions are looked through for the last one that had a sample which was taken back: each costs a look at a shard."""
+
 _DECIDED = [
     "sample_id", "revision", "content_hash", "verdict", "reason", "detail", "policy_version", "model", "model_version",
     "loss_mean", "density", "origin_kind", "origin_parent_ids", "origin_recipe", "origin_recipe_version", "origin_round",
@@ -49,15 +52,33 @@ class Decided:
         return stream
 
 
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """The rule that took a sample out: revisions up to this one, why, who said so, and the record that carried it."""
+
+    revision: int
+    reason: str
+    note: str | None
+    requested_by: str
+    requested_at: str
+    carried: Carried
+
+
 @dataclass(slots=True)
 class Ancestor:
-    """A sample on the way back: `depth` generations before the one asked for. Without decisions the version does not know it."""
+    """A sample on the way back: `depth` generations before the one asked for. Without decisions the version has no row of it.
+
+    `taken_back` are the rules that took it out, oldest first; where there are some and no row is left, `last_version` is the
+    number of the last version that had one, None where it lies further back than was looked, or no version had it.
+    """
 
     sample_id: str
     depth: int
     parents: tuple[str, ...] = ()
     decided: list[Decided] = field(default_factory=list)
     embedded: list[tuple[str, Carried]] = field(default_factory=list)
+    taken_back: list[TakenBack] = field(default_factory=list)
+    last_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +117,27 @@ async def _ancestor(versions: VersionStore, version: Version, sample_id: str, de
     ancestor.parents = tuple(dict.fromkeys(parent for parent in parents if parent != sample_id))
     for table in await versions.find(version.manifest, RowKind.EMBEDDINGS, sample_id):
         ancestor.embedded += [(f"{row['model']} {row['model_version']}", _carried(row)) for row in _plain(table, _CARRIED)]
+    for table in await versions.find(version.manifest, RowKind.RETRACTIONS, sample_id):
+        ancestor.taken_back += [_taken_back(row) for row in _plain(table, table.column_names)]
+    ancestor.taken_back.sort(key=lambda rule: (rule.requested_at, rule.revision))
+    if ancestor.taken_back and not any(decided.row["verdict"] == "accepted" for decided in ancestor.decided):
+        ancestor.last_version = await _last_with(versions, version, sample_id)
     return ancestor
+
+
+async def _last_with(versions: VersionStore, version: Version, sample_id: str) -> int | None:
+    looked = 0
+    async for earlier in _history(versions, version):
+        if any(table.num_rows for table in await versions.find(earlier.manifest, RowKind.ACCEPTED, sample_id)):
+            return earlier.manifest.sequence
+        looked += 1
+        if looked >= RETRACTED_VERSIONS_MAX:
+            break
+    return None
+
+
+def _taken_back(row: dict[str, Any]) -> TakenBack:
+    return TakenBack(row["revision"], row["reason"], row["note"], row["requested_by"], row["requested_at"], _carried(row))
 
 
 async def _date(versions: VersionStore, version: Version, decided: list[Decided]) -> None:

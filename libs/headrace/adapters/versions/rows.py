@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from headrace.adapters.versions.id_bounds import MayHold, may_hold
+from headrace.adapters.versions.retraction_rows import RETRACTIONS_SCHEMA
 from headrace.adapters.versions.sample_rows import DECIDED_SCHEMA
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.versions import Manifest, RowKind, Shard
@@ -77,17 +78,18 @@ async def rows_asked(
             paths.append(Path(name) / f"{shard.sha256}.parquet")
             await versions.download(shard, paths[-1])
         with _connected(Path(name), limits) as connection, _told(), _interrupted_after(connection, limits.seconds_max):
-            reader = await asyncio.to_thread(_reader, connection, paths, asked.sql)
+            empty = RETRACTIONS_SCHEMA if asked.kind is RowKind.RETRACTIONS else DECIDED_SCHEMA
+            reader = await asyncio.to_thread(_reader, connection, paths, asked.sql, empty)
             while (batch := await asyncio.to_thread(next, reader, None)) is not None:
                 yield batch
 
 
-def _reader(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], sql: str) -> pa.RecordBatchReader:
+def _reader(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], sql: str, empty: pa.Schema) -> pa.RecordBatchReader:
     names = [str(path) for path in paths]
     if names:
         connection.read_parquet(names, union_by_name=True).create_view(_TABLE)
     else:
-        connection.from_arrow(DECIDED_SCHEMA.empty_table()).create(_TABLE)
+        connection.from_arrow(empty.empty_table()).create(_TABLE)
     connection.execute("SET allowed_paths = $paths", {"paths": names})
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
