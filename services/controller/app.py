@@ -33,7 +33,7 @@ from headrace.core.policies import Policy
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.ports.signal_model import ModelMissing
 from headrace.core.roll_out import RollOuts
-from headrace.core.rounds.binding import holds_out_too_little
+from headrace.core.rounds.binding import holds_out_too_little, whole_version_of
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.planning import Measuring, bound_versions, kept_bases, planned, round_id_at
 from headrace.core.rounds.progress import RoundStarted
@@ -189,7 +189,7 @@ class _Begins:
         if policy is None or policy.rounds.start != "checkpoint":
             return None
         latest = await self.versions.latest(dataset_id)
-        if latest is None or latest.id != published.data.version:
+        if latest is None or latest.id != whole_version_of(published.data):
             return None
         rules = policy.training
         if amiss := holds_out_too_little(published.data, rules.held_out_share, rules.held_out_seed):

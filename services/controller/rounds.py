@@ -11,7 +11,7 @@ from headrace.core.dossiers import DatasetCommitted
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
 from headrace.core.policies import Policy
 from headrace.core.roll_out import is_of_rollback
-from headrace.core.rounds.binding import holds_out_too_little
+from headrace.core.rounds.binding import holds_out_too_little, whole_version_of
 from headrace.core.rounds.machine import advance
 from headrace.core.rounds.moves import LIMITS, Limits, cut_asked_for, timer
 from headrace.core.rounds.pages import RowsMissing
@@ -273,6 +273,6 @@ def _measures(
     """A checkpoint that has seen what the round measures by is no judge of it."""
     survey, data = state.begun.survey, published.data
     if isinstance(told, CheckpointRefused):
-        return CheckpointMeasures(told.checkpoint_id, "", f"{told.step}: {told.reason}", data.version)
+        return CheckpointMeasures(told.checkpoint_id, "", f"{told.step}: {told.reason}", whole_version_of(data))
     amiss = holds_out_too_little(data, survey.held_out_share, survey.held_out_seed)
-    return CheckpointMeasures(told.checkpoint_id, told.model_version, amiss, data.version)
+    return CheckpointMeasures(told.checkpoint_id, told.model_version, amiss, whole_version_of(data))

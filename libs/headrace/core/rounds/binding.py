@@ -11,10 +11,15 @@ def holds_out_too_little(data: TrainingData, share: float, seed: str) -> str:
     return f"it {held_out}, the round measures by {share:g} with seed {seed!r}"
 
 
+def whole_version_of(data: TrainingData) -> str:
+    """The version that was trained on; empty where there is none, or a part of it alone."""
+    return "" if data.version_parts else data.version
+
+
 def is_trained_on(published: CheckpointPublished, dataset_id: str, version: str, share: float, seed: str) -> bool:
     """Whether a checkpoint was trained on that version, and holds out what this share and seed hold out."""
     data = published.data
-    return (data.dataset_id, data.version) == (dataset_id, version) and not holds_out_too_little(data, share, seed)
+    return (data.dataset_id, whole_version_of(data)) == (dataset_id, version) and not holds_out_too_little(data, share, seed)
 
 
 def trained_otherwise(
@@ -37,6 +42,8 @@ def trained_otherwise(
     if data.version != version:
         taken = f"version {data.version[:12]}" if data.version else "the accepted stream"
         return f"{name} was trained on {taken} and not on version {version[:12]}"
+    if data.version_parts:
+        return f"{name} was trained on a part of version {version[:12]} alone"
     if amiss := holds_out_too_little(data, share, seed):
         return f"{name} was trained on some of what the round measures by: {amiss}"
     return ""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from headrace.core.checkpoints import CheckpointKind, CheckpointPublished, TrainingData
+from headrace.core.checkpoints import CheckpointKind, CheckpointPublished, TrainingData, VersionPart
 from headrace.core.rounds.binding import trained_otherwise
 
 MINE, OTHER = "a1" * 32, "b2" * 32
@@ -33,6 +33,7 @@ def test_what_was_trained_on_the_version_without_its_held_out_prompts_measures_i
         (replace(DATA, dataset_id="maths"), "c3" * 32, "on dataset maths"),
         (replace(DATA, version=OTHER), "c3" * 32, "version b2b2b2b2b2b2 and not on version a1a1a1a1a1a1"),
         (replace(DATA, version=""), "c3" * 32, "the accepted stream and not"),
+        (replace(DATA, version_parts=(VersionPart((0, 2)),)), "c3" * 32, "a part of version a1a1a1a1a1a1 alone"),
         (replace(DATA, held_out_share=0.05), "c3" * 32, "held out 0.05 of the prompts"),
         (replace(DATA, held_out_seed=""), "c3" * 32, "with seed ''"),
     ],

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.adapters.rounds.base_model import base_of
 from headrace.adapters.wire.envelope import derived_id
-from headrace.core.checkpoints import CheckpointRefused, RefusedStep
+from headrace.core.checkpoints import CheckpointRefused, RefusedStep, VersionPart
 from headrace.core.dossiers import DatasetCommitted
 from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Send, Stop
 from headrace.core.policies import Policy, TrainingRules
@@ -52,7 +52,9 @@ SENT = RoundProgressed("arithmetic", "r1", RowsSent(Purpose.ROUND, 10, complete=
 MEASURED_ONE = RoundProgressed("arithmetic", "r1", RowsMeasured(Purpose.ROUND, 1, 0))
 PUBLISHED = replace(
     BODIES["CheckpointPublished"],
-    data=replace(BODIES["CheckpointPublished"].data, version=NEXT_VERSION, held_out_share=0.1, held_out_seed="seed"),
+    data=replace(
+        BODIES["CheckpointPublished"].data, version=NEXT_VERSION, version_parts=(), held_out_share=0.1, held_out_seed="seed"
+    ),
 )
 ROLLED_OUT = replace(BODIES["CheckpointRolledOut"], rollback_request_id="", model_version="3")
 
@@ -85,6 +87,7 @@ class World:
         self.now = NOW
         self.offset = 0
         self.begun: RoundStarted | None = None
+        self.checkpoint = PUBLISHED
         self.selected: RowsSelected | Exception = Parts().selection(Purpose.ROUND)
         self.rounds = Rounds(
             states=self.states,
@@ -124,7 +127,7 @@ class World:
                     self.states.states[(send.body.dataset_id, send.body.round_id)] = send.body
 
     async def _published(self, model: str, checkpoint_id: str):
-        return PUBLISHED if (model, checkpoint_id) == (PUBLISHED.model, PUBLISHED.checkpoint_id) else None
+        return self.checkpoint if (model, checkpoint_id) == (PUBLISHED.model, PUBLISHED.checkpoint_id) else None
 
     async def _begins(self, *_: object) -> RoundStarted | None:
         return self.begun
@@ -272,6 +275,10 @@ async def test_a_checkpoint_speaks_to_the_rounds_of_its_dataset(world):
     assert await told(CHECKPOINT_ROLLED_OUT, ROLLED_OUT) == [CheckpointMeasures("ab" * 32, "3", "", NEXT_VERSION)]
     [refused] = await told(CHECKPOINT_REFUSED, replace(BODIES["CheckpointRefused"], rollback_request_id=""))
     assert (refused.refused, refused.version) == ("verify: the hash is wrong", NEXT_VERSION)
+    partial = replace(PUBLISHED, data=replace(PUBLISHED.data, version_parts=(VersionPart((0, 2)),)))
+    world.checkpoint = partial  # it has not seen the version, but a part of it
+    assert [fact.version for fact in await told(CHECKPOINT_ROLLED_OUT, ROLLED_OUT)] == [""]
+    world.checkpoint = PUBLISHED
     assert await told(CHECKPOINT_ROLLED_OUT, replace(ROLLED_OUT, rollback_request_id="r")) == []
     assert await told(CHECKPOINT_ROLLED_OUT, replace(ROLLED_OUT, checkpoint_id="")) == []
     went_back = CheckpointRefused("signals", "ab" * 32, RefusedStep.ROLLBACK, "it is the present one", NOW)
