@@ -43,6 +43,7 @@ class Build:
     copies: Path
     removed: set[str] = field(default_factory=set)
     _process: subprocess.Popen[bytes] | None = None
+    _given_up: bool = False
 
     def start(self) -> None:
         """Nothing may write to the sources meanwhile. Where it cannot be started it has failed, and `result` is None."""
@@ -57,7 +58,8 @@ class Build:
             _log.error("a merge into %s cannot be started: %s", self.target, error)
 
     def kill(self) -> None:
-        """Ends its process, if it has one: `result` is None then."""
+        """Gives it up, quietly: `result` is None then."""
+        self._given_up = True
         if self._process is not None:
             self._process.kill()
 
@@ -70,7 +72,7 @@ class Build:
                 return BuiltPart(self.target)
             except log.DamagedIndex:
                 _log.exception("what was merged cannot be opened")
-        elif code is not None:
+        elif code is not None and not self._given_up:
             _log.error("merging into %s ended with code %d", self.target, code)
         self.discard()
         return None
