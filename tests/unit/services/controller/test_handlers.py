@@ -172,18 +172,6 @@ async def test_a_checkpoint_that_fails_a_step_is_refused_and_nothing_changes(wor
     assert (told.model_version, told.previous_version) == ("3", "1")
 
 
-async def test_a_checkpoint_that_was_refused_is_rolled_out_when_it_is_asked_for_again(world):
-    """The cause has passed: announced anew it goes through all steps, under a number of its own, and counts as rolled out."""
-    published = await world.adapter("a")
-    body = world.objects.objects[f"checkpoints/blobs/{published.files[0].sha256}"]
-    lost(world, published)
-    assert isinstance(await world.deliver(published, 0), CheckpointRefused)
-    world.objects.objects[f"checkpoints/blobs/{published.files[0].sha256}"] = body
-    told = await world.deliver(published, 3)
-    assert isinstance(told, CheckpointRolledOut)
-    assert (told.model_version, told.checkpoint_id) == ("5", published.checkpoint_id)
-
-
 @pytest.mark.parametrize(
     ("config", "weights", "reason"),
     [

@@ -275,8 +275,7 @@ async def test_a_checkpoint_speaks_to_the_rounds_of_its_dataset(world):
     assert await told(CHECKPOINT_ROLLED_OUT, ROLLED_OUT) == [CheckpointMeasures("ab" * 32, "3", "", NEXT_VERSION)]
     [refused] = await told(CHECKPOINT_REFUSED, replace(BODIES["CheckpointRefused"], rollback_request_id=""))
     assert (refused.refused, refused.version) == ("verify: the hash is wrong", NEXT_VERSION)
-    partial = replace(PUBLISHED, data=replace(PUBLISHED.data, version_parts=(VersionPart((0, 2)),)))
-    world.checkpoint = partial  # it has not seen the version, but a part of it
+    world.checkpoint = replace(PUBLISHED, data=replace(PUBLISHED.data, version_parts=(VersionPart((0, 2)),)))  # not the whole
     assert [fact.version for fact in await told(CHECKPOINT_ROLLED_OUT, ROLLED_OUT)] == [""]
     world.checkpoint = PUBLISHED
     assert await told(CHECKPOINT_ROLLED_OUT, replace(ROLLED_OUT, rollback_request_id="r")) == []
