@@ -1,10 +1,12 @@
 """Clients that are none of ours read accepted data with nothing but the AsyncAPI document and the .proto files."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,12 @@ from aiokafka import AIOKafkaProducer
 from confluent_kafka import Consumer
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from kafka import KafkaConsumer
+from minio import Minio
 
+from headrace.adapters.claim_check import ClaimLimits, LargeBodies
+from headrace.adapters.object_store import open_object_store
 from headrace.core.dossiers import Retraction
+from headrace.core.topics import accepted_topic
 from tests.fakes import console_consumer
 from tests.fakes.accepted_topics import accepted, new_dataset, publish
 
@@ -130,3 +136,27 @@ def test_kafka_python_reads_accepted_samples(kafka, topic, decode):
             break
     consumer.close()
     is_complete(records, decode)
+
+
+async def test_a_large_sample_is_where_its_headers_say(kafka, s3, contract, decode):
+    """An S3 client of the reader's own follows the reference that the document declares, and checks length and hash."""
+    dataset = new_dataset(kafka)
+    bodies = LargeBodies(partial(open_object_store, s3), ClaimLimits(256 * 1024, 64 * 1024**2, parallel_max=1))
+    try:
+        await publish(kafka, dataset, accepted(dataset, ["large"], text="x" * 2 * 1024**2), bodies)
+    finally:
+        await bodies.aclose()
+    consumer = KafkaConsumer(
+        accepted_topic(dataset).name, bootstrap_servers=kafka, auto_offset_reset="earliest", consumer_timeout_ms=60_000
+    )
+    record = next(iter(consumer))
+    consumer.close()
+    assert not record.value
+    headers = {name: text.decode() for name, text in record.headers}
+    [name] = contract["channels"]["headrace.accepted.{dataset}"]["messages"]
+    assert set(headers) <= set(contract["components"]["messages"][name]["headers"]["properties"])
+    address, secret = s3.endpoint.removeprefix("http://"), s3.secret_key.get_secret_value()
+    client = Minio(address, access_key=s3.access_key, secret_key=secret, secure=False, region=s3.region)
+    body = client.get_object(s3.bucket, headers["ce_dataref"]).data
+    assert (str(len(body)), hashlib.sha256(body).hexdigest()) == (headers["ce_datarefbytes"], headers["ce_datarefsha256"])
+    assert "x" * 2 * 1024**2 in decode(body).accepted.sample.messages[0].content

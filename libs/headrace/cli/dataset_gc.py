@@ -68,7 +68,9 @@ def gc(
     Also the signal tables and all else of rounds that ended long ago (--rounds-for); reports stay, and so does everything of a
     round that runs or is frozen.
 
-    Every version of every dataset is kept unless --keep-last or --keep-for prunes old ones. Services may go on working.
+    Every version of every dataset is kept unless --keep-last or --keep-for prunes old ones. Services may go on working. Versions
+    that only checkpoints name are pruned too: of such a checkpoint `headrace checkpoint samples` says that its version was
+    pruned. Tag what must stay (`headrace dataset tag`).
 
     With --forget a retracted sample leaves old versions too. Their ids stay; each changed shard has a record that names what
     stands in for it, so that readers and `headrace dataset verify` report a stated gap instead of damage.

@@ -5,6 +5,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Protocol, Self
 
 from headrace.adapters.claim_check import LargeBodies
+from headrace.adapters.versions.gaps import pruned_before
 from headrace.adapters.versions.store import VersionStore
 from headrace.client.accepted_topic import AcceptedTopic
 from headrace.client.bridge import Held
@@ -13,7 +14,7 @@ from headrace.core.checkpoints import TrainingData, VersionPart
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.sharing import Slice, slices_of
 from headrace.core.topics import accepted_topic
-from headrace.core.versions import RowKind
+from headrace.core.versions import DamagedVersion, RowKind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +49,14 @@ class ReadVersion:
     ) -> None:
         """Hands on the rows that were read; with `keys` all of the version's keys are kept for `holds`."""
         versions = VersionStore(objects)
-        manifest = await versions.manifest(data.dataset_id, data.version)
+        try:
+            manifest = await versions.manifest(data.dataset_id, data.version)
+        except DamagedVersion:
+            before = await pruned_before(objects, data.dataset_id)
+            if before == 1:
+                raise
+            tell(f"version {data.version[:12]} was pruned, as all below number {before}: its rows are not listed")
+            return
         if forgotten := manifest.forgotten.get(RowKind.ACCEPTED, 0):
             partly = ", and the rows behind them count by their places now" if data.version_parts else ""
             tell(f"version {data.version[:12]}: {forgotten} accepted rows were forgotten since, and are not listed{partly}")

@@ -4,6 +4,8 @@ from importlib.metadata import version
 from typing import Any
 
 from headrace.adapters.asyncapi.schema import reference_to, schemas_of
+from headrace.adapters.claim_check import DIGEST, SIZE
+from headrace.adapters.wire.envelope import DATA_REFERENCE
 from headrace.adapters.wire.events import RAW_NAME, message_name
 from headrace.core.topics import (
     CONSUMERS,
@@ -36,8 +38,11 @@ _HEADERS = {
     "ce_time": "When it was made, RFC 3339.",
     "content-type": "application/protobuf",
     "traceparent": "W3C trace context of the sample.",
+    DATA_REFERENCE: "Where the payload lies if the record's value is empty: the key of an object in the bucket.",
+    SIZE: "With ce_dataref: the payload's length in bytes, decimal.",
+    DIGEST: "With ce_dataref: the payload's SHA-256, lower-case hex.",
 }
-_OPTIONAL_HEADERS = {"traceparent"}
+_OPTIONAL_HEADERS = {"traceparent", DATA_REFERENCE, SIZE, DIGEST}
 _ANY_ACCEPTED = accepted_topic("dataset")
 _ACCEPTED = _ANY_ACCEPTED.name.removesuffix("dataset") + "{dataset}"
 
@@ -54,7 +59,8 @@ def document() -> dict[str, Any]:
             "title": "Headrace",
             "version": version("headrace"),
             "description": "Events between services, and each dataset's accepted samples for trainers. "
-            "Read with isolation.level=read_committed: what is uncommitted may never have happened.",
+            "Read with isolation.level=read_committed: what is uncommitted may never have happened. A large payload, by default "
+            "one above 256 KiB, lies in the object store: the record's value is empty, and ce_dataref names the object.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/protobuf",
