@@ -66,7 +66,8 @@ def gc(
     """Delete what nothing refers to: shards, manifests and staged rows that no branch or tag leads to, large bodies, scratch.
 
     Also the signal tables and all else of rounds that ended long ago (--rounds-for); reports stay, and so does everything of a
-    round that runs or is frozen.
+    round that runs or is frozen. Files that a trainer had stored before it died, and that no checkpoint names, go too;
+    checkpoints themselves are kept.
 
     Every version of every dataset is kept unless --keep-last or --keep-for prunes old ones. Services may go on working. Versions
     that only checkpoints name are pruned too: of such a checkpoint `headrace checkpoint samples` says that its version was

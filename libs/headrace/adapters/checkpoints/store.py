@@ -162,13 +162,12 @@ class CheckpointStore:
         require_agreement(manifest_from(stored.body, key, published.checkpoint_id), published)
 
     async def _upload(self, path: Path, file: CheckpointFile) -> None:
+        # Also where it is there: written again it is young, so that no collection takes it before the manifest names it.
         key = blob_key(file.sha256)
-        entry = await self._objects.stat(key)
-        if entry is None or entry.size_bytes != file.size_bytes:
-            await self._objects.put_file(key, path)
-            if await asyncio.to_thread(_file_of, path) != file:
-                await self._objects.delete(key)
-                raise UnsafeCheckpoint(f"{path.name} changed while it was published: publish a folder that nobody writes to")
+        await self._objects.put_file(key, path)
+        if await asyncio.to_thread(_file_of, path) != file:
+            await self._objects.delete(key)
+            raise UnsafeCheckpoint(f"{path.name} changed while it was published: publish a folder that nobody writes to")
 
     async def _download(self, file: CheckpointFile, path: Path) -> None:
         key = blob_key(file.sha256)

@@ -1,7 +1,8 @@
 """Collecting what nothing refers to: mark from every reference, sweep what is older than a grace period by the store's clock.
 
 Roots are all objects under `refs/`: branches keep their history (or its end, as asked), tags the versions they name. Only
-what this module knows is ever deleted: manifests, shards, staged segments, claims, what rounds left behind, and scratch objects.
+what this module knows is ever deleted: manifests, shards, staged segments, claims, what rounds left behind, scratch objects, and
+files of checkpoints that no checkpoint's manifest names, since their publisher died before it wrote one.
 
 No version refers to what lies under `rounds/`: it belongs to its round, and goes when that has ended long enough ago. The
 report stays: it holds in itself what it shows of the rest.
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from headrace.adapters.versions.gaps import note_pruned
 from headrace.adapters.versions.store import PrunedVersion, VersionStore
 from headrace.adapters.versions.sweeps import SWEEP_S_MAX, store_now, sweeping
+from headrace.core.checkpoint_manifests import MANIFEST_BYTES_MAX, DamagedCheckpoint, blob_key, manifest_from
 from headrace.core.ports.object_store import ObjectEntry, ObjectMissing, ObjectStore, ObjectTooLarge
 from headrace.core.rounds.progress import RoundState
 from headrace.core.rounds.stored import ROUNDS_PREFIX, report_key, round_prefix
@@ -26,6 +28,7 @@ from headrace.core.versions import REFERENCE_BYTES_MAX, DamagedVersion, Version,
 
 CLAIM_PREFIX = "claims/sha256/"
 
+_CHECKPOINTS = "checkpoints/"
 _SHA256_BYTES = 32
 _BRANCH_PARTS = 3
 """refs/<dataset>/<branch>.json; what lies deeper, as tags do, keeps one version and not its history."""
@@ -41,6 +44,7 @@ class Garbage(StrEnum):
     SEGMENT = "segment"
     CLAIM = "claim"
     ROUND = "round object"
+    CHECKPOINT_FILE = "checkpoint file"
     SCRATCH = "scratch"
 
 
@@ -50,6 +54,7 @@ _PREFIXES = {
     Garbage.SEGMENT: "staging/",
     Garbage.CLAIM: CLAIM_PREFIX,
     Garbage.ROUND: ROUNDS_PREFIX,
+    Garbage.CHECKPOINT_FILE: blob_key(""),
     Garbage.SCRATCH: "probes/",
 }
 
@@ -139,6 +144,7 @@ class _Marked:
 
     manifests: set[str] = field(default_factory=set)
     shards: set[bytes] = field(default_factory=set)
+    checkpoint_files: set[bytes] = field(default_factory=set)
     taken: dict[str, dict[str, int]] = field(default_factory=dict)
     oldest: dict[str, int] = field(default_factory=dict)
 
@@ -199,7 +205,20 @@ class GarbageCollector:
             else:
                 manifest = await self._versions.manifest_at(root.manifest_key, root.version)
                 _mark_version(Version(root.version, manifest), marked)
+        await self._mark_checkpoints(marked)
         return marked
+
+    async def _mark_checkpoints(self, marked: _Marked) -> None:
+        """Every manifest keeps its files, under whatever model's name; one that cannot be read may need any of them."""
+        async for entry in self._objects.list(_CHECKPOINTS):
+            if not entry.key.endswith(".json"):
+                continue
+            try:
+                stored = await self._objects.get(entry.key, bytes_max=MANIFEST_BYTES_MAX)
+                manifest = manifest_from(stored.body, entry.key, entry.key.rpartition("/")[2].removesuffix(".json"))
+            except (DamagedCheckpoint, ObjectMissing, ObjectTooLarge) as error:
+                raise DamagedVersion(str(error)) from error
+            marked.checkpoint_files.update(bytes.fromhex(file.sha256) for file in manifest.files)
 
     async def _mark_history(self, root: _Root, marked: _Marked) -> None:
         nth, key, version = 0, root.manifest_key, root.version
@@ -256,6 +275,8 @@ class GarbageCollector:
         if what is Garbage.SCRATCH:
             return False
         sha256 = _digest(key.rpartition("/")[2].removesuffix(".parquet"))
+        if what is Garbage.CHECKPOINT_FILE:
+            return sha256 is None or sha256 in marked.checkpoint_files
         return sha256 is None or sha256 in (marked.shards if what is Garbage.SHARD else elsewhere.claims or ())
 
     def _round_needs(self, key: str, ended: Mapping[str, float]) -> bool:
