@@ -101,7 +101,7 @@ async def test_a_record_that_is_no_sample_is_named(kafka):
 
 async def test_a_topic_or_a_broker_that_is_not_there_is_named(kafka):
     """At once, or after as long as the caller wants to wait."""
-    with pytest.raises(BrokerUnreachable, match="no such dataset at .*: no-such-dataset has no topic there"):
+    with pytest.raises(BrokerUnreachable, match=r"no such dataset at .*: no-such-dataset has no topic there"):
         await anext(subscribe("no-such-dataset", kafka=kafka))
     with pytest.raises(BrokerUnreachable, match="HEADRACE_KAFKA"):
         await anext(subscribe("notes", kafka=f"127.0.0.1:{free_port(set())}", limits=SubscribeLimits(patience_s=1)))
