@@ -30,7 +30,6 @@ from headrace.core.versions import RowKind
 from headrace.demo import loop, mending
 from headrace.demo.champ import DemoSample, demo_samples
 from headrace.demo.report import Ended, Spent, render
-from headrace.local.state import home_folder
 from headrace.runtime.large_bodies import large_bodies
 from headrace.runtime.settings import DeliverySettings, RuntimeSettings
 
@@ -69,11 +68,13 @@ async def play(console: Console, *, count: int, seed: int, with_round: bool = Tr
     console.print(render(samples, {d.sample.id: _ended(d) for d in dossiers}, account, _spent(dossiers)))
     console.rule("The loop closes")
     console.print("a trainer takes the version; its checkpoint is rolled out and measures from then on")
-    console.print(loop.render(await loop.learn(settings.kafka, dataset, version)))
+    learned = await loop.learn(settings.kafka, dataset, version)
+    console.print(loop.render(learned))
     if with_round:
         console.rule("A round: the model says what it cannot learn from")
         triton = os.environ["HEADRACE_SCORING_TRITON"]
-        console.print(mending.render(await mending.mend(console, settings.kafka, dataset, triton, home_folder())))
+        mended = await mending.mend(console, settings.kafka, dataset, triton, learned.published)
+        console.print(mending.render(mended))
     rejected = [d.sample.id for d in dossiers if d.decisions[-1].verdict is Verdict.REJECTED]
     return Played(dataset, version, rejected[0] if rejected else "")
 
