@@ -79,7 +79,12 @@ PHASES = ("surveying", "thresholds", "refining", "validating", "committing", "tr
 CHECKPOINT = replace(
     BODIES["CheckpointPublished"],
     data=replace(
-        BODIES["CheckpointPublished"].data, dataset_id=DATASET, version=NEXT_VERSION, held_out_share=0.3, held_out_seed="s"
+        BODIES["CheckpointPublished"].data,
+        dataset_id=DATASET,
+        version=NEXT_VERSION,
+        held_out_share=0.3,
+        held_out_seed="s",
+        version_parts=(),
     ),
 )
 
