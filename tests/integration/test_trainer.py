@@ -189,7 +189,7 @@ async def test_the_script_of_the_readme_trains_and_reports(world, tmp_path):
     dataset = await world.dataset()
     await publish_accepted(world.kafka, dataset, accepted(dataset, ["a", "b", "c"]))
     readme = (ROOT / "services" / "trainer" / "README.md").read_text()
-    script = readme.split("```python\n")[3].split("```")[0]
+    script = next(block.split("```")[0] for block in readme.split("```python\n") if "DATASET, BASE, OUT" in block)
     assert 'DATASET, BASE, OUT = "math", os.environ["HEADRACE_TRAINER_BASE"], "out"' in script
     done = await run_script(world, tmp_path, script.replace('"math"', repr(dataset)))
     assert done.returncode == 0, done.stderr[-4000:]
