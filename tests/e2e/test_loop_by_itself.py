@@ -15,7 +15,7 @@ from tests.e2e.tiny_training import make_tiny_base, trainer_settings
 from tests.fakes.certain import certain
 from tests.fakes.tiny_triton import TinyTriton
 
-pytestmark = [pytest.mark.connected, pytest.mark.model, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.connected, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SEEDS = (2, 3)
 BOTH = {(phase, name): 1 for phase in (Phase.TRAINING, Phase.EVALUATING) for name in ("trainer", "controller")}
@@ -81,7 +81,6 @@ def calm(spine: Spine) -> End:
     return by_itself.run(spine, "calm")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_is_killed_while_it_is_trained_and_judged_a_round_ends_the_same(spine: Spine, calm: End, seed: int):
     """The same rows, the same weights before and after, so the same losses and the same verdict."""
