@@ -115,8 +115,12 @@ async def test_why_a_sample_was_taken_back_is_told():
     after = certain(await world.cutter.cut(DATASET, "later")).version.manifest
     found = [(change.kind, change.sample_id, reason_of(change)) async for change in diff(world, before, after)]
     assert found == [
-        (ChangeKind.REMOVED, "s003", "retracted: licence"),
-        (ChangeKind.REMOVED, "s009", "retracted: privacy, asked by mail"),
+        (ChangeKind.REMOVED, "s003", "retracted: licence (its licence does not allow this use), revisions up to 0"),
+        (
+            ChangeKind.REMOVED,
+            "s009",
+            "retracted: privacy (it speaks of a person who does not want that, or may not), asked by mail, revisions up to 0",
+        ),
     ]
 
 
