@@ -216,6 +216,7 @@ async def _asked(dataset: str, action: "Action", reason: str) -> "RoundState":
     from headrace.adapters.kafka.streams import EventPublisher  # noqa: PLC0415
     from headrace.cli.round_reading import chosen, open_states  # noqa: PLC0415
     from headrace.core.events import Send  # noqa: PLC0415
+    from headrace.core.rounds.machine import shows  # noqa: PLC0415
     from headrace.core.rounds.progress import Action, Phase, RoundAsked, RoundProgressed  # noqa: PLC0415
     from headrace.core.topics import ROUND_PROGRESSED  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
@@ -235,10 +236,20 @@ async def _asked(dataset: str, action: "Action", reason: str) -> "RoundState":
         while time.monotonic() < deadline:
             await states.refresh()
             state = states.state_of(dataset, before.round_id)
-            if state is not None and state.transition > before.transition:
-                return state
+            if state is not None and state.transition > before.transition and shows(state, action):
+                return _answered(state, action)
             await asyncio.sleep(0.1)
     raise CannotDo(f"nobody answers within {_ANSWER_S:g} s: `headrace status` says whether the controller runs")
+
+
+def _answered(state: "RoundState", action: "Action") -> "RoundState":
+    """The state that answers the request; raises CannotDo where the round had ended by itself before it came."""
+    from headrace.core.rounds.progress import Action, Phase  # noqa: PLC0415
+
+    came_late = action is Action.FREEZE or (action is Action.REVERT and state.phase is Phase.KEPT)
+    if came_late and not state.running:
+        raise CannotDo(f"round {state.round_id} ended before it could {action}: it is {state.phase}")
+    return state
 
 
 def _require_revertible(state: "RoundState") -> None:

@@ -146,6 +146,21 @@ def _asked(state: RoundState, fact: RoundAsked, rules: RoundPolicy, now: float, 
     return Moved(state)
 
 
+def shows(state: RoundState, action: Action) -> bool:
+    """Whether the round stands as the request leaves it, or has ended and cannot: what moved it since may be something else."""
+    if not state.running:
+        return True
+    match action:
+        case Action.FREEZE:
+            return state.phase is Phase.FROZEN
+        case Action.REVERT:
+            return state.working_in is Phase.REVERTING
+        case Action.RESUME:  # nothing else moves a frozen round, and a guard may freeze it again at once
+            return True
+        case Action.ABORT:
+            return False
+
+
 def _frozen_by(state: RoundState, fact: RoundAsked, told: str, now: float) -> Moved:
     """A dead letter freezes once: whoever resumed the round knew of it."""
     letter = fact.dead_letter_id
