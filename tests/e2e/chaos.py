@@ -16,15 +16,15 @@ SESSION_S = 6.0
 
 Harm = tuple[str, str]
 """What is done and to which part: "kill", "pause", "absence" (killed, and started again seconds later), "refusal" of writes."""
-_REFUSAL_S_MAX = 20.0
+_REFUSAL_S_MAX = 60.0
 
 
 class Chaos:
     """Does every one of `harms` in an order fixed by the seed, and mends each; kills of `others` follow as long as it takes.
 
     What ends by itself, since what it needs is away, is started again, as every supervisor does. `wishes` come first, after a
-    moment. Between two harms it rests for a time within `rest_s`. From the main thread, always: the kernel ends a tethered
-    process when the thread that started it ends.
+    moment. `has_done_all` says that every one of `harms` was done. Between two harms it rests for a
+    time within `rest_s`. From the main thread, always: the kernel ends a tethered process when the thread that started it ends.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Chaos:
         self._rest_s = rest_s
         self.wishes: queue.SimpleQueue[Harm] = queue.SimpleQueue()
         self.done: Counter[str] = Counter()
+        self.has_done_all = False
 
     def rage(self, while_alive: threading.Thread) -> None:
         """Goes on for as long as the thread lives, and at least until every kind of harm was done once."""
@@ -51,6 +52,7 @@ class Chaos:
             if harm is not None:
                 self._harm(*harm)
                 self.done[" ".join(harm)] += 1
+            self.has_done_all = not self._bag
         self._spine.revive()
 
     def _next(self) -> Harm | None:

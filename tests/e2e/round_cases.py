@@ -16,11 +16,14 @@ from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.rounds.round_states import RoundStates
 from headrace.cli.main import app
 from headrace.core.checkpoints import CheckpointRolledOut
+from headrace.core.dossiers import CURRENT, Dossier
 from headrace.core.events import Send
 from headrace.core.rounds.progress import RoundProgressed, RoundState
-from headrace.core.topics import CHECKPOINT_ROLLED_OUT, COMMITTED, ROUND_PROGRESSED
+from headrace.core.topics import CHECKPOINT_ROLLED_OUT, COMMITTED, DECIDED, ROUND_PROGRESSED
+from tests.e2e.mending import Mender
 from tests.e2e.rounds import ended, policy, samples
 from tests.e2e.spine import Spine
+from tests.fakes.certain import certain
 
 Line = Mapping[str, Any]
 _WAIT_S_MAX = 120.0
@@ -102,6 +105,42 @@ def begin(spine: Spine, name: str) -> str:
     """The id of a round that has begun."""
     begun: dict[str, Any] = json.loads(done(spine, "round", "start", name, "--anyway", "--json"))
     return str(begun["round_id"])
+
+
+def begin_and_hold(spine: Spine, mender: Mender, name: str) -> str:
+    """The id of a round that has begun to have rows rewritten; they wait for an answer while `mender.held` is set."""
+    asked, deadline = mender.asked["cases"].total(), time.monotonic() + _WAIT_S_MAX
+    mender.held.set()
+    round_id = begin(spine, name)
+    while mender.asked["cases"].total() == asked:
+        assert time.monotonic() < deadline, f"round {round_id} of {name} asks for nothing"
+        time.sleep(0.05)
+    return round_id
+
+
+def submit_until_measured_by(spine: Spine, name: str, version: str) -> None:
+    """Sends samples to a dataset of one row until this version of the model has measured one: services learn of it one by one."""
+    for number, line in enumerate(samples(30)[1:], 2):
+        done(spine, "submit", "--dataset", name, "-", stdin=json.dumps(line))
+        asyncio.run(spine.settled(name, number))
+        if version in versions_of(spine, name):
+            return
+    raise AssertionError(f"version {version} measures nothing")
+
+
+def versions_of(spine: Spine, dataset: str) -> set[str]:
+    """The model versions that measured the dataset's samples."""
+    return {certain(each.signals_of(CURRENT)).model_version for each in decided(spine, dataset)}
+
+
+def decided(spine: Spine, dataset: str) -> list[Dossier]:
+    """The dataset's samples as they were decided."""
+
+    async def read() -> list[Dossier]:
+        async with aclosing(read_topic(DECIDED, spine.environment["HEADRACE_KAFKA"], until_now=True)) as events:
+            return [event.body async for event in events if event.body.sample.dataset_id == dataset]
+
+    return asyncio.run(read())
 
 
 def ends(spine: Spine, *names: str) -> dict[str, RoundState]:

@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.connected, pytest.mark.timeout(900)]
 SAMPLES = 2_000
 SEEDS = (1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 11)))
 STORM_S = 30.0
+TRICKLE_S = 1.0
 SERVICES = ("gateway", "scoring", "diversity", "admission", "validation", "datasets")
 
 
@@ -128,12 +129,15 @@ def run(spine: Spine, dataset: str, work: Workload, chaos: Chaos | None = None) 
 
 
 def _submit(spine: Spine, dataset: str, work: Workload, chaos: Chaos | None) -> None:
-    """Through the client, which sends again what was not acknowledged; slowly enough for chaos to have its time."""
+    """Through the client, which sends again what was not acknowledged; slowly enough for chaos to have its time.
+
+    The last of them trickle in until all harm is done: each meets samples on their way, however long those before it took.
+    """
     process = subprocess.Popen(
         (sys.executable, "-m", "headrace.cli.main", "submit", "--dataset", dataset, "-"),
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=spine.environment_of_commands(), text=True,
     )  # fmt: skip
-    feeder = threading.Thread(target=_feed, args=(process, work, STORM_S if chaos else 0.0))
+    feeder = threading.Thread(target=_feed, args=(process, work, chaos))
     feeder.start()
     if chaos is not None:
         chaos.rage(feeder)
@@ -141,12 +145,14 @@ def _submit(spine: Spine, dataset: str, work: Workload, chaos: Chaos | None) -> 
     assert process.wait(300) == 0
 
 
-def _feed(process: subprocess.Popen[str], work: Workload, seconds: float) -> None:
+def _feed(process: subprocess.Popen[str], work: Workload, chaos: Chaos | None) -> None:
     assert process.stdin is not None
-    for line in work.lines:
+    pause_s = STORM_S / len(work.lines) if chaos else 0.0
+    for number, line in enumerate(work.lines):
         process.stdin.write(json.dumps(line) + "\n")
         process.stdin.flush()
-        time.sleep(seconds / len(work.lines))
+        trickles = chaos is not None and not chaos.has_done_all and number > len(work.lines) * 0.9
+        time.sleep(TRICKLE_S if trickles else pause_s)
     process.stdin.close()
 
 

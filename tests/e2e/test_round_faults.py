@@ -4,20 +4,31 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import aclosing
 from unittest.mock import patch
 
 import pytest
 
-from headrace.adapters.kafka.streams import read_topic
-from headrace.core.dossiers import CURRENT, Dossier
 from headrace.core.rounds.progress import RoundState
-from headrace.core.topics import DECIDED
 from tests.e2e import round_undone, rounds
 from tests.e2e.mending import Mender
-from tests.e2e.round_cases import CASES, WORKING, begin, begin_another, command, done, ends, prepare, roll_out, until
+from tests.e2e.round_cases import (
+    CASES,
+    WORKING,
+    begin,
+    begin_and_hold,
+    begin_another,
+    command,
+    decided,
+    done,
+    ends,
+    prepare,
+    roll_out,
+    submit_until_measured_by,
+    until,
+    versions_of,
+)
 from tests.e2e.round_storm import OTHERS, PHASES, RoundStorm
-from tests.e2e.rounds import CALLS_IN_FLIGHT, SAMPLES, RoundEnd, policy, samples
+from tests.e2e.rounds import CALLS_IN_FLIGHT, SAMPLES, RoundEnd, policy
 from tests.e2e.spine import Spine, StubTriton
 from tests.fakes.certain import certain
 
@@ -123,9 +134,7 @@ def test_a_small_budget_mends_as_many_rows_at_a_time_as_it_pays_for(spine: Spine
 @pytest.mark.usefixtures("cases")
 def test_a_round_is_frozen_and_goes_on_while_another_model_version_begins_to_measure(spine: Spine, mender: Mender):
     """A second start is refused, by the command and by the controller; what a round measures stays with its own version."""
-    mender.held.set()
-    round_id = begin(spine, "frozen")
-    until(spine, "frozen", round_id, lambda state: state.phase in {"refining", "validating"})
+    round_id = begin_and_hold(spine, mender, "frozen")
     assert json.loads(done(spine, "round", "freeze", "frozen", "--reason", "lunch", "--json"))["phase"] == "frozen"
     refused = command(spine, "round", "start", "frozen")
     assert refused.exit_code == 1
@@ -134,25 +143,21 @@ def test_a_round_is_frozen_and_goes_on_while_another_model_version_begins_to_mea
     another = begin_another(spine, frozen)
     assert (another.phase, another.reason) == ("stopped", "another_round_runs")
     roll_out(spine, "2", previous="1")
-    done(spine, "submit", "--dataset", "one-row", "-", stdin=json.dumps(samples(2)[1]))
-    asyncio.run(spine.settled("one-row", 2))
+    submit_until_measured_by(spine, "one-row", "2")
     mender.held.clear()
     until(spine, "frozen", round_id, lambda state: state.rewrites.requested > 0 and not state.rewrites.under_way)
     done(spine, "round", "resume", "frozen")
     state = ends(spine, "frozen")["frozen"]
     assert (state.phase, state.reason) == ("kept", "not_trained"), state.detail
-    decided = asyncio.run(_decided(spine))
-    assert _versions(decided, "one-row") == {"1", "2"}
-    assert _versions(decided, "frozen") == {"1"}
-    assert [each for each in decided if each.sample.dataset_id == "frozen" and each.rewrite]
+    assert versions_of(spine, "one-row") == {"1", "2"}
+    assert versions_of(spine, "frozen") == {"1"}
+    assert [each for each in decided(spine, "frozen") if each.rewrite]
 
 
 @pytest.mark.usefixtures("cases")
 def test_an_aborted_round_ends_at_once_and_its_rewrites_a_little_later(spine: Spine, mender: Mender):
     """What was under way goes on to its decision; nothing is committed, and another round may begin."""
-    mender.held.set()
-    round_id = begin(spine, "aborted")
-    until(spine, "aborted", round_id, lambda state: state.phase in {"refining", "validating"})
+    begin_and_hold(spine, mender, "aborted")
     done(spine, "round", "abort", "aborted", "--reason", "enough")
     mender.held.clear()
     state = ends(spine, "aborted")["aborted"]
@@ -209,16 +214,6 @@ def test_an_undone_round_leaves_the_rows_of_before_and_what_others_brought(spine
     again = json.loads(done(spine, "round", "start", "undone", "--anyway", "--json"))
     assert again["begun"]["survey"]["version"] == certain(revert.standing).version
     done(spine, "round", "abort", "undone")
-
-
-async def _decided(spine: Spine) -> list[Dossier]:
-    async with aclosing(read_topic(DECIDED, spine.environment["HEADRACE_KAFKA"], until_now=True)) as events:
-        return [event.body async for event in events]
-
-
-def _versions(decided: list[Dossier], dataset: str) -> set[str]:
-    """The model versions that measured a dataset's samples."""
-    return {certain(each.signals_of(CURRENT)).model_version for each in decided if each.sample.dataset_id == dataset}
 
 
 @pytest.mark.slow

@@ -18,10 +18,11 @@ from headrace.runtime.service import Subscription
 from headrace.runtime.settings import DeliverySettings
 
 GROUP = "toy"
-QUICK = DeliverySettings(
-    session_timeout_ms=1_500, heartbeat_interval_ms=200, retry_s_min=0.1, retry_s_max=0.4, attempts_max=3, drain_s=3
-)
-"""Settings under which failures show within seconds."""
+QUICK = DeliverySettings(heartbeat_interval_ms=200, retry_s_min=0.1, retry_s_max=0.4, attempts_max=3, drain_s=3)
+"""Settings under which failures show within seconds; a busy machine does not make a live consumer's session end."""
+BRIEF = QUICK.model_copy(update={"session_timeout_ms": 1_500})
+"""The same for consumers that are killed: others take their work over soon."""
+_WAIT_S_MAX = 60.0
 
 
 def toy_topic(name: str, *, partitions: int = 2, delayed: bool = False) -> Topic:
@@ -94,7 +95,7 @@ async def dead_in(bootstrap: str, topic: Topic) -> list[tuple[bytes | None, str]
     return [(record.value, texts_of(record.headers)[ERROR_CLASS]) for record in records]
 
 
-async def until(true: Callable[[], Awaitable[bool] | bool], seconds: float = 15.0) -> None:
+async def until(true: Callable[[], Awaitable[bool] | bool], seconds: float = _WAIT_S_MAX) -> None:
     """Waits until something is the case; TimeoutError where it never is."""
     async with asyncio.timeout(seconds):
         while True:
@@ -104,7 +105,7 @@ async def until(true: Callable[[], Awaitable[bool] | bool], seconds: float = 15.
             await asyncio.sleep(0.05)
 
 
-async def until_seen(bootstrap: str, topic: Topic, count: int, seconds: float = 20.0) -> list[bytes]:
+async def until_seen(bootstrap: str, topic: Topic, count: int, seconds: float = _WAIT_S_MAX) -> list[bytes]:
     """The committed bodies of a topic once it has this many; TimeoutError where it never has."""
     seen: list[bytes] = []
     async with asyncio.timeout(seconds), aclosing(read_topic(topic, bootstrap)) as events:

@@ -17,7 +17,7 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / 
 from aiokafka import AIOKafkaProducer  # noqa: E402  # the path comes first
 
 from headrace.core.events import Emit, Event, Result, Retry, Send  # noqa: E402
-from tests.fakes.toy_topics import running_hop, toy_topic  # noqa: E402
+from tests.fakes.toy_topics import BRIEF, running_hop, toy_topic  # noqa: E402
 
 
 def suffer(fate: str, at: int, luck: random.Random) -> None:
@@ -47,7 +47,7 @@ async def main(bootstrap: str, source: str, target: str, partitions: int, luck: 
             for event in events
         ]
 
-    async with running_hop(bootstrap, toy_topic(source, partitions=partitions), handle, batch_records_max=50):
+    async with running_hop(bootstrap, toy_topic(source, partitions=partitions), handle, settings=BRIEF, batch_records_max=50):
         await asyncio.Event().wait()
 
 

@@ -55,6 +55,9 @@ class World:
             "HEADRACE_DELIVERY_SESSION_TIMEOUT_MS": "3000",
             "HEADRACE_DATASETS_PACE_S": "0.1",
             "HEADRACE_DATASETS_TICK_S": "0.5",
+            # A version of everything that was sent before, however long the service takes to get there.
+            "HEADRACE_DATASETS_SETTLE_S_MAX": "100",
+            "HEADRACE_DATASETS_EMBEDDINGS_WAIT_S": "100",
         }
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -74,7 +77,7 @@ class World:
             yield
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
 
     async def headrace(self, *arguments: str, fails: bool = False) -> str:
         command = [sys.executable, "-m", "headrace.cli.main", *arguments]
@@ -122,9 +125,9 @@ async def test_from_the_topics_to_a_version_and_back_by_the_command_line(world):
     assert "no dataset" in await world.headrace("dataset", "cut", "geometry", fails=True)
     with world.serving():
         await world.publish("algebra", 0, 300)
-        committed = json.loads(await world.headrace("dataset", "cut", "algebra", "--wait", "--timeout", "60", "--json"))
+        committed = json.loads(await world.headrace("dataset", "cut", "algebra", "--wait", "--timeout", "110", "--json"))
         assert (committed["new"], committed["rows_accepted"], committed["rows_rejected"]) == (True, 200, 100)
-        again = json.loads(await world.headrace("dataset", "cut", "algebra", "--wait", "--timeout", "60", "--json"))
+        again = json.loads(await world.headrace("dataset", "cut", "algebra", "--wait", "--timeout", "110", "--json"))
         assert (again["new"], again["version"]) == (False, committed["version"])
     assert (await world.ids("algebra", RowKind.ACCEPTED), await world.ids("algebra", RowKind.REJECTED)) == expected(300)
     shown = json.loads(await world.headrace("dataset", "show", "algebra", "--json"))

@@ -93,10 +93,10 @@ async def test_stopping_while_a_dependency_is_gone_is_quick(kafka: str) -> None:
     async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
         raise Stop("no server")
 
-    async with running_hop(kafka, source, handle) as hop:
+    async with running_hop(kafka, source, handle, graceful_stop_s=60) as hop:
         await until(lambda: "no server" in (hop.unready() or ""))
         began = time.monotonic()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 async def test_an_output_that_cannot_be_written_takes_nothing_with_it_past_the_offset(

@@ -59,6 +59,7 @@ async def test_the_command_exports_from_a_real_store(s3, tmp_path):
 
 @pytest.mark.connected
 @pytest.mark.model
+@pytest.mark.timeout(700)
 async def test_trl_trains_on_messages_and_on_preferences(tmp_path):
     """SFTTrainer and DPOTrainer take the folders by name alone: no mapping of columns, every row, finite losses."""
     exporting = await Exporting.of_every_kind()

@@ -15,7 +15,7 @@ import pytest
 from headrace.local.stack import part_names
 from headrace.local.state import read_state
 
-pytestmark = pytest.mark.connected
+pytestmark = [pytest.mark.connected, pytest.mark.timeout(400)]
 
 SERVERS = "kafka,object-store"
 
@@ -55,7 +55,7 @@ class Stack:
                 continue
         return found
 
-    def wait(self, condition, within_s: float = 30) -> None:
+    def wait(self, condition, within_s: float = 120) -> None:
         """Waits until something is so."""
         deadline = time.monotonic() + within_s
         while not condition():
@@ -97,7 +97,7 @@ def test_down_leaves_nothing_running_and_up_finds_everything_again(stack):
 def test_a_killed_server_comes_back_on_its_ports(stack):
     """The death is counted, nobody has to do anything."""
     stack.up("--only", SERVERS)
-    before = stack.status()
+    before, killed_at = stack.status(), time.monotonic()
     for name in SERVERS.split(","):
         os.kill(before["processes"][name]["pid"], signal.SIGKILL)
     stack.wait(lambda: all(process["restarts"] == 1 for process in stack.status()["processes"].values()))
@@ -107,7 +107,7 @@ def test_a_killed_server_comes_back_on_its_ports(stack):
     assert {name: process["ports"] for name, process in after["processes"].items()} == {
         name: process["ports"] for name, process in before["processes"].items()
     }
-    assert all(process["uptime_s"] < 30 for process in after["processes"].values())
+    assert all(process["uptime_s"] < time.monotonic() - killed_at for process in after["processes"].values())
 
 
 def test_nothing_outlives_a_killed_supervisor_for_long(stack):
@@ -167,7 +167,7 @@ def test_an_interrupted_up_leaves_nothing(stack):
         process = subprocess.Popen(command, env=stack.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         stack.wait(lambda: any(part.pid for part in read_state(stack.home).processes.values()))
         process.send_signal(signal.SIGINT)
-        interrupted = process.wait(60) != 0
+        interrupted = process.wait(120) != 0
         if interrupted:
             break
         stack.run("down")
@@ -176,7 +176,6 @@ def test_an_interrupted_up_leaves_nothing(stack):
 
 
 @pytest.mark.model
-@pytest.mark.timeout(400)
 def test_everything_comes_up_and_a_killed_service_comes_back(stack):
     """All servers and all services serve; nobody has to wait for a restart by hand."""
     stack.up()

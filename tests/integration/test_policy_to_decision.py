@@ -49,6 +49,8 @@ class World:
             "HEADRACE_S3_SECRET_KEY": s3.secret_key.get_secret_value(),
             "HEADRACE_S3_BUCKET": f"policies-{uuid4().hex[:12]}",
             "HEADRACE_DATASETS_PACE_S": "0.1",
+            "HEADRACE_DATASETS_SETTLE_S_MAX": "100",
+            "HEADRACE_DATASETS_EMBEDDINGS_WAIT_S": "0",  # there are none
         }
 
     def file(self, name: str, text: str) -> str:
@@ -66,7 +68,7 @@ class World:
             yield
         finally:
             process.terminate()
-            assert process.wait(20) == 0, (self.folder / "services.log").read_text()
+            assert process.wait(60) == 0, (self.folder / "services.log").read_text()
 
     async def headrace(self, *arguments: str, fails: bool = False) -> str:
         command = [sys.executable, "-m", "headrace.cli.main", *arguments]
@@ -128,7 +130,7 @@ async def test_policy_is_applied_followed_and_replayed(world):
         await parked(world)
         accepted = [e.body.change.sample.id async for e in read_topic(accepted_topic(DATASET), world.kafka, until_now=True)]
         assert sorted(accepted) == ["right", "right-but-surprising"]
-        await world.headrace("dataset", "cut", DATASET, "--wait", "--timeout", "60")
+        await world.headrace("dataset", "cut", DATASET, "--wait", "--timeout", "110")
     await replayed(world, loose)
     await changed(world)
 

@@ -56,6 +56,7 @@ class World:
             "HEADRACE_S3_SECRET_KEY": s3.secret_key.get_secret_value(),
             "HEADRACE_S3_BUCKET": f"retraction-{uuid4().hex[:12]}",
             "HEADRACE_DATASETS_PACE_S": "0.1",
+            "HEADRACE_DATASETS_SETTLE_S_MAX": "100",
         }
 
     @asynccontextmanager

@@ -92,10 +92,10 @@ async def test_a_service_starts_works_tells_its_health_and_stops(kafka: str, tmp
     port = free_port(set())
     environ = environment(kafka, HEADRACE_HEALTH_PORT=str(port), HEADRACE_LOG_FORMAT="json")
     with service_process(tmp_path, source.name, out.name, environ) as process:
-        await until(lambda: readiness(port)[0] == 200, 30)
+        await until(lambda: readiness(port)[0] == 200)
         await until_seen(kafka, out, 2)
         process.send_signal(signal.SIGTERM)
-        printed, logged = await asyncio.to_thread(process.communicate, timeout=15)
+        printed, logged = await asyncio.to_thread(process.communicate, timeout=60)
         assert process.returncode == 0, logged
     assert printed == "closed\n"
     assert all(json.loads(line)["service"] == "toy" for line in logged.splitlines())
@@ -119,7 +119,7 @@ async def test_missing_topics_are_one_line_that_names_the_command(kafka: str, tm
     """A broker without the topics is waited for a bounded time; then the process ends and says what to do."""
     environ = environment(kafka, HEADRACE_KAFKA_START_S="1")
     with service_process(tmp_path, "headrace.never-made", "headrace.nor-this", environ) as process:
-        _, logged = await asyncio.to_thread(process.communicate, timeout=30)
+        _, logged = await asyncio.to_thread(process.communicate, timeout=60)
     assert process.returncode == 1
     assert logged.splitlines()[-1].startswith("headrace run toy: Kafka at")
     assert "run `headrace topics create`" in logged.splitlines()[-1]
@@ -129,7 +129,7 @@ async def test_a_broker_that_does_not_answer_is_one_line_that_names_the_setting(
     """Within a bounded time, with exit code 1."""
     environ = environment("127.0.0.1:1", HEADRACE_KAFKA_START_S="1")
     with service_process(tmp_path, "headrace.a", "headrace.b", environ) as process:
-        _, logged = await asyncio.to_thread(process.communicate, timeout=30)
+        _, logged = await asyncio.to_thread(process.communicate, timeout=60)
     assert process.returncode == 1
     assert "is HEADRACE_KAFKA right?" in logged.splitlines()[-1]
 

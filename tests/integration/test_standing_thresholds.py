@@ -41,7 +41,8 @@ class World:
             "PYTHONPATH": f"{ROOT}:{ROOT / 'libs'}", "HEADRACE_HOME": str(folder / "no-stack"), "HEADRACE_KAFKA": kafka,
             "HEADRACE_S3_ENDPOINT": s3.endpoint, "HEADRACE_S3_ACCESS_KEY": s3.access_key,
             "HEADRACE_S3_SECRET_KEY": s3.secret_key.get_secret_value(), "HEADRACE_S3_BUCKET": f"standing-{uuid4().hex[:12]}",
-            "HEADRACE_DATASETS_PACE_S": "0.1",
+            "HEADRACE_DATASETS_PACE_S": "0.1", "HEADRACE_DATASETS_SETTLE_S_MAX": "100",
+            "HEADRACE_DATASETS_EMBEDDINGS_WAIT_S": "0",  # there are none
         }  # fmt: skip
 
     @contextmanager
@@ -54,7 +55,7 @@ class World:
             yield
         finally:
             process.terminate()
-            code = process.wait(30)
+            code = process.wait(60)
         assert code == 0, log.read_text()[-6_000:]
 
     async def headrace(self, *arguments: str) -> str:
@@ -129,7 +130,7 @@ async def test_a_calibration_holds_the_samples_that_come_after_it(world):
         assert json.loads(await world.headrace("policy", "show", "-d", DATASET, "--json"))["version"] == policy.version
         await world.place(*(scored(f"t{n}", 3 * loss, "2") for n, loss in enumerate(losses)))
         assert (await world.decision(f"t{ROWS - 1}")).reason == "accepted"
-        await world.headrace("dataset", "cut", DATASET, "--wait", "--timeout", "60")
+        await world.headrace("dataset", "cut", DATASET, "--wait", "--timeout", "110")
         after = (await world.policy_of("2, calibration")).standing.thresholds
         assert after is not None
         assert after.rows == ROWS

@@ -154,7 +154,7 @@ async def test_the_command_prints_and_goes_on(kafka, tmp_path):
     async def headrace(*arguments):
         command = [sys.executable, "-m", "headrace.cli.main", "subscribe", dataset, "--no-follow", *arguments]
         return await asyncio.to_thread(
-            subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+            subprocess.run, command, env=environment, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT
         )
 
     first = await headrace("--limit", "1", "--json")

@@ -46,7 +46,7 @@ async def test_each_sample_s_trace_joins_both_hops_and_a_retry(kafka: str) -> No
         running_hop(kafka, second, copying(out), observer=there.telemetry),
     ):
         await until_seen(kafka, out, len(bodies))
-        await until(lambda: len(there.spans("process ")) >= len(bodies))
+        await until(lambda: len(there.spans("process ")) >= len(bodies) and len(here.spans("process ")) > len(bodies))
 
     for record in await records_in(kafka, out.name):
         trace_id = begun[record.value]

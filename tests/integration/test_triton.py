@@ -1,6 +1,7 @@
 """The Triton adapter against a server: our stub in every run, a real Triton with a real model where one can be started."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from headrace.adapters.triton.signals import TritonLimits, TritonSignalModels
 from headrace.core.dossiers import CURRENT
 from headrace.core.events import Stop
-from headrace.core.ports.signal_model import Measured, ModelMissing, Unmeasured
+from headrace.core.ports.signal_model import Measured, ModelMissing, SignalModel, Unmeasured
 from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Message, Sample
 from headrace.local.ports import free_port
@@ -34,7 +35,7 @@ async def opened(address: str, limits: TritonLimits = QUICK, version: str = "") 
 
 async def test_samples_are_measured_in_bounded_requests_by_one_version() -> None:
     """Ten samples go out four at a time, two requests at most in flight, all answered by the newest version."""
-    async with StubTriton.running(models={"signals": ["9", "10"]}, delay_s=0.02) as stub, opened(stub.address) as models:
+    async with StubTriton.running(models={"signals": ["9", "10"]}, delay_s=0.2) as stub, opened(stub.address) as models:
         model = await models.current()
         outcomes = await model.measure([sample(number) for number in range(10)], CURRENT)
         assert sorted(stub.rows) == [2, 4, 4]
@@ -80,12 +81,19 @@ async def test_a_server_that_is_gone_stops_the_caller_and_is_found_again_when_it
         with pytest.raises(Stop, match="HEADRACE_SCORING_TRITON"):
             await models.current()
         async with StubTriton.running(address):
-            await asyncio.sleep(1.2)
-            model = await models.current()
+            model = await once_it_is_back(models)
             assert await model.measure([sample(1)], CURRENT)
             await models.ping()
         with pytest.raises(Stop):
             await model.measure([sample(1)], CURRENT)
+
+
+async def once_it_is_back(models: TritonSignalModels) -> SignalModel:
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(Stop):
+                return await models.current()
+            await asyncio.sleep(0.1)
 
 
 async def test_a_request_without_an_answer_is_given_up() -> None:
