@@ -140,7 +140,7 @@ GATE = Gate("headrace", "generated", 0.75, "drop")
 REWRITE = Rewrite(
     "round-1", 1, Axis.HARD, 2, 3, replace(SAMPLE, revision=0), 2.5, "smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5),
     3.25, 0.5, 4.75, ("What is 6 times 8?",), 4_096, 0.25, "not_better: 3.5 is not below 3.25", COSTS,
-    "78" * 32, adds=True, row=12, gate=GATE,
+    "78" * 32, adds=True, row=12, gate=GATE, sent_back=True,
 )  # fmt: skip
 DOSSIER = Dossier(SAMPLE, NOON, (SIGNALS, SIGNALS_NOT_MADE), PLACEMENT, CHECKS, DECISIONS, COSTS, REWRITE)
 EMBEDDINGS = Embeddings("smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5), struct.pack("<4f", 1, 0, 0, 0))
@@ -176,6 +176,7 @@ FACTS = (
         tokens_needed=2_668,
         money_needed=0.5,
         row=12,
+        sent_back=True,
     ),
     RowsEvicted(4),
     RoundCommitted("8e" * 32, 6, 104, Cut.STANDING),

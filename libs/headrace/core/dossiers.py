@@ -147,7 +147,8 @@ class Rewrite:
     on axis "sparse" only. `tokens_allowed` and `money_allowed` limit what this and all later attempts may still spend. `spent`
     is what the attempts before it cost. `ruler_hash` is that of the judgement that `parent_quality` comes from, empty where it
     is not known. A rewrite that `adds` stands beside its parent, though its axis replaces. `row` is its row of the round's
-    selection. `gate` is what the round asks of it, None from an earlier release.
+    selection. `gate` is what the round asks of it, None from an earlier release. `sent_back`: one of its records was among the
+    dead letters, so its round may have counted it as lost.
     """
 
     round_id: str
@@ -172,6 +173,7 @@ class Rewrite:
     adds: bool = False
     row: int = 0
     gate: Gate | None = None
+    sent_back: bool = False
 
 
 class CheckOutcome(StrEnum):

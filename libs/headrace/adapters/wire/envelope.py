@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from headrace.adapters.wire import events as wire
 from headrace.core.events import Event, Position, Send
+from headrace.core.rounds.sent_back import sent_back_once
 from headrace.core.topics import Topic
 
 CONTENT_TYPE = "application/protobuf"
@@ -107,17 +108,19 @@ def event_of(
     own = headers if position.topic != topic.name else {}
     origin = origin_of(own)
     first = origin or position
+    sent_back = SENT_BACK in own
+    body: object = wire.decode(topic.body, value)
     return Event(
         id=headers.get("ce_id") or derived_id(f"{first.topic}/{first.partition}/{first.offset}", first.topic, 0),
         topic=topic.name,
         key="" if key is None else key.decode(errors="replace"),
-        body=wire.decode(topic.body, value),
+        body=sent_back_once(body) if sent_back else body,
         time=_unix_seconds(headers.get("ce_time")) or timestamp_ms / 1000,
         position=position,
         attempt=integer(own, ATTEMPT, 1),
         headers={name: text for name, text in headers.items() if not name.startswith(OWN_PREFIX)},
         origin=origin,
-        sent_back=SENT_BACK in own,
+        sent_back=sent_back,
     )
 
 

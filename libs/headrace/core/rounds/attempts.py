@@ -59,7 +59,7 @@ def ended(rewrite: Rewrite, ending: Ending, reason: str, spent: tuple[Cost, ...]
     fact = RewriteEnded(
         Axis(rewrite.axis), rewrite.parent.id, ending, str(reason), rewrite.attempt, tokens_of(total), total.money,
         parent_model_written=rewrite.parent.origin.kind is not OriginKind.INGESTED, detail=_shown(detail), row=rewrite.row,
-        adds=rewrite.adds,
+        adds=rewrite.adds, sent_back=rewrite.sent_back,
     )  # fmt: skip
     return RoundProgressed(rewrite.parent.dataset_id, rewrite.round_id, fact)
 
@@ -69,7 +69,7 @@ def not_begun(rewrite: Rewrite, needed: Spend, detail: str) -> RoundProgressed:
     fact = RewriteEnded(
         Axis(rewrite.axis), rewrite.parent.id, Ending.NOT_MADE, BUDGET, 0, 0, 0.0,
         parent_model_written=rewrite.parent.origin.kind is not OriginKind.INGESTED, detail=_shown(detail), row=rewrite.row,
-        tokens_needed=needed.tokens, money_needed=needed.money,
+        tokens_needed=needed.tokens, money_needed=needed.money, sent_back=rewrite.sent_back,
     )  # fmt: skip
     return RoundProgressed(rewrite.parent.dataset_id, rewrite.round_id, fact)
 

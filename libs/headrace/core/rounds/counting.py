@@ -122,13 +122,18 @@ def _requested(counts: RewriteCounts, fact: RewritesRequested) -> RewriteCounts:
 
 
 def _ended(counts: RewriteCounts, fact: RewriteEnded, rules: RoundPolicy) -> RewriteCounts:
+    """One that was sent back from the dead letters is named, so that its letter, read late, or another end say nothing more."""
     name = f"{fact.parent_id}/{fact.axis}"
-    if name not in counts.lost and (put_off := _put_off(counts, fact)):
+    if name in counts.returned:
+        return counts
+    is_lost = name in counts.lost
+    came_back = is_lost or fact.sent_back
+    if not came_back and (put_off := _put_off(counts, fact)):
         return replace(counts, put_off=tuple(sorted((*counts.put_off, put_off), key=lambda each: each.row)))
-    if name in counts.lost:  # it was sent back from the dead letters: its way has ended after all, and was charged already
+    if came_back:
         left = tuple(each for each in counts.lost if each != name)
         counts = replace(counts, lost=left, returned=(*counts.returned, name))
-    else:
+    if not is_lost:  # else it was charged when it was lost
         free = fact.attempts == 0  # nothing was called
         counts = _charged(counts, tokens=0 if free else fact.tokens, money=0.0 if free else fact.money)
     is_unknown = (fact.tokens is None or (rules.budget.money is not None and fact.money is None)) and fact.attempts > 0

@@ -137,8 +137,7 @@ class RowsMeasured:
 class RowLost:
     """A row, or a rewrite, ended among the dead letters of a service.
 
-    A rewrite has no purpose; it is named by its parent's id and the axis that it was made for. A row that was to come back has
-    neither purpose nor axis.
+    A rewrite has no purpose, and is named by its parent's id and its axis. A row that was to come back has neither of the two.
     """
 
     purpose: Purpose | None
@@ -195,10 +194,10 @@ class RewritesRequested:
 class RewriteEnded:
     """The way of one rewrite ended, after all its attempts; cost is None where an endpoint does not say.
 
-    `parent_model_written`: the parent was generated or refined, too. Who does not know says False, and guards count on the
-    safe side. `adds`: it stands beside its parent, though its axis replaces. `row` is its row of the selection, `detail` what
-    the reason alone does not say, for people. What was not begun because its allowance did not suffice says how much it would
-    have needed at least: `tokens_needed`, and `money_needed` where prices are known.
+    `parent_model_written`: the parent was generated or refined, too; False where nobody knows, so guards count on the safe side.
+    `adds`: it stands beside its parent, though its axis replaces. `row` is its row of the selection, `detail` what the reason
+    alone does not say, for people. What was not begun because its allowance did not suffice says what it would have needed at
+    least: `tokens_needed`, and `money_needed` where prices are known. `sent_back`: it was among the dead letters on its way.
     """
 
     axis: Axis
@@ -214,6 +213,7 @@ class RewriteEnded:
     tokens_needed: int | None = None
     money_needed: float | None = None
     row: int = 0
+    sent_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

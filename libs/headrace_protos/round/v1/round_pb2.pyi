@@ -336,7 +336,7 @@ class RewritesRequested(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class RewriteEnded(_message.Message):
-    __slots__ = ("axis", "parent_id", "ending", "reason", "attempts", "tokens", "money", "parent_model_written", "adds", "detail", "tokens_needed", "money_needed", "row")
+    __slots__ = ("axis", "parent_id", "ending", "reason", "attempts", "tokens", "money", "parent_model_written", "adds", "detail", "tokens_needed", "money_needed", "row", "sent_back")
     AXIS_FIELD_NUMBER: _ClassVar[int]
     PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     ENDING_FIELD_NUMBER: _ClassVar[int]
@@ -350,6 +350,7 @@ class RewriteEnded(_message.Message):
     TOKENS_NEEDED_FIELD_NUMBER: _ClassVar[int]
     MONEY_NEEDED_FIELD_NUMBER: _ClassVar[int]
     ROW_FIELD_NUMBER: _ClassVar[int]
+    SENT_BACK_FIELD_NUMBER: _ClassVar[int]
     axis: str
     parent_id: str
     ending: str
@@ -363,7 +364,8 @@ class RewriteEnded(_message.Message):
     tokens_needed: int
     money_needed: float
     row: int
-    def __init__(self, axis: _Optional[str] = ..., parent_id: _Optional[str] = ..., ending: _Optional[str] = ..., reason: _Optional[str] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., parent_model_written: _Optional[bool] = ..., adds: _Optional[bool] = ..., detail: _Optional[str] = ..., tokens_needed: _Optional[int] = ..., money_needed: _Optional[float] = ..., row: _Optional[int] = ...) -> None: ...
+    sent_back: bool
+    def __init__(self, axis: _Optional[str] = ..., parent_id: _Optional[str] = ..., ending: _Optional[str] = ..., reason: _Optional[str] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., parent_model_written: _Optional[bool] = ..., adds: _Optional[bool] = ..., detail: _Optional[str] = ..., tokens_needed: _Optional[int] = ..., money_needed: _Optional[float] = ..., row: _Optional[int] = ..., sent_back: _Optional[bool] = ...) -> None: ...
 
 class RowsEvicted(_message.Message):
     __slots__ = ("rows",)

@@ -1,14 +1,16 @@
 """Events as records and back."""
 
 import uuid
+from dataclasses import replace
 
 import pytest
 
 from headrace.adapters.wire import envelope
 from headrace.adapters.wire.envelope import derived_id, event_of, not_before_of, record_of, texts_of
-from headrace.adapters.wire.events import Undecodable
+from headrace.adapters.wire.events import Undecodable, encode
 from headrace.core.events import Position, Send
-from headrace.core.topics import CUT_REQUESTED
+from headrace.core.topics import CUT_REQUESTED, REFINEMENT_REQUESTED
+from tests.fakes.bodies import BODIES
 from tests.fakes.toy_topics import toy_topic
 
 TOPIC = toy_topic("toy.in")
@@ -49,6 +51,18 @@ def test_a_record_without_an_id_takes_one_from_its_first_coordinates() -> None:
     assert again.id == first.id
     assert (again.attempt, again.position, again.first_position) == (2, RETRIED, HERE)
     assert first.time == 1.5
+
+
+def test_a_rewrite_that_was_sent_back_says_so_in_its_body_too() -> None:
+    """So that it is known at the end of its way; of a record of the topic itself no header is believed."""
+    asked, headers = BODIES["RefinementRequested"], {envelope.SENT_BACK: "1"}
+    plain = replace(asked, rewrite=replace(asked.rewrite, sent_back=False))
+    name = REFINEMENT_REQUESTED.name
+    said = [
+        event_of(REFINEMENT_REQUESTED, Position(topic, 0, 7), b"k", encode(plain), 1_500, headers).body
+        for topic in (name, f"{name}.refinement.retry")
+    ]
+    assert said == [plain, replace(plain, rewrite=replace(plain.rewrite, sent_back=True))]
 
 
 def test_producers_cannot_write_our_headers() -> None:

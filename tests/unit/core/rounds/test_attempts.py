@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from headrace.core.budgets import Spend
 from headrace.core.dossiers import Comparison, Cost, Decision, Verdict
 from headrace.core.policies import Policy
-from headrace.core.rounds.attempts import FAILURE_CHARS_MAX, Consequences, consequences_of
-from headrace.core.rounds.progress import Ending
+from headrace.core.rounds.attempts import FAILURE_CHARS_MAX, Consequences, consequences_of, ended, not_begun
+from headrace.core.rounds.progress import Ending, RewriteEnded
 from tests.fakes.evidence import dossier
 from tests.fakes.rewrites import evidence, rewrite
 
@@ -49,6 +50,20 @@ def test_a_rejected_rewrite_is_tried_again_and_told_why():
     assert again.previous_failure == "not_better; rewrite_loss_mean is 4.25, and should be < 4; so it is"
     assert (again.spent, again.tokens_allowed, again.money_allowed) == ((*BEFORE, PAID[0]), 777, 0.5)
     assert replace(again, attempt=1, previous_failure="", spent=BEFORE) == asked
+
+
+def test_a_rewrite_that_was_sent_back_says_so_at_its_end_whatever_attempt_ends_it():
+    """It is tried again and is the one that came back still; its round may have counted it as lost."""
+    back = rewrite(sent_back=True)
+    again = follows(Verdict.REJECTED, "not_better", back).again.rewrite
+    assert again.sent_back
+    ends = [
+        follows(Verdict.ACCEPTED, "accepted", again).ended,
+        ended(back, Ending.NOT_MADE, "refused", ()),
+        not_begun(back, Spend(10, None), ""),
+        ended(rewrite(), Ending.NOT_MADE, "refused", ()),
+    ]
+    assert [isinstance(end.fact, RewriteEnded) and end.fact.sent_back for end in ends] == [True, True, True, False]
 
 
 def test_what_is_told_stays_short():

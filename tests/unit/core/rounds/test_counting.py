@@ -1,4 +1,4 @@
-"""Every row of a survey counts once, whatever is told first of it: that it is lost, or that it was measured after all."""
+"""Every row and every rewrite counts once, whatever is told first of it: that it is lost, or what became of it after all."""
 
 import random
 from dataclasses import replace
@@ -56,6 +56,67 @@ def test_a_row_that_comes_back_counts_once_in_any_order(fates, seed):
     counts = rounds.states["r1"].rows
     assert counts.measured + len(counts.lost) == ROWS
     assert counts.measured >= fates.count("measured")
+
+
+FATES = {
+    "ended": ("end",),
+    "lost": ("letter", "letter"),
+    "returned": ("letter", "letter of a later topic", "end after all", "end after all"),
+}
+"""What is told of a rewrite, in any order: letters are read again at every start, and a letter may be sent back once more."""
+
+
+def _told_of(number: int, said: str, ending: Ending) -> Fact:
+    if said.startswith("letter"):
+        return RowLost(None, f"problem-{number}", 0, "scoring" if said == "letter" else "admission", "gone", Axis.HARD)
+    return RewriteEnded(Axis.HARD, f"problem-{number}", ending, "so", 1, 10, sent_back=said == "end after all", row=number)
+
+
+@given(
+    fates=st.lists(st.sampled_from(sorted(FATES)), min_size=ROWS, max_size=ROWS),
+    endings=st.lists(st.sampled_from(list(Ending)), min_size=ROWS, max_size=ROWS),
+    data=st.data(),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_rewrite_that_comes_back_counts_once_in_any_order(fates, endings, data):
+    """As many are under way as nothing was told of; in the end each is lost or has ended, and no order changes the sums."""
+    facts = [(number, said) for number, fate in enumerate(fates) for said in FATES[fate]]
+    rounds = _refining()
+    open_rewrites = set(range(ROWS))
+    for number, said in data.draw(st.permutations(facts)):
+        rounds.tell(_told_of(number, said, endings[number]))
+        open_rewrites.discard(number)
+        assert rounds.states["r1"].rewrites.under_way == len(open_rewrites)
+        assert (rounds.states["r1"].phase not in {Phase.REFINING, Phase.VALIDATING}) == (not open_rewrites)
+        if not open_rewrites:
+            break
+    counts = rounds.states["r1"].rewrites
+    assert counts.ended == ROWS
+    assert (counts.tokens, counts.attempts) == (10 * (ROWS - len(counts.lost)), ROWS - len(counts.lost))
+    assert len({*counts.lost, *counts.returned}) == len(counts.lost) + len(counts.returned)
+
+
+@given(order=st.permutations(FATES["returned"]))
+@settings(max_examples=50, deadline=None)
+def test_every_order_of_letters_and_ends_leaves_one_end(order):
+    """Another rewrite keeps the round open; the one that came back is no more lost than any that never was away."""
+    rounds = _refining()
+    for said in order:
+        rounds.tell(_told_of(1, said, Ending.ACCEPTED))
+    counts = rounds.states["r1"].rewrites
+    assert (counts.ended, counts.accepted, counts.lost, counts.returned) == (1, {"hard": 1}, (), ("problem-1/hard",))
+    assert (counts.tokens, counts.attempts, counts.under_way) == (10, 1, ROWS - 1)
+
+
+def _refining() -> Rounds:
+    """A round whose rewrites are all on their way."""
+    rounds = Rounds()
+    rounds.take(started(RoundPolicy.model_validate({"sparse": {"enabled": False}}), rows=ROWS))
+    rounds.tell(RowsSent(Purpose.ROUND, ROWS, complete=True))
+    rounds.tell(RowsMeasured(Purpose.ROUND, ROWS, 0, 50, 0.5))
+    rounds.tell(Parts(selected=(ROWS, 0, 0)).selection(Purpose.ROUND))
+    rounds.tell(RewritesRequested(ROWS, complete=True))
+    return rounds
 
 
 def test_a_lost_row_that_was_sent_back_is_measured_and_lost_no_more():
