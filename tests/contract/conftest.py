@@ -13,13 +13,13 @@ import pytest
 from headrace.adapters.object_store import ObjectStoreSettings
 from headrace.adapters.vector_index import VectorIndexSettings, open_vector_index
 from headrace.adapters.vector_index.edge import EdgeEngine
-from headrace.adapters.vector_index.exact import ExactVectorIndex
 from headrace.adapters.vector_index.qdrant import QdrantVectorIndex
 from headrace.adapters.vector_index.server import ServerEngine
 from headrace.core.ports.vector_index import Space, VectorIndex
 from headrace.local import object_store as local
 from headrace.local.minio import find_minio
 from headrace.local.running import running
+from tests.fakes.exact_vector_index import ExactVectorIndex
 from tests.fakes.vector_engine import DictEngine
 
 _NO_MINIO = pytest.mark.skipif(find_minio() is None, reason="no minio binary: `make minio` builds one")

@@ -1,4 +1,4 @@
-"""Vector indexes: Qdrant's engine in process, a Qdrant server, and an exact one to measure both by."""
+"""Vector indexes: Qdrant's engine in process, or a Qdrant server."""
 
 import asyncio
 import logging

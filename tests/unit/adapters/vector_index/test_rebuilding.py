@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from headrace.adapters.vector_index.exact import ExactVectorIndex
 from headrace.adapters.vector_index.rebuilding import rebuild
 from headrace.adapters.versions.cut import VersionCutter
 from headrace.adapters.versions.draft import CutSettings
@@ -14,6 +13,7 @@ from headrace.core.ports.vector_index import Content, PendingPoint, Question, Sp
 from headrace.core.samples import prompt_hash_of
 from headrace.core.versions import DamagedVersion
 from tests.fakes.decisions import DATASET, DECIDED, INDEXED, RETRACTED, dossier, indexed, place, retraction, sample
+from tests.fakes.exact_vector_index import ExactVectorIndex
 from tests.fakes.object_store import FakeObjectStore
 
 SPACE = Space(DATASET, "smol", "3")

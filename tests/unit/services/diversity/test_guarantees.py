@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.adapters.vector_index.exact import ExactVectorIndex
 from headrace.adapters.vector_index.qdrant import QdrantVectorIndex
 from headrace.core.dossiers import Dossier
 from headrace.core.policies import CheckRequest, DiversityBounds, Policy
 from headrace.core.ports.vector_index import VectorIndex
+from tests.fakes.exact_vector_index import ExactVectorIndex
 from tests.fakes.placement_world import DIMENSIONS, World, conversation_of, pause, run, sample_of, scored_of
 from tests.fakes.vector_engine import DictEngine
 

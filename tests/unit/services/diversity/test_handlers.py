@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.adapters.vector_index.exact import ExactVectorIndex
 from headrace.core.dossiers import Decision, Dossier, DuplicateKind, Embeddings, IndexedSample, ScoredSample, Verdict
 from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Stop
 from headrace.core.policies import CheckRequest, DiversityBounds, Policy
 from headrace.core.topics import DECIDED, HELD, INDEXED, PLACED, SCORED, Topic, retry_topic_name
 from services.diversity.handlers import Diversity, Pace
 from tests.fakes.certain import certain
+from tests.fakes.exact_vector_index import ExactVectorIndex
 from tests.fakes.placement_world import DATASET, sample_of, scored_of
 from tests.fakes.rewrites import rewrite
 

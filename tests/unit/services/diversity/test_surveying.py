@@ -11,7 +11,6 @@ from headrace.adapters.rounds.density_blocks import DensityBlocks
 from headrace.adapters.rounds.measured_rows import MeasuredRows
 from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.rounds.survey_table import build_signal_table
-from headrace.adapters.vector_index.exact import ExactVectorIndex
 from headrace.core.dossiers import Embeddings
 from headrace.core.events import Emit, Event, Position, Reject, Retry, Stop
 from headrace.core.policies import Policy
@@ -24,6 +23,7 @@ from headrace.runtime.settings import DeliverySettings, RuntimeSettings
 from services.diversity.app import open_service
 from services.diversity.surveying import Surveying
 from tests.fakes.decisions import DATASET, dossier
+from tests.fakes.exact_vector_index import ExactVectorIndex
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.surveys import measured, placed, survey, vector_of
 

@@ -1,4 +1,4 @@
-"""A vector index of plain dictionaries and exact search: the oracle of the others, and good for small tests."""
+"""A vector index of plain dictionaries and exact search: what the real ones are measured by."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
