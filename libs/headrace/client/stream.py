@@ -55,11 +55,6 @@ class Plan:
         """Whether the start is a position."""
         return is_token(self.start)
 
-    @property
-    def is_versioned(self) -> bool:
-        """Whether the start is a version."""
-        return not self.is_resumed and self.start not in STARTS
-
 
 class Stream:
     """Chunks in order, to be taken one after the other; `advance` tells it what its caller has handed on.

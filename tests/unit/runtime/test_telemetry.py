@@ -183,7 +183,7 @@ def test_calls_of_outside_systems_lie_under_the_batch_and_logs_know_its_trace():
 
     def call(event: Event[Any]) -> Result:
         seen.append(CURRENT_TRACE.get())
-        recorded.telemetry.called("infer signals", 0.25, {Attribute.SERVER: "triton"})
+        recorded.telemetry.called("infer signals", 0.25, {Attribute.SYSTEM: "triton"})
         return pass_on(event)
 
     Hop(SUBMITTED, "scoring", recorded, call).deliver([submitted(1, {})])
