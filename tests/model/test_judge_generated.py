@@ -1,12 +1,11 @@
 """The generating judge: what it reads from texts, and that it draws the same each time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedModel
 
 from headrace.lm.conversations import ConversationReader
 from headrace.lm.judge_generated import Decoding, GeneratedJudge, _drawn, has_score, score_of
@@ -45,48 +44,25 @@ def test_a_score_is_known_as_soon_as_nothing_can_change_it(text: str) -> None:
     assert score_of(text) == score_of(text + "9")
 
 
+@pytest.fixture
+def layout(reader: ConversationReader) -> JudgeReader:
+    return JudgeReader(reader, "generated", tokens_max=256, positions_max=4096)
+
+
 def test_the_score_is_the_same_whether_the_text_is_written_to_its_end(
-    meter_of: Callable[..., SignalMeter], reader: ConversationReader, model: PreTrainedModel
+    meter_of: Callable[..., SignalMeter], reader: ConversationReader, layout: JudgeReader
 ) -> None:
     """Ending a text behind its first number saves tokens and nothing else; judging again gives the same."""
     meter = meter_of()
-    layout = JudgeReader(reader, "generated", tokens_max=256, positions_max=4096)
-    outcomes = []
-    for whole in (False, True, False):
-        judge = GeneratedJudge(meter._model, layout, reader.text, decoding=DECODING, whole=whole)
-        outcomes.append(judge.judge(SENT, pool=meter._pool, workers=2))
-    short, whole, again = outcomes
+    judge = GeneratedJudge(meter._model, layout, reader.text, decoding=DECODING)
+    short, again = (judge.judge(SENT, pool=meter._pool, workers=2) for _ in range(2))
     assert short == again
-    assert [judged.scores for judged in short] == [judged.scores for judged in whole]
-    assert sum(judged.tokens for judged in short) < sum(judged.tokens for judged in whole)
+    asked = [judge.asked(one) for one in layout.quoted(SENT) if isinstance(one, Quoted)]
+    whole = [judge.write(rows, lambda _: False) for rows in asked]
+    assert [judged.scores for judged in short] == [tuple(score_of(reader.text(ids)) for ids in texts) for texts in whole]
+    written = sum(len(ids) for texts in whole for ids in texts)
+    assert sum(judged.tokens for judged in short) < sum(len(row) for rows in asked for row in rows) + written
     assert len({score for judged in short for score in judged.scores}) > 2
-
-
-def test_a_text_is_drawn_from_the_models_own_words(
-    meter_of: Callable[..., SignalMeter], reader: ConversationReader, model: PreTrainedModel
-) -> None:
-    """With one candidate a word, six texts side by side are those of six plain loops."""
-    meter = meter_of()
-    layout = JudgeReader(reader, "generated", tokens_max=256, positions_max=4096)
-    judge = GeneratedJudge(meter._model, layout, reader.text, decoding=Decoding(top_k=1, new_tokens_max=6), whole=True)
-    (quoted,) = layout.quoted(SENT[:1])
-    assert isinstance(quoted, Quoted)
-    expected = []
-    for number, question in enumerate(layout.questions):
-        ids = [*quoted.prompt, *(quoted.response if number >= 3 else []), *question]
-        expected.append(reader.text(greedy(model, ids, steps=6)))
-    assert judge._written(quoted)[0] == expected
-
-
-def greedy(model: PreTrainedModel, ids: Sequence[int], steps: int) -> list[int]:
-    written: list[int] = []
-    with torch.inference_mode():
-        for _ in range(steps):
-            word = int(model(input_ids=torch.tensor([[*ids, *written]])).logits[0, -1].argmax())
-            if word == model.config.eos_token_id:
-                break
-            written.append(word)
-    return written
 
 
 def test_words_are_drawn_by_their_probability_among_those_that_are_left() -> None:

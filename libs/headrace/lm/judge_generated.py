@@ -1,7 +1,7 @@
 """The model as its own judge, by what it writes: six texts for a sample, and the first number in each (mode middo_compat).
 
 Drawing is seeded by what is judged, question by question, so that judging again gives the same. A text is ended as soon as its
-first number is complete: what follows cannot change the score. `whole` writes on to the end, for those who measure the cost.
+first number is complete: what follows cannot change the score.
 """
 
 import copy
@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
-from headrace.core.dossiers import JUDGED
 from headrace.lm.conversations import Unreadable
 from headrace.lm.judge import Judged
 from headrace.lm.judge_layout import PROMPT_QUESTIONS, JudgeReader, Quoted
+from headrace.lm.judge_writing import write_side_by_side
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SCORE_MAX = 10.0
@@ -54,19 +54,12 @@ class GeneratedJudge:
     """Judges with a copy of the model that shares its weights and attends as the model was made to."""
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        layout: JudgeReader,
-        decode: Callable[[Sequence[int]], str],
-        *,
-        decoding: Decoding,
-        whole: bool = False,
+        self, model: PreTrainedModel, layout: JudgeReader, decode: Callable[[Sequence[int]], str], *, decoding: Decoding
     ) -> None:
         self._model = _unpacked(model)
         self._layout = layout
         self._decode = decode
         self._decoding = decoding
-        self._whole = whole
         self._ends = _end_tokens(model)
         self.ruler_hash = layout.ruler_hash({"mode": "generated"} | asdict(decoding))
 
@@ -75,47 +68,38 @@ class GeneratedJudge:
         quoted = self._layout.quoted(conversations)
         return list(pool.map(self._judged, quoted))
 
-    def _judged(self, one: Quoted | Unreadable) -> Judged:
-        if isinstance(one, Unreadable):
-            return Judged(error=str(one))
-        texts, tokens = self._written(one)
-        return Judged(tuple(score_of(text) for text in texts), 1.0, tokens, one.truncated)
-
-    @torch.inference_mode()
-    def _written(self, one: Quoted) -> tuple[list[str], int]:
-        """The six texts, and how many tokens were read and written."""
-        asked = [
+    def asked(self, one: Quoted) -> list[list[int]]:
+        """What the model is given to continue, six times: sample and question."""
+        return [
             [*one.prompt, *(() if number < PROMPT_QUESTIONS else one.response), *question]
             for number, question in enumerate(self._layout.questions)
         ]
-        draws = [_draws(row, self.ruler_hash) for row in asked]
-        written: list[list[int]] = [[] for _ in JUDGED]
-        going = set(range(len(JUDGED)))
-        ids, seen, positions = _padded(asked, self._model.device)
-        cache = DynamicCache(config=self._model.config)
-        for _ in range(self._decoding.new_tokens_max):
-            logits = self._model(
-                input_ids=ids,
-                attention_mask=seen,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
-            words = _drawn(logits, [draw.random() for draw in draws], self._decoding)
-            for number in sorted(going):
-                if words[number] in self._ends:
-                    going.discard(number)
-                    continue
-                written[number].append(words[number])
-                if not self._whole and has_score(self._decode(written[number])):
-                    going.discard(number)
-            if not going:
-                break
-            ids = torch.tensor(words, device=ids.device)[:, None]
-            seen = torch.cat((seen, torch.ones_like(ids)), dim=1)
-            positions = positions[:, -1:] + 1
-        return [self._decode(words) for words in written], sum(map(len, asked)) + sum(map(len, written))
+
+    @torch.inference_mode()
+    def write(self, asked: Sequence[Sequence[int]], is_enough: Callable[[Sequence[int]], bool]) -> list[list[int]]:
+        """Texts that the model writes behind these, side by side, each to its end or until `is_enough` says so of it."""
+        draws = [_draws(ids, self.ruler_hash) for ids in asked]
+        texts: list[list[int]] = [[] for _ in asked]
+
+        def draw(logits: torch.Tensor, numbers: Sequence[int]) -> list[int]:
+            return _drawn(logits, [draws[number].random() for number in numbers], self._decoding)
+
+        def goes_on(number: int, word: int) -> bool:
+            if word in self._ends:
+                return False
+            texts[number].append(word)
+            return not is_enough(texts[number])
+
+        write_side_by_side(self._model, asked, draw=draw, goes_on=goes_on, words_max=self._decoding.new_tokens_max)
+        return texts
+
+    def _judged(self, one: Quoted | Unreadable) -> Judged:
+        if isinstance(one, Unreadable):
+            return Judged(error=str(one))
+        asked = self.asked(one)
+        texts = self.write(asked, lambda ids: has_score(self._decode(ids)))
+        scores = tuple(score_of(self._decode(ids)) for ids in texts)
+        return Judged(scores, 1.0, sum(map(len, asked)) + sum(map(len, texts)), one.truncated)
 
 
 def _unpacked(model: PreTrainedModel) -> PreTrainedModel:
@@ -135,14 +119,6 @@ def _draws(asked: Sequence[int], ruler_hash: str) -> random.Random:
     """Numbers that follow from what is asked, and from nothing else."""
     seed = hashlib.sha256(f"{ruler_hash}:{list(asked)}".encode()).digest()
     return random.Random(seed)  # noqa: S311 - repeatable, and guards nothing
-
-
-def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Token ids filled up on the left, which of them are seen, and their positions."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[0] * (longest - len(row)) + [*row] for row in rows], device=device)
-    seen = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, seen, (seen.cumsum(dim=1) - 1).clamp(min=0)
 
 
 def _drawn(logits: torch.Tensor, draws: Sequence[float], decoding: Decoding) -> list[int]:
