@@ -14,7 +14,7 @@ from headrace.cli.options import AsJson, VersionName
 from headrace.cli.version_reading import DatasetName
 
 if TYPE_CHECKING:  # clients cost most of a second that `headrace --help` need not pay
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from headrace.core.rounds.progress import Action, RoundState
 
@@ -216,7 +216,6 @@ async def _asked(dataset: str, action: "Action", reason: str) -> "RoundState":
     from headrace.adapters.kafka.streams import EventPublisher  # noqa: PLC0415
     from headrace.cli.round_reading import chosen, open_states  # noqa: PLC0415
     from headrace.core.events import Send  # noqa: PLC0415
-    from headrace.core.rounds.machine import shows  # noqa: PLC0415
     from headrace.core.rounds.progress import Action, Phase, RoundAsked, RoundProgressed  # noqa: PLC0415
     from headrace.core.topics import ROUND_PROGRESSED  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
@@ -235,21 +234,31 @@ async def _asked(dataset: str, action: "Action", reason: str) -> "RoundState":
         deadline = time.monotonic() + _ANSWER_S
         while time.monotonic() < deadline:
             await states.refresh()
-            state = states.state_of(dataset, before.round_id)
-            if state is not None and state.transition > before.transition and shows(state, action):
-                return _answered(state, action)
+            if (answer := answered(states.of_dataset(dataset), action, before)) is not None:
+                return answer
             await asyncio.sleep(0.1)
     raise CannotDo(f"nobody answers within {_ANSWER_S:g} s: `headrace status` says whether the controller runs")
 
 
-def _answered(state: "RoundState", action: "Action") -> "RoundState":
-    """The state that answers the request; raises CannotDo where the round had ended by itself before it came."""
-    from headrace.core.rounds.progress import Action, Phase  # noqa: PLC0415
+def answered(known: "Sequence[RoundState]", action: "Action", before: "RoundState") -> "RoundState | None":
+    """The state that answers a request, None while none does.
 
-    came_late = action is Action.FREEZE or (action is Action.REVERT and state.phase is Phase.KEPT)
-    if came_late and not state.running:
-        raise CannotDo(f"round {state.round_id} ended before it could {action}: it is {state.phase}")
-    return state
+    Raises:
+        CannotDo: the round moved on before the request came, by itself or for somebody else, and cannot be moved so any more.
+    """
+    from headrace.core.rounds.answers import Answer, answer_in  # noqa: PLC0415
+
+    state = next(each for each in known if each.round_id == before.round_id)
+    answer = answer_in(state, action, before)
+    if answer is Answer.DONE:
+        return state
+    told = f"round {state.round_id} could not {action}: it was {state.phase} before it was asked"
+    if answer is Answer.TOO_LATE:
+        raise CannotDo(f"{told}{f' ({state.reason})' if state.reason else ''}")
+    other = next((each for each in known if each.running and each.round_id != before.round_id), None)
+    if not state.running and other is not None:
+        raise CannotDo(f"{told}, and round {other.round_id} runs since")
+    return None
 
 
 def _require_revertible(state: "RoundState") -> None:

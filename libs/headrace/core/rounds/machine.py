@@ -11,8 +11,6 @@ on comes as facts in one order, so the same facts lead to the same state, whoeve
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from pydantic import ValidationError
-
 from headrace.core.events import Send
 from headrace.core.rounds import reverting
 from headrace.core.rounds.counting import counted
@@ -113,7 +111,7 @@ def _first(planned: RoundState, started: RoundStarted, now: float, limits: Limit
     try:
         rules = RoundPolicy.model_validate_json(started.rules_json)
         rules.selection(has_base=bool(survey.base_model))
-    except (ValidationError, ValueError) as error:
+    except ValueError as error:
         return halted(replace(planned, ordinal=0), Phase.STOPPED, RoundReason.BAD_RULES, str(error)[:1_000], now)
     if started.rows == 0:
         return halted(planned, Phase.STOPPED, RoundReason.NO_ROWS, f"version {started.version_sequence} is empty", now)
@@ -144,21 +142,6 @@ def _asked(state: RoundState, fact: RoundAsked, rules: RoundPolicy, now: float, 
         case Action.RESUME if state.phase is Phase.FROZEN and state.frozen_in is not None:
             return _resumed(state, state.frozen_in, rules, now, limits)
     return Moved(state)
-
-
-def shows(state: RoundState, action: Action) -> bool:
-    """Whether the round stands as the request leaves it, or has ended and cannot: what moved it since may be something else."""
-    if not state.running:
-        return True
-    match action:
-        case Action.FREEZE:
-            return state.phase is Phase.FROZEN
-        case Action.REVERT:
-            return state.working_in is Phase.REVERTING
-        case Action.RESUME:  # nothing else moves a frozen round, and a guard may freeze it again at once
-            return True
-        case Action.ABORT:
-            return False
 
 
 def _frozen_by(state: RoundState, fact: RoundAsked, told: str, now: float) -> Moved:

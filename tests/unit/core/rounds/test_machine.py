@@ -6,7 +6,7 @@ import pytest
 
 from headrace.core.checkpoints import RollbackRequested
 from headrace.core.dossiers import DatasetCutRequested, Gate
-from headrace.core.rounds.machine import advance, shows
+from headrace.core.rounds.machine import advance
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.policy import AxisBounds, Budget, Guards, RoundPolicy
 from headrace.core.rounds.progress import (
@@ -285,20 +285,6 @@ def test_a_frozen_round_counts_on_and_goes_on(phase):
     assert frozen or phase in {"validating", "committing"}  # left as soon as entered where everything is answered in order
     assert rounds.states["r1"].phase is Phase.KEPT
     assert len(rounds.steps()) == 8
-
-
-def test_only_the_phase_that_was_asked_for_shows_it():
-    """What a round does by itself meanwhile is no answer; that it has ended answers all."""
-    rounds = Rounds()
-    rounds.take(started())
-    going = rounds.states["r1"]
-    shown = {action: shows(going, action) for action in Action}
-    assert shown == {Action.FREEZE: False, Action.RESUME: True, Action.ABORT: False, Action.REVERT: False}
-    rounds.tell(RoundAsked(Action.FREEZE, "let me look", "ada"))
-    frozen = rounds.states["r1"]
-    assert [action for action in Action if shows(frozen, action)] == [Action.FREEZE, Action.RESUME]
-    ended = Rounds().run(started(), Parts())
-    assert all(shows(ended, action) for action in Action)
 
 
 def test_a_dead_letter_freezes_once():
