@@ -13,6 +13,7 @@ from typing import Any, Protocol
 LOG_BYTES_MAX = 32 * 1024 * 1024
 """A log larger than this is set aside (one older copy is kept) when its process starts."""
 
+_TAIL_LINES = 15
 _TETHER = Path(__file__).with_name("tether.py")
 
 
@@ -143,12 +144,12 @@ def signal_group(group: int, number: signal.Signals) -> None:
         return
 
 
-def tail(log: Path, lines: int = 15) -> str:
+def tail(log: Path) -> str:
     """The last lines of a log, for an error message."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 16_384))
-            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-_TAIL_LINES:])
     except OSError:
         return "(no log)"
 

@@ -12,7 +12,7 @@ _CONTROL = {code: "?" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if ch
 _NOISY = ("aiokafka", "faststream", "kafka", "urllib3")
 
 
-def configure_logging(service: str, log_format: str = "auto", level: int = logging.INFO) -> None:
+def configure_logging(service: str, log_format: str = "auto") -> None:
     """Send all logs to standard error: `json`, `text`, or `auto` (text on a terminal, else JSON).
 
     Replaces what was configured before. Fields given by `extra=` become fields of the JSON line.
@@ -20,7 +20,7 @@ def configure_logging(service: str, log_format: str = "auto", level: int = loggi
     as_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(TextFormatter(service) if as_text else JsonFormatter(service))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -140,14 +140,12 @@ class EventPublisher:
         """
         return _position(await (await self.enqueue(send, event_id=event_id, headers=headers)))
 
-    async def publish_many(
-        self, sends: Iterable[tuple[str, Send]], *, headers: Mapping[str, str] | None = None
-    ) -> list[Position]:
+    async def publish_many(self, sends: Iterable[tuple[str, Send]]) -> list[Position]:
         """Publishes events, each with its id, one behind the other without waiting for each; returns where they lie.
 
         Raises as `publish` does; some of the events may have been written then.
         """
-        futures = [await self.enqueue(send, event_id=event_id, headers=headers) for event_id, send in sends]
+        futures = [await self.enqueue(send, event_id=event_id) for event_id, send in sends]
         return [_position(metadata) for metadata in await asyncio.gather(*futures)]
 
     async def ping(self) -> None:

@@ -26,13 +26,13 @@ class Scale:
         share = value / (self.high - self.low) - self.low / (self.high - self.low)
         return self.start + share * (self.end - self.start)
 
-    def ticks(self, about: int = TICKS) -> list[tuple[float, str]]:
-        """Round numbers within the scale, about so many, and how to write them."""
-        rough = (self.high - self.low) / about
+    def ticks(self) -> list[tuple[float, str]]:
+        """Round numbers within the scale, about `TICKS` of them, and how to write them."""
+        rough = (self.high - self.low) / TICKS
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(each * power for each in _STEPS if each * power >= rough * (1 - 1e-9))
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        places = [place * step for place in range(first, min(last, first + 4 * about) + 1)]
+        places = [place * step for place in range(first, min(last, first + 4 * TICKS) + 1)]
         return [(place, _tick_words(place, step, max(abs(self.low), abs(self.high)))) for place in places]
 
 
@@ -58,11 +58,9 @@ class Figure:
                 f'<rect x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}" fill="{colour}"{faded}/>'
             )
 
-    def text(
-        self, x: float, y: float, words: str, anchor: str = "start", colour: str = INK, size: int = 12, *, turned: bool = False
-    ) -> None:
+    def text(self, x: float, y: float, words: str, anchor: str = "start", colour: str = INK, *, turned: bool = False) -> None:
         place = f'x="{x:.1f}" y="{y:.1f}"' + (f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turned else "")
-        style = f'text-anchor="{anchor}" fill="{colour}" font-size="{size}"'
+        style = f'text-anchor="{anchor}" fill="{colour}" font-size="12"'
         self.elements.append(f"<text {place} {style}>{escaped(words)}</text>")
 
     def area(self, corners: Iterable[tuple[float, float]], colour: str, opacity: float) -> None:
@@ -103,10 +101,10 @@ class Plot:
         at_end = x > (self.x.start + self.x.end) / 2
         self.figure.text(x + (3 if not at_end else -3), self.y.end - 5 - 14 * row, words, "end" if at_end else "start", colour)
 
-    def horizontal(self, value: float, words: str, colour: str = INK, dash: str = "5 3") -> None:
+    def horizontal(self, value: float, words: str) -> None:
         y = self.y.at(value)
-        self.figure.line(self.x.start, y, self.x.end, y, colour, 1.4, dash)
-        self.figure.text(self.x.end - 4, y - 4, words, "end", colour)
+        self.figure.line(self.x.start, y, self.x.end, y, INK, 1.4, "5 3")
+        self.figure.text(self.x.end - 4, y - 4, words, "end")
 
 
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 64, 16, 38, 48

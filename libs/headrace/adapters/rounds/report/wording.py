@@ -38,9 +38,10 @@ def number(value: float | None, digits: int = 4) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def signed(value: float | None, digits: int = 3) -> str:
+def signed(value: float | None) -> str:
     """A difference, with its sign."""
-    return number(value, digits) if value is None or value <= 0 else f"+{number(value, digits)}"
+    shown = number(value, 3)
+    return shown if value is None or value <= 0 else f"+{shown}"
 
 
 def percent(share: float | None) -> str:
