@@ -97,10 +97,14 @@ class DeliverySettings(BaseSettings):
 def setting_problems(error: ValidationError) -> str:
     """A settings error as one line that names the environment variables."""
     owner = error.title.removesuffix("Settings").upper()
-    prefix = "HEADRACE_" if owner == "RUNTIME" else f"HEADRACE_{owner}_"
+    prefix = "HEADRACE_" if owner in {"RUNTIME", "CLIENT"} else f"HEADRACE_{owner}_"
     return "; ".join(
-        f"{prefix}{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-        if problem["loc"]
-        else problem["msg"]
+        f"{_variable(prefix, problem['loc'])}: {problem['msg']}" if problem["loc"] else problem["msg"]
         for problem in error.errors()
     )
+
+
+def _variable(prefix: str, place: tuple[int | str, ...]) -> str:
+    """The variable of a field; one that has a name of its own is told by that."""
+    name = "_".join(str(part) for part in place)
+    return name if name.isupper() else f"{prefix}{name.upper()}"

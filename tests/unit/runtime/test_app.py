@@ -8,6 +8,7 @@ import pytest
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from headrace.client.limits import ClientSettings
 from headrace.runtime.app import GARBAGE_AFTER, CannotStart, opener_of, run_services
 from headrace.runtime.health import Health
 from headrace.runtime.settings import DeliverySettings, setting_problems
@@ -29,6 +30,15 @@ def test_a_wrong_setting_is_named_as_the_environment_names_it(monkeypatch: pytes
     with pytest.raises(ValidationError) as scoring:
         ScoringSettings()
     assert setting_problems(scoring.value) == "HEADRACE_SCORING_TRITON: Field required"
+
+
+@pytest.mark.parametrize("variable", ["HEADRACE_DELIVERY_CLAIM_BYTES_MAX", "WORLD_SIZE"])
+def test_a_wrong_setting_of_the_client_is_named_likewise(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """The client reads what services read, and one variable of torchrun's."""
+    monkeypatch.setenv(variable, "many")
+    with pytest.raises(ValidationError) as client:
+        ClientSettings()
+    assert setting_problems(client.value).startswith(f"{variable}: Input should be a valid integer")
 
 
 def test_settings_that_contradict_each_other_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
