@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +13,11 @@ from rich.text import Text
 
 from headrace.cli.failures import CannotDo
 from headrace.cli.options import AsJson, VersionName
-from headrace.cli.version_reading import DatasetName, open_versions
+from headrace.cli.version_reading import TABLE_ROWS_MAX, DatasetName, open_versions
 
 if TYPE_CHECKING:  # Arrow costs most of a second that `headrace --help` need not pay
+    from collections.abc import AsyncGenerator
+
     from headrace.core.version_diff import Change
     from headrace.core.versions import Version
 
@@ -33,21 +36,11 @@ def log(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List versions, the latest first, and by how much each changed the counts of the one before it."""
-    rows = asyncio.run(_log(name, version, limit))
-    if as_json:
-        typer.echo(json.dumps(rows))
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in ("version", "id", "committed", "accepted", "rejected", "tags", "what changed"):
-        right = column in {"version", "accepted", "rejected"}
-        table.add_column(column, justify="right" if right else "left", no_wrap=column != "what changed")
-    for row in rows:
-        counts = (f"{row['counts'][count]} ({row['change'].get(count, 0):+})" for count in ("accepted", "rejected"))
-        changed = ", ".join(f"{reason} {count:+}" for reason, count in row["reasons"].items())
-        tags = Text(", ".join(row["tags"]))
-        table.add_row(str(row["sequence"]), row["version"][:12], row["committed"][:16], *counts, tags, Text(changed or "-"))
-    Console().print(table)
+    """List versions, the latest first, and by how much each changed the counts of the one before it.
+
+    A table has 1,000 at most; --json has no such bound, and prints each as it is read.
+    """
+    asyncio.run(_print_log_as_json(name, version, limit) if as_json else _print_log(name, version, min(limit, TABLE_ROWS_MAX)))
 
 
 @app.command()
@@ -123,35 +116,57 @@ def verify(
         raise typer.Exit(1)
 
 
-async def _log(name: str, version: str, limit: int) -> list[dict[str, Any]]:
+async def _print_log_as_json(name: str, version: str, limit: int) -> None:
+    """One JSON array, printed as it grows: a history may be long."""
+    before = "["
+    async with aclosing(_log(name, version, limit)) as rows:
+        async for row in rows:
+            typer.echo(before + json.dumps(row), nl=False)
+            before = ", "
+    typer.echo("]" if before != "[" else "[]")
+
+
+async def _print_log(name: str, version: str, limit: int) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("version", "id", "committed", "accepted", "rejected", "tags", "what changed"):
+        right = column in {"version", "accepted", "rejected"}
+        table.add_column(column, justify="right" if right else "left", no_wrap=column != "what changed")
+    async with aclosing(_log(name, version, limit)) as rows:
+        async for row in rows:
+            counts = (f"{row['counts'][count]} ({row['change'].get(count, 0):+})" for count in ("accepted", "rejected"))
+            changed = ", ".join(f"{reason} {count:+}" for reason, count in row["reasons"].items())
+            tags = Text(", ".join(row["tags"]))
+            table.add_row(str(row["sequence"]), row["version"][:12], row["committed"][:16], *counts, tags, Text(changed or "-"))
+    Console().print(table)
+
+
+async def _log(name: str, version: str, limit: int) -> "AsyncGenerator[dict[str, Any]]":
     from headrace.adapters.versions.tags import tags  # noqa: PLC0415
     from headrace.core.version_diff import difference  # noqa: PLC0415
 
-    rows: list[dict[str, Any]] = []
     async with open_versions() as versions:
         current: Version | None = await versions.version(name, version)
         tagged: dict[str, list[str]] = {}
         async for each in tags(versions.objects, name):
             tagged.setdefault(each.version, []).append(each.tag)
-        while current is not None and len(rows) < limit:
+        for _ in range(limit):
+            if current is None:
+                return
             parent = await versions.parent(current)
             stat = await versions.objects.stat(current.manifest_key)
             counts = current.manifest.counts.model_dump()
-            rows.append(
-                {
-                    "sequence": current.manifest.sequence,
-                    "version": current.id,
-                    "parent": current.manifest.parent,
-                    "committed": datetime.fromtimestamp(stat.modified, UTC).isoformat(timespec="seconds") if stat else "-",
-                    "tags": tagged.get(current.id, []),
-                    "counts": counts,
-                    "change": difference(parent.manifest.counts.model_dump() if parent else {}, counts),
-                    "reasons": difference(parent.manifest.reasons if parent else {}, current.manifest.reasons),
-                    "policies": difference(parent.manifest.policies if parent else {}, current.manifest.policies),
-                }
-            )
+            yield {
+                "sequence": current.manifest.sequence,
+                "version": current.id,
+                "parent": current.manifest.parent,
+                "committed": datetime.fromtimestamp(stat.modified, UTC).isoformat(timespec="seconds") if stat else "-",
+                "tags": tagged.get(current.id, []),
+                "counts": counts,
+                "change": difference(parent.manifest.counts.model_dump() if parent else {}, counts),
+                "reasons": difference(parent.manifest.reasons if parent else {}, current.manifest.reasons),
+                "policies": difference(parent.manifest.policies if parent else {}, current.manifest.policies),
+            }
             current = parent
-    return rows
 
 
 async def _diff(name: str, ends: tuple[str, str], shown: int | None) -> dict[str, Any]:

@@ -15,16 +15,13 @@ from rich.text import Text
 from rich.tree import Tree
 
 from headrace.cli.options import AsJson, VersionName
-from headrace.cli.version_reading import DatasetName, open_versions
+from headrace.cli.version_reading import TABLE_ROWS_MAX, DatasetName, open_versions
 
 if TYPE_CHECKING:  # Arrow costs most of a second that `headrace --help` need not pay
     from headrace.adapters.versions.lineage import Ancestor, Decided, Lineage, TakenBack
     from headrace.core.versions import RowKind
 
 app = typer.Typer()
-
-TABLE_ROWS_MAX = 1_000
-"""Most rows of a table for people; --json has no such bound."""
 
 CELL_CHARS_MAX = 120
 _ID_CHARS_MIN = 24
@@ -224,9 +221,8 @@ def _decision(decided: "Decided") -> str:
 
 
 def _event(decided: "Decided") -> str:
-    at, version = decided.carried, decided.first_version
-    taken = f"version {version}" if version else "a version further back than was looked"
-    return f"decided {decided.row['decided_at']} by {at.topic}, partition {at.partition}, offset {at.offset}; first in {taken}"
+    at, taken = decided.carried, f"first in version {decided.first_version}"
+    return f"decided {decided.row['decided_at']} by {at.topic}, partition {at.partition}, offset {at.offset}; {taken}"
 
 
 def _said(text: str) -> str:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # Arrow costs most of a second that `headrace --help` need no
 DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's id: lower-case letters, digits and hyphens.")]
 Kind = Annotated[str, typer.Option(help="accepted, rejected or embeddings.")]
 
+TABLE_ROWS_MAX = 1_000
+"""Most rows of a table for people; --json has no such bound."""
+
 
 @asynccontextmanager
 async def open_versions() -> "AsyncIterator[VersionStore]":

@@ -62,6 +62,7 @@ class Forgetting:
         self._dataset_id = dataset_id
         self._sample_id = sample_id
         self._replaced: dict[str, int] = {}
+        self._without: set[bytes] = set()
 
     async def forget(self) -> Forgotten:
         """Remove it everywhere in the store; again does no harm.
@@ -107,10 +108,9 @@ class Forgetting:
 
     async def _kept(self) -> AsyncIterator[Version]:
         """Every version that has a manifest, also those that no reference leads to."""
-        keys = [entry.key async for entry in self._objects.list(manifest_prefix(self._dataset_id))]
-        for key in keys:
-            if listed := listed_version(self._dataset_id, key):
-                yield Version(listed[1], await self._versions.manifest_at(key, listed[1]))
+        async for entry in self._objects.list(manifest_prefix(self._dataset_id)):
+            if listed := listed_version(self._dataset_id, entry.key):
+                yield Version(listed[1], await self._versions.manifest_at(entry.key, listed[1]))
 
     async def _forget_in(self, version: Version, upto: int) -> bool:
         touched = False
@@ -118,10 +118,19 @@ class Forgetting:
             for shard in version.manifest.shards_of(kind):
                 if shard.sha256 in self._replaced:
                     touched = True
-                elif shard.may_hold(self._sample_id) and await asyncio.to_thread(self._holds, shard, upto):
+                elif await self._is_in(shard, upto):
                     await self._replace(kind, shard, upto)
                     touched = True
         return touched
+
+    async def _is_in(self, shard: Shard, upto: int) -> bool:
+        """Whether the shard has rows of it; each is looked into once, however many versions share it."""
+        if not shard.may_hold(self._sample_id) or (digest := bytes.fromhex(shard.sha256)) in self._without:
+            return False
+        if await asyncio.to_thread(self._holds, shard, upto):
+            return True
+        self._without.add(digest)
+        return False
 
     def _holds(self, shard: Shard, upto: int) -> bool:
         try:

@@ -1,22 +1,22 @@
 """Where a row comes from: its parents and theirs, what was decided on each, and the events that carried them."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
+from headrace.adapters.versions.finder import VersionFinder
+from headrace.adapters.versions.gaps import pruned_before
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.staged import source_of
 from headrace.core.versions import RowKind, Version
 
-VERSIONS_MAX = 1_000
-"""How many versions are looked back for the one that took a decision in first."""
-
 RETRACTED_VERSIONS_MAX = 100
-"""How many versions are looked through for the last one that had a sample which was taken back: each costs a look at a shard."""
+"""How many versions before the rule are looked through for the last one that had a sample which was taken back: each costs a
+look at a shard."""
 
 _DECIDED = [
     "sample_id", "revision", "content_hash", "verdict", "reason", "detail", "policy_version", "model", "model_version",
@@ -35,21 +35,16 @@ class Carried:
     offset: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Decided:
     """One decision on one revision: the row's columns, the record that told it, and the version that took it in first.
 
-    `first_version` is the number of that version, None where it lies further back than was looked.
+    `first_version` is the number of that version: of those that are left, where old ones were pruned.
     """
 
     row: dict[str, Any]
     carried: Carried
-    first_version: int | None = None
-
-    @property
-    def stream(self) -> str:
-        stream: str = self.row["stream"]
-        return stream
+    first_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,37 +92,40 @@ async def lineage(versions: VersionStore, version: Version, sample_id: str, samp
         Stop: the store is gone.
     """
     found: dict[str, Ancestor] = {}
+    history = _History(versions, version)
     waiting = deque([(sample_id, 0)])
     while waiting and len(found) < samples_max:
         wanted, depth = waiting.popleft()
         if wanted not in found:
-            found[wanted] = await _ancestor(versions, version, wanted, depth)
+            found[wanted] = await _ancestor(versions, history, wanted, depth)
             waiting.extend((parent, depth + 1) for parent in found[wanted].parents)
-    await _date(versions, version, [decided for ancestor in found.values() for decided in ancestor.decided])
     return Lineage(tuple(found.values()), complete=all(wanted in found for wanted, _ in waiting))
 
 
-async def _ancestor(versions: VersionStore, version: Version, sample_id: str, depth: int) -> Ancestor:
-    ancestor = Ancestor(sample_id, depth)
+async def _ancestor(versions: VersionStore, history: "_History", wanted: str, depth: int) -> Ancestor:
+    ancestor, manifest = Ancestor(wanted, depth), history.version.manifest
     for kind in (RowKind.ACCEPTED, RowKind.REJECTED):
-        for table in await versions.find(version.manifest, kind, sample_id):
-            ancestor.decided += [Decided(row, _carried(row)) for row in _plain(table, _DECIDED)]
+        for table in await versions.find(manifest, kind, wanted):
+            for row in _plain(table, _DECIDED):
+                ancestor.decided.append(Decided(row, _carried(row), await history.first_with(row["stream"], row["offset"])))
     ancestor.decided.sort(key=lambda decided: (decided.row["decided_at"], decided.row["revision"]))
     parents = [parent for decided in ancestor.decided for parent in decided.row["origin_parent_ids"] or ()]
-    ancestor.parents = tuple(dict.fromkeys(parent for parent in parents if parent != sample_id))
-    for table in await versions.find(version.manifest, RowKind.EMBEDDINGS, sample_id):
+    ancestor.parents = tuple(dict.fromkeys(parent for parent in parents if parent != wanted))
+    for table in await versions.find(manifest, RowKind.EMBEDDINGS, wanted):
         ancestor.embedded += [(f"{row['model']} {row['model_version']}", _carried(row)) for row in _plain(table, _CARRIED)]
-    for table in await versions.find(version.manifest, RowKind.RETRACTIONS, sample_id):
-        ancestor.taken_back += [_taken_back(row) for row in _plain(table, table.column_names)]
-    ancestor.taken_back.sort(key=lambda rule: (rule.requested_at, rule.revision))
-    if ancestor.taken_back and not any(decided.row["verdict"] == "accepted" for decided in ancestor.decided):
-        ancestor.last_version = await _last_with(versions, version, sample_id)
+    found = await versions.find(manifest, RowKind.RETRACTIONS, wanted)
+    rules = [row for table in found for row in _plain(table, table.column_names)]
+    ancestor.taken_back = sorted(map(_taken_back, rules), key=lambda rule: (rule.requested_at, rule.revision))
+    if rules and not any(decided.row["verdict"] == "accepted" for decided in ancestor.decided):
+        ruled_since = max([await history.first_with(rule["stream"], rule["offset"]) for rule in rules])
+        ancestor.last_version = await _last_with(versions, history, wanted, ruled_since)
     return ancestor
 
 
-async def _last_with(versions: VersionStore, version: Version, sample_id: str) -> int | None:
+async def _last_with(versions: VersionStore, history: "_History", sample_id: str, ruled_since: int) -> int | None:
+    """The last version that had the sample; from the one that took the rule in on, none has."""
     looked = 0
-    async for earlier in _history(versions, version):
+    async for earlier in history.before(ruled_since):
         if any(table.num_rows for table in await versions.find(earlier.manifest, RowKind.ACCEPTED, sample_id)):
             return earlier.manifest.sequence
         looked += 1
@@ -136,31 +134,50 @@ async def _last_with(versions: VersionStore, version: Version, sample_id: str) -
     return None
 
 
+class _History:
+    """The versions that lead to one, by their numbers: a few are read, however many there are."""
+
+    def __init__(self, versions: VersionStore, version: Version) -> None:
+        self.version = version
+        self._versions = versions
+        self._dataset_id = version.manifest.dataset
+        self._finder = VersionFinder(versions.objects, versions.manifest_at, self._dataset_id, version)
+        self._inputs: dict[int, Mapping[str, int]] = {version.manifest.sequence: version.manifest.inputs}
+        self._first: int | None = None
+
+    async def first_with(self, stream: str, offset: int) -> int:
+        """The number of the oldest version that is left and whose inputs reach the offset: they only ever grow."""
+        low, high = await self._oldest(), self.version.manifest.sequence
+        while low < high:
+            middle = (low + high) // 2
+            if (await self._inputs_of(middle)).get(stream, -1) >= offset:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    async def before(self, sequence: int) -> AsyncIterator[Version]:
+        """The versions with lower numbers, the nearest first."""
+        if sequence <= await self._oldest():
+            return
+        current: Version | None = await self._finder.find(str(sequence - 1))
+        while current is not None:
+            yield current
+            current = await self._versions.parent(current)
+
+    async def _oldest(self) -> int:
+        if self._first is None:
+            self._first = min(await pruned_before(self._versions.objects, self._dataset_id), self.version.manifest.sequence)
+        return self._first
+
+    async def _inputs_of(self, sequence: int) -> Mapping[str, int]:
+        if sequence not in self._inputs:
+            self._inputs[sequence] = (await self._finder.find(str(sequence))).manifest.inputs
+        return self._inputs[sequence]
+
+
 def _taken_back(row: dict[str, Any]) -> TakenBack:
     return TakenBack(row["revision"], row["reason"], row["note"], row["requested_by"], row["requested_at"], _carried(row))
-
-
-async def _date(versions: VersionStore, version: Version, decided: list[Decided]) -> None:
-    """Say which version took each decision in first: the oldest whose inputs reach the decision's offset."""
-    looked = 0
-    async for earlier in _history(versions, version):
-        open_still = [each for each in decided if earlier.manifest.inputs.get(each.stream, -1) >= each.carried.offset]
-        for each in open_still:
-            each.first_version = earlier.manifest.sequence
-        looked += 1
-        if not open_still:
-            return
-        if looked >= VERSIONS_MAX:
-            for each in open_still:
-                each.first_version = None
-            return
-
-
-async def _history(versions: VersionStore, version: Version) -> AsyncIterator[Version]:
-    current: Version | None = version
-    while current is not None:
-        yield current
-        current = await versions.parent(current)
 
 
 def _carried(row: dict[str, Any]) -> Carried:

@@ -83,9 +83,12 @@ def write_shards(
         yield writer.close()
 
 
-def parquet(source: Any, key: str) -> pq.ParquetFile:
-    """An opened Parquet file whose pages are checked as they are read. Raises DamagedVersion where its end is missing."""
-    return _guarded(key, lambda: pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True))
+def parquet(source: Any, key: str, *, ahead: bool = True) -> pq.ParquetFile:
+    """An opened Parquet file whose pages are checked as they are read. Raises DamagedVersion where its end is missing.
+
+    With `ahead` all that will be read is asked for at once, and in memory at once: few requests to a store far away.
+    """
+    return _guarded(key, lambda: pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=ahead))
 
 
 def verify_file(path: Path, shard: Shard) -> None:
@@ -97,9 +100,11 @@ def verify_file(path: Path, shard: Shard) -> None:
 
 
 def read_shard(path: Path, shard: Shard, columns: Sequence[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
-    """A local shard's rows in order. Raises DamagedVersion where it cannot be read."""
-    with path.open("rb") as handle, parquet(handle, shard.key) as file:
-        batches = file.iter_batches(batch_size=batch_rows, columns=columns)
+    """A local shard's rows in order, holding a row group of it. Raises DamagedVersion where it cannot be read."""
+    # By its path: Arrow reads a Python file by coming back to Python, which waits while its caller computes. All columns are
+    # decoded side by side, a few of them not: handing over would cost more than it brings.
+    with parquet(path, shard.key, ahead=False) as file:
+        batches = file.iter_batches(batch_size=batch_rows, columns=columns, use_threads=columns is None)
         while (batch := _guarded(shard.key, lambda: next(batches, None))) is not None:
             yield batch
 

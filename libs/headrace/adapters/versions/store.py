@@ -36,6 +36,9 @@ __all__ = ["BATCH_ROWS", "Head", "NoSuchVersion", "Version", "VersionStore"]
 
 BATCH_ROWS = 1_024
 _MANIFESTS_KEPT = 8
+_LOOK_BACK = 1_000
+"""Versions whose keys are listed first where one is looked for by its id: as many as one page of a listing holds."""
+_FURTHER = 10
 
 
 class PrunedVersion(NoSuchVersion):
@@ -112,10 +115,23 @@ class VersionStore:
         return await self.gaps.stand_ins(stored, kind)
 
     async def _key_of(self, dataset_id: str, version: str) -> str:
-        async for entry in self.objects.list(manifest_prefix(dataset_id)):
-            if entry.key.endswith(f"-{version}.json"):
-                return entry.key
-        raise DamagedVersion(f"{manifest_prefix(dataset_id)}*-{version}.json: no such object")
+        """Where the manifest of a version id lies: looked for from the latest version backwards, ten times as far each time.
+
+        Mostly recent versions are asked for by their ids, so the whole history is rarely listed.
+        """
+        prefix, suffix = manifest_prefix(dataset_id), f"-{version}.json"
+        head = await self.head(dataset_id)
+        latest = head.reference.sequence if head else 0
+        back, until = _LOOK_BACK, "~"
+        while until > prefix:
+            since = f"{prefix}{latest - back:08}" if back < latest else prefix
+            async for entry in self.objects.list(prefix, start_after=since if since > prefix else ""):
+                if entry.key >= until:
+                    break
+                if entry.key.endswith(suffix):
+                    return entry.key
+            back, until = back * _FURTHER, since
+        raise DamagedVersion(f"{prefix}*{suffix}: no such object")
 
     async def manifest_at(self, key: str, version: str) -> Manifest:
         """The manifest under a key, with what stands in for shards that have gaps by now.
