@@ -18,7 +18,7 @@ from headrace.adapters.kafka.accounts import Accounts
 from headrace.adapters.object_store import ObjectStoreSettings
 from headrace.core.ledger import Account
 from headrace.local.kafka import Kafka, kafka_cluster
-from headrace.local.launch import Launch, Part, Place, clear, spawn, stop_group, tail
+from headrace.local.launch import Launch, Part, Place, clear, spawn, tail
 from headrace.local.object_store import ObjectStore
 from headrace.local.ports import LOCALHOST, free_port
 from headrace.local.probes import port_answers
@@ -139,7 +139,7 @@ class Spine:
                 return asyncio.run(running.launch.probe())
             except OSError:
                 time.sleep(0.1)
-            log = tail(running.launch.log, 40)
+            log = tail(running.launch.log)
             assert running.process.poll() is None, f"{name} ended with {running.process.returncode}:\n{log}"
             assert time.monotonic() < deadline, f"{name} does not serve:\n{log}"
 
@@ -206,6 +206,8 @@ class Spine:
                 await asyncio.sleep(0.5)
 
     def stop(self) -> None:
-        for running in reversed(list(self.parts.values())):
-            running.signal(signal.SIGCONT)
-            stop_group(running.process, running.launch)
+        """Ends all of it at once: nobody looks at what it leaves behind."""
+        for running in self.parts.values():
+            running.signal(signal.SIGKILL)
+        for running in self.parts.values():
+            clear(running.process, running.launch)
