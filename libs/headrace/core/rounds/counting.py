@@ -28,13 +28,40 @@ from headrace.core.rounds.progress import (
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import Purpose
 
+NAMES_BYTES_MAX = 150_000
+"""How many bytes the names of rows and rewrites may take in a state that are, or were, among the dead letters.
+
+A round stops where there are more. Whoever reads states reads them from the topic: none may grow so large that its body would
+have to lie in the object store.
+"""
 REASONS_MAX = 50
 """How many reasons a round tells apart; further ones count together, as `OTHER_REASONS`."""
 OTHER_REASONS = "other"
 
+_NAME_BYTES_MAX = 160
+"""More than the longest name takes: an id of 128 characters with a revision or an axis."""
+_FRAMING_BYTES = 3
+
 _REWRITING = frozenset({Phase.REFINING, Phase.VALIDATING, Phase.REVERTING})
 _REQUESTING = frozenset({Phase.REFINING, Phase.REVERTING})
 _COMMITTING = frozenset({Phase.COMMITTING, Phase.TRAINING})
+
+
+def named_in(state: RoundState) -> int:
+    """How many rows and rewrites the state names: lost, or sent back since."""
+    return sum(len(names) for names in _names(state))
+
+
+def is_full(state: RoundState) -> bool:
+    """Whether it names more than it may: it names no more then, in whatever phase, and goes on to nothing but its end."""
+    if named_in(state) * _NAME_BYTES_MAX <= NAMES_BYTES_MAX:
+        return False
+    return sum(len(name) + _FRAMING_BYTES for names in _names(state) for name in names) > NAMES_BYTES_MAX
+
+
+def _names(state: RoundState) -> list[tuple[str, ...]]:
+    counts = (state.rows, state.held_out_rows, state.rewrites, *((state.revert,) if state.revert else ()))
+    return [names for each in counts for names in (each.lost, each.returned)]
 
 
 def counted(state: RoundState, fact: Fact, rules: RoundPolicy) -> RoundState:
@@ -52,7 +79,7 @@ def counted(state: RoundState, fact: Fact, rules: RoundPolicy) -> RoundState:
         case RewritesRequested() if phase in _REQUESTING:
             return replace(state, rewrites=_requested(state.rewrites, fact))
         case RewriteEnded() if phase in _REWRITING:
-            return replace(state, rewrites=_ended(state.rewrites, fact, rules))
+            return replace(state, rewrites=_ended(state, fact, rules))
         case RowsEvicted() if state.awaits is Awaited.EVICTION:
             return replace(state, evicted=fact.rows, awaits=Awaited.CUT)
         case RoundCommitted(cut=Cut.MADE) if state.awaits is Awaited.VERSION and state.committed is None:
@@ -64,20 +91,20 @@ def counted(state: RoundState, fact: Fact, rules: RoundPolicy) -> RoundState:
 
 def _surveyed(state: RoundState, fact: RowsSent | RowsMeasured, phase: Phase) -> RoundState:
     if fact.purpose is Purpose.ROUND and phase is Phase.SURVEYING:
-        return replace(state, rows=_rows(state.rows, fact))
+        return replace(state, rows=_rows(state.rows, fact, state))
     if fact.purpose is Purpose.EVALUATION and phase is Phase.EVALUATING:
-        return replace(state, held_out_rows=_rows(state.held_out_rows, fact))
+        return replace(state, held_out_rows=_rows(state.held_out_rows, fact, state))
     return state
 
 
-def _rows(counts: RowCounts, fact: RowsSent | RowsMeasured) -> RowCounts:
+def _rows(counts: RowCounts, fact: RowsSent | RowsMeasured, state: RoundState) -> RowCounts:
     if isinstance(fact, RowsSent):
         return replace(counts, sent=counts.sent + fact.rows, all_sent=counts.all_sent or fact.complete)
     if fact.sent_back in counts.returned:
         return counts
     if fact.sent_back:
-        left = tuple(name for name in counts.lost if name != fact.sent_back)
-        counts = replace(counts, lost=left, returned=(*counts.returned, fact.sent_back))
+        lost, returned = _back(counts, fact.sent_back, state)
+        counts = replace(counts, lost=lost, returned=returned)
     return replace(
         counts,
         measured=counts.measured + fact.rows,
@@ -87,8 +114,17 @@ def _rows(counts: RowCounts, fact: RowsSent | RowsMeasured) -> RowCounts:
     )
 
 
+def _back(counts: RowCounts | RewriteCounts, name: str, state: RoundState) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Who is lost, and who came back, once this one did."""
+    if name not in counts.lost and is_full(state):
+        return counts.lost, counts.returned
+    return tuple(each for each in counts.lost if each != name), (*counts.returned, name)
+
+
 def _lost(state: RoundState, fact: RowLost, phase: Phase) -> RoundState:
     """Each is named once, however often its dead letter is read; and not at all where it was measured since."""
+    if is_full(state):
+        return state
     if fact.axis is not None:
         name, counts = f"{fact.sample_id}/{fact.axis}", state.rewrites
         if phase not in _REWRITING or name in (*counts.lost, *counts.returned):
@@ -121,9 +157,9 @@ def _requested(counts: RewriteCounts, fact: RewritesRequested) -> RewriteCounts:
     return replace(counts, requested=counts.requested + fact.rows, all_requested=counts.all_requested or fact.complete)
 
 
-def _ended(counts: RewriteCounts, fact: RewriteEnded, rules: RoundPolicy) -> RewriteCounts:
+def _ended(state: RoundState, fact: RewriteEnded, rules: RoundPolicy) -> RewriteCounts:
     """One that was sent back from the dead letters is named, so that its letter, read late, or another end say nothing more."""
-    name = f"{fact.parent_id}/{fact.axis}"
+    counts, name = state.rewrites, f"{fact.parent_id}/{fact.axis}"
     if name in counts.returned:
         return counts
     is_lost = name in counts.lost
@@ -131,8 +167,8 @@ def _ended(counts: RewriteCounts, fact: RewriteEnded, rules: RoundPolicy) -> Rew
     if not came_back and (put_off := _put_off(counts, fact)):
         return replace(counts, put_off=tuple(sorted((*counts.put_off, put_off), key=lambda each: each.row)))
     if came_back:
-        left = tuple(each for each in counts.lost if each != name)
-        counts = replace(counts, lost=left, returned=(*counts.returned, name))
+        lost, returned = _back(counts, name, state)
+        counts = replace(counts, lost=lost, returned=returned)
     if not is_lost:  # else it was charged when it was lost
         free = fact.attempts == 0  # nothing was called
         counts = _charged(counts, tokens=0 if free else fact.tokens, money=0.0 if free else fact.money)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from headrace.core.checkpoints import RollbackRequested
 from headrace.core.dossiers import DatasetCutRequested
 from headrace.core.events import Send
+from headrace.core.rounds.counting import NAMES_BYTES_MAX, is_full, named_in
 from headrace.core.rounds.counts import RewriteCounts, RowCounts
 from headrace.core.rounds.guards import dropped, evictions, tripped
 from headrace.core.rounds.policy import RoundPolicy
@@ -25,9 +26,6 @@ from headrace.core.rounds.surveys import (
     SurveyRequested,
 )
 from headrace.core.topics import CUT_REQUESTED, ROLLBACK_REQUESTED, ROUND_STEP_REQUESTED, ROUND_TIMER
-
-LOST_NAMED_MAX = 10_000
-"""How many rows among the dead letters a round can name; it stops where there are more."""
 
 CUT_BY_PREFIX = "round/"
 """The request ids of versions that rounds ask for begin so: `cut_request_id`."""
@@ -153,9 +151,9 @@ class _At:
 
 def _too_many_lost(state: RoundState, rules: RoundPolicy, now: float) -> Moved | None:
     lost = len(state.rows.lost) + len(state.held_out_rows.lost) + len(state.rewrites.lost)
-    named = lost + len(state.rows.returned) + len(state.held_out_rows.returned) + len(state.rewrites.returned)
-    if named > LOST_NAMED_MAX:
-        return halted(state, Phase.STOPPED, RoundReason.TOO_MANY_LOST, f"{named} rows are or were among the dead letters", now)
+    if is_full(state):
+        told = f"{named_in(state)} rows are or were among the dead letters: their names are above {NAMES_BYTES_MAX} bytes"
+        return halted(state, Phase.STOPPED, RoundReason.TOO_MANY_LOST, told, now)
     if lost > rules.guards.lost_rows_max and RoundReason.ROWS_LOST not in state.waived:
         told = f"{lost} rows are among the dead letters: above guards.lost_rows_max ({rules.guards.lost_rows_max})"
         return halted(state, Phase.FROZEN, RoundReason.ROWS_LOST, told, now)

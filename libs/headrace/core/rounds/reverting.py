@@ -10,7 +10,8 @@ sent meanwhile stands. Doing it again changes nothing more: a row that is back i
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from headrace.core.rounds.moves import LOST_NAMED_MAX, Limits, Moved, entered, halted, request_cut, step_requested, undone
+from headrace.core.rounds.counting import is_full
+from headrace.core.rounds.moves import Limits, Moved, entered, halted, request_cut, step_requested, undone
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import (
     Awaited,
@@ -58,6 +59,8 @@ def taken_back(state: RoundState, fact: Fact) -> RoundState:
     revert = state.revert
     if revert is None or state.working_in is not Phase.REVERTING:
         return state
+    if isinstance(fact, RowLost) and is_full(state):
+        return state
     known = _counted(revert, fact, state.awaits)
     return state if known is revert else replace(state, revert=known)
 
@@ -91,8 +94,7 @@ def _counted(revert: RevertCounts, fact: Fact, awaits: Awaited) -> RevertCounts:
             return _ended(revert, fact)
         case RowLost(axis=None, purpose=None):
             name = f"{fact.sample_id}/{fact.revision}"
-            is_known = name in (*revert.lost, *revert.returned) or len(revert.lost) >= LOST_NAMED_MAX
-            return revert if is_known else replace(revert, lost=(*revert.lost, name))
+            return revert if name in (*revert.lost, *revert.returned) else replace(revert, lost=(*revert.lost, name))
         case RoundCommitted(cut=Cut.REVERTED) if awaits is Awaited.VERSION and revert.version is None:
             return replace(revert, version=fact)
     return revert

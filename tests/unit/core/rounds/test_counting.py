@@ -3,23 +3,30 @@
 import random
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.adapters.wire.events import encode
+from headrace.core.rounds.counting import NAMES_BYTES_MAX, is_full
 from headrace.core.rounds.guards import prospect
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import (
+    Action,
     Ending,
     Fact,
     Phase,
     RewriteEnded,
     RewritesRequested,
+    RoundAsked,
     RowLost,
     RowsMeasured,
     RowsSent,
 )
+from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import Purpose
+from headrace.runtime.settings import DeliverySettings
 from tests.fakes.round_parts import Parts, Rounds, started
 
 ROWS = 6
@@ -106,6 +113,30 @@ def test_every_order_of_letters_and_ends_leaves_one_end(order):
     counts = rounds.states["r1"].rewrites
     assert (counts.ended, counts.accepted, counts.lost, counts.returned) == (1, {"hard": 1}, (), ("problem-1/hard",))
     assert (counts.tokens, counts.attempts, counts.under_way) == (10, 1, ROWS - 1)
+
+
+@pytest.mark.parametrize("phase", [Phase.SURVEYING, Phase.REFINING, Phase.REVERTING])
+def test_however_many_are_lost_a_round_that_is_frozen_does_not_outgrow_its_topic(phase):
+    """With ids as long as they may be: it stays a record that is read where it lies, and stops once it is resumed."""
+    rounds = _refining()
+    purpose, axis = (Purpose.ROUND, None) if phase is Phase.SURVEYING else (None, Axis.LOW_QUALITY)
+    if phase is Phase.SURVEYING:
+        rounds = Rounds()
+        rounds.take(started(rows=10_000))
+    if phase is Phase.REVERTING:
+        rounds.tell(RoundAsked(Action.REVERT, "no", "ada"))
+    rounds.tell(RoundAsked(Action.FREEZE, "lunch", "ada"))
+    for number in range(2_000):
+        name = f"{number:0>128}"
+        rounds.tell(RowLost(purpose, name, 2**31 - 1, "scoring", "gone", axis))
+        if number % 2 and axis is not None:
+            rounds.tell(RewriteEnded(axis, f"{name[::-1]}", Ending.NOT_MADE, "gone", 1, 10, sent_back=True))
+    state = rounds.states["r1"]
+    assert is_full(state)
+    assert 0.98 * NAMES_BYTES_MAX < len(encode(state)) < 0.8 * DeliverySettings().claim_bytes_min
+    rounds.tell(RoundAsked(Action.RESUME, "", "ada"))
+    if phase is not Phase.REVERTING:  # which waits for its deadline, and then for a person
+        assert (rounds.states["r1"].phase, rounds.states["r1"].reason) == (Phase.STOPPED, RoundReason.TOO_MANY_LOST)
 
 
 def _refining() -> Rounds:
