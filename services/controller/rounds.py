@@ -144,7 +144,11 @@ def _next_round(state: RoundState, event: Event[RoundProgressed], rounds: Rounds
     policy = rounds.policy_of(state.dataset_id) if state.phase is Phase.KEPT else None
     now = rounds.clock()
     round_id = round_id_at(now, event.id)
-    begun = following(state, policy, round_id, now) if policy else None
+    try:
+        begun = following(state, policy, round_id, now) if policy else None
+    except ValueError as error:  # what the policy asks for by now; this round is kept all the same
+        _log.warning("no round of %s follows round %s: %s", state.dataset_id, state.round_id, error)
+        return ()
     return (Send(ROUND_PROGRESSED, RoundProgressed(state.dataset_id, round_id, begun)),) if begun else ()
 
 

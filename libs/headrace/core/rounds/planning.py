@@ -79,7 +79,11 @@ def has_first_as_base(policy: Policy) -> bool:
 
 
 def following(state: RoundState, policy: Policy, round_id: str, now: float) -> RoundStarted | None:
-    """The round after one that was kept, where the policy lets checkpoints begin rounds: on what that one made."""
+    """The round after one that was kept, where the policy lets checkpoints begin rounds: on what that one made.
+
+    Raises:
+        ValueError: the policy asks by now for what the models of that round cannot give.
+    """
     before, made, checkpoint = state.begun.survey, state.committed, state.checkpoint
     if state.phase is not Phase.KEPT or policy.rounds.start != "checkpoint" or made is None or checkpoint is None:
         return None

@@ -296,21 +296,20 @@ async def test_a_checkpoint_may_begin_a_round(world):
     assert body_of(result) == RoundProgressed("arithmetic", "r7", world.begun)
 
 
-@pytest.mark.parametrize(
-    ("start", "base", "share", "next_rounds"),
-    [
-        ("checkpoint", "signals", 0.1, 1),
-        ("checkpoint", None, 0.1, 1),
-        ("checkpoint", None, 0.2, 0),
-        ("manual", "signals", 0.1, 0),
-    ],
-)
-async def test_a_kept_round_s_checkpoint_begins_the_next_one(start, base, share, next_rounds):
+@pytest.mark.parametrize(("rounds", "base", "share", "next_rounds"), [
+    ({"start": "checkpoint"}, "signals", 0.1, 1),
+    ({"start": "checkpoint"}, None, 0.1, 1),
+    ({"start": "checkpoint"}, None, 0.2, 0),
+    ({"start": "manual"}, "signals", 0.1, 0),
+    ({"start": "checkpoint", "mode": "middo_compat", "base": "none"}, None, 0.1, 0),
+])  # fmt: skip
+async def test_a_kept_round_s_checkpoint_begins_the_next_one(rounds, base, share, next_rounds):
     """On the version that it was trained on, under the policy as it stands now; the first version stays the base.
 
-    Not where the policy holds out more by now than the checkpoint does: it has seen what the next round would measure by.
+    Not where the policy holds out more by now than the checkpoint does, which has seen what the next round would measure by, or
+    needs a base that no model is: the round is kept all the same.
     """
-    policy = Policy(rounds=RoundPolicy(start=start))
+    policy = Policy(rounds=RoundPolicy.model_validate(rounds))
     training = TrainingRules(held_out_share=share, held_out_seed=SURVEY.held_out_seed)
     signals = policy.signals.model_copy(update={"base_model": base})
     policy = policy.model_copy(update={"signals": signals, "training": training})
