@@ -28,9 +28,7 @@ def answer_in(state: RoundState, action: Action, before: RoundState) -> Answer:
             return _among(is_done=state.phase is Phase.FROZEN, is_late=not state.running)
         case Action.RESUME:
             is_late = before.revert is None and state.reason == RoundReason.ABORTED
-            return _among(
-                is_done=not is_late, is_late=is_late
-            )  # a guard may freeze it again at once: it was resumed all the same
+            return Answer.TOO_LATE if is_late else Answer.DONE  # a guard may freeze it again at once: it was resumed all the same
         case Action.ABORT:
             is_done = not state.running and state.reason == RoundReason.ABORTED
             return _among(is_done=is_done, is_late=not state.running)
