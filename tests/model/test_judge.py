@@ -11,7 +11,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from headrace.lm.conversations import ConversationReader
-from headrace.lm.judge import Judged
 from headrace.lm.judge_layout import JudgeReader, Quoted, Ruler
 from headrace.lm.judges import JudgeLimits, Judges
 from headrace.lm.score_tokens import NoScoreTokens, ScoreTokens
@@ -207,10 +206,22 @@ def test_nothing_gives_nothing(judges: Callable[..., Judges]) -> None:
         made.judge([], "oracle")
 
 
-def test_a_judge_reads_each_sample_once(judges: Callable[..., Judges], layout: JudgeReader) -> None:
-    """Tokens are those of the sample and of six questions, not of six samples."""
-    (judged,), _ = judges().judge([conversation("the answer " * 50, "four " * 50)], "logits")
-    (quoted,) = layout.quoted([conversation("the answer " * 50, "four " * 50)])
-    assert isinstance(quoted, Quoted)
-    assert isinstance(judged, Judged)
-    assert judged.tokens == len(quoted.prompt) + len(quoted.response) + sum(map(len, layout.questions))
+def test_a_survey_reads_each_sample_once_for_the_signals_and_once_for_the_judge(
+    meter_of: Callable[..., SignalMeter], layout: JudgeReader
+) -> None:
+    """What goes through the model is one pass over the conversation and one over the sample with six questions, no token more."""
+    meter, passed = meter_of(), []
+
+    def count(_module: object, _arguments: object, options: dict[str, Any]) -> None:
+        passed.append(options["input_ids"].numel())
+
+    meter._model.base_model.register_forward_pre_hook(count, with_kwargs=True)
+    sent = [*conversations(6), conversation("the answer " * 50, "four " * 50)]
+    measured = meter.measure(sent)
+    assert sum(passed) == sum(one.prompt_tokens + one.response_tokens for one in measured)
+    passed.clear()
+    judged, _ = meter.judges(ALL).judge(sent, "logits")
+    quoted = [one for one in layout.quoted(sent) if isinstance(one, Quoted)]
+    samples = sum(len(one.prompt) + len(one.response) for one in quoted)
+    questions = sum(len(question) + 1 for question in layout.questions)  # a 10 is two tokens, so each is followed by a 1
+    assert sum(passed) == samples + len(sent) * questions == sum(one.tokens for one in judged)

@@ -85,9 +85,8 @@ class LogitJudge:
             error = "the model's scores are not finite numbers"
         elif mass < self._mass_min:
             error = f"the score tokens had {mass:.3f} of the probability, below {self._mass_min:g}"
-        return Judged(
-            NO_SCORES if error else tuple(scores), mass if math.isfinite(mass) else 0.0, one.length, one.truncated, error
-        )
+        tokens = one.length + len(JUDGED) * len(self._tokens.further)
+        return Judged(NO_SCORES if error else tuple(scores), mass if math.isfinite(mass) else 0.0, tokens, one.truncated, error)
 
 
 class _Row:
