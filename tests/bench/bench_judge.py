@@ -1,29 +1,42 @@
 """The judge from logits against the generating one, and a survey against the authors' way: `python -m tests.bench.bench_judge`.
 
 The samples are real problems with language models' answers (champ-dataset), one a problem, short ones, judged by the default
-model. *Agreement* is Spearman's rank correlation of the two judges' scores. *Survey* is what this system does for a row whose
-base loss is known: one pass for loss and embeddings, one for six scores. *The authors' way* is two passes for losses, one over
-the prompt alone, and six texts, written to their end or to `--new-tokens`; all six of a sample are written side by side, which is
-kinder than the authors' six runs. Where texts had not ended there, the cost up to 1,024 tokens is extrapolated from the time of a
-token, and the table says so. Processor seconds hardly depend on what else the machine does; wall seconds stand beside them.
+model. All is measured in one run, and nothing is extrapolated.
+
+*Agreement* is Spearman's rank correlation of the two judges, of each score and of the mean of the six, with the 95% interval of a
+bootstrap over samples. A judge of 135 million parameters is barely one: that the two agree says little of either, and how well
+they agree with a larger model is another question. Generated texts end here behind their first number, as they do in service.
+
+*Survey* is what this system does for a row: one pass for loss and embeddings, one for the base model's loss unless that is
+known, and six scores from one pass over the sample and six questions. *The authors' way* is two passes for losses, one over
+the prompt alone, and six texts by their decoding, each to its own end or to `--new-tokens`. It is measured kindly: without
+padding, all texts of all samples side by side, and one that has ended costs nothing further. A small model seldom ends a
+text, a larger one does after a hundred words or so; therefore the same run also tells what had been spent when the texts
+were so long. *Tokens* are those that go through the model: the ratio that is left where a written token costs no more than
+one that is read.
 """
 
 import argparse
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from headrace.core.dossiers import JUDGED
+from headrace.core.rounds.surveys import Judge
 from headrace.local.cache import once
 from headrace.local.signals import WEIGHTS
 from tests.bench.bench_signals import conversations, convert_weights, run_model_side
+from tests.bench.rank_correlation import Numbers, bootstrap_interval, rank_correlation
 
 SCRIPT = "tests/model/judge_costs.py"
 _CHARACTERS_MAX = 900
-_PAPER_NEW_TOKENS = 1024
+_LENGTHS = (1, 16, 64, 128, 256, 512)
 
 
 def samples(count: int) -> list[dict[str, Any]]:
@@ -38,9 +51,9 @@ def samples(count: int) -> list[dict[str, Any]]:
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=16)
-    parser.add_argument("--written", type=int, default=2, help="samples surveyed the authors' way")
-    parser.add_argument("--new-tokens", type=int, default=48, help="where the authors' texts are cut off; theirs: 1024")
+    parser.add_argument("--samples", type=int, default=64, help="judged both ways; there are 139")
+    parser.add_argument("--surveyed", type=int, default=2, help="of those, surveyed both ways")
+    parser.add_argument("--new-tokens", type=int, default=1024, help="where the authors' texts are cut off; theirs: 1024")
     arguments = parser.parse_args()
     weights = once(WEIGHTS, convert_weights)
     with tempfile.TemporaryDirectory() as folder:
@@ -49,51 +62,75 @@ def main() -> None:
         told = json.loads(
             run_model_side(
                 SCRIPT, "--weights", str(weights), "--conversations", str(texts), "--samples", str(arguments.samples),
-                "--written", str(arguments.written), "--new-tokens", str(arguments.new_tokens),
+                "--surveyed", str(arguments.surveyed), "--new-tokens", str(arguments.new_tokens),
             ).splitlines()[-1]
         )  # fmt: skip
     console = Console(width=130)
-    console.print(_agreement(told))
-    console.print(_survey(told))
+    console.print(_survey(told["survey"], told["clock"]))
+    console.print(_agreement(told["agreement"], told["clock"]))
+    console.print("{dtype} on {device}, load {load:.1f}".format(**told))
 
 
-def _agreement(told: dict[str, Any]) -> Table:
-    title = "{samples} samples, {dtype} on {device}, load {load:.1f}; score tokens had {mass_mean:.2f} of the probability, "
-    title += (
-        "{mass_least:.2f} at least; rank correlation {correlation_scores:.2f} of scores, {correlation_quality:.2f} of quality"
-    )
-    table = Table("judge", "processor s/sample", "wall s/sample", "times logits", "spread of scores", title=title.format(**told))
-    unit = told["judge_seconds"]["logits"][1]
-    for mode, (wall, processor) in told["judge_seconds"].items():
-        per = told["samples"]
-        spread = told["spread"][mode]
-        table.add_row(mode, f"{processor / per:.2f}", f"{wall / per:.2f}", f"{processor / unit:.1f}", f"{spread:.2f}")
+def _survey(told: dict[str, Any], clock: str) -> Table:
+    tokens, seconds, texts = told["tokens"], told["seconds"], told["texts"]
+    unit = _sum(tokens, "signals", "base", "judge"), _sum(seconds, "signals", "base", "judge")
+    title = f"{told['samples']} samples, {tokens['signals']} tokens together; {_ends(texts['lengths'])}"
+    table = Table("way", "tokens read", "written", clock, "times survey", "in tokens", title=title)
+
+    def add(name: str, read: int, written: int, spent: float) -> None:
+        factors = spent / unit[1], (read + written) / unit[0]
+        table.add_row(name, f"{read:,}", f"{written:,}", f"{spent:.1f}", *(f"{factor:.1f}" for factor in factors))
+
+    add("survey: signals, base loss, judge from logits", unit[0], 0, unit[1])
+    add("the same, base loss known", unit[0] - tokens["base"], 0, unit[1] - seconds["base"])
+    add("of it the judge", tokens["judge"], 0, seconds["judge"])
+    read = _sum(tokens, "signals", "base", "prompts") + texts["asked_tokens"]
+    passes = _sum(seconds, "signals", "base", "prompts")
+    for name, written, spent in _stages(texts["course"]):
+        add(name, read, written, passes + spent)
     return table
 
 
-def _survey(told: dict[str, Any]) -> Table:
-    spent = told["seconds"]
-    ours = _sum(spent["signals"], spent["judge_logits"])
-    passes = _sum(spent["signals"], spent["signals"], spent["prompts"])
-    theirs = _sum(passes, spent["written"])
-    rows = {
-        "survey: signals and judge from logits": ours,
-        "the same, base loss not known": _sum(ours, spent["signals"]),
-        f"authors' way, texts of at most {told['new_tokens']} tokens": theirs,
-    }
-    if told["unfinished"] and told["new_tokens"] < _PAPER_NEW_TOKENS:
-        further = (_PAPER_NEW_TOKENS - told["new_tokens"]) / (told["new_tokens"] - 1)
-        name = f"extrapolated to {_PAPER_NEW_TOKENS:,}: {told['unfinished']} of {told['texts']} texts had not ended"
-        longer = [further * (end - start) for end, start in zip(spent["written"], spent["first_word"], strict=True)]
-        rows[name] = _sum(theirs, longer)
-    table = Table("way", "processor s", "wall s", "times survey", title="{surveyed} samples, {tokens} tokens".format(**told))
-    for name, (wall, processor) in rows.items():
-        table.add_row(name, f"{processor:.1f}", f"{wall:.1f}", f"{processor / ours[1]:.1f}")
+def _stages(course: list[tuple[int, int, float]]) -> Iterator[tuple[str, int, float]]:
+    """What had been written and spent when the texts were so long, and in the end."""
+    for length, written, spent in course:
+        if length in _LENGTHS and length < course[-1][0]:
+            yield f"authors' way, texts cut at {length} tokens", written, spent
+    _, written, spent = course[-1]
+    yield "authors' way, texts whole", written, spent
+
+
+def _ends(lengths: list[int]) -> str:
+    return f"{len(lengths)} texts of {min(lengths):,} to {max(lengths):,} tokens, median {np.median(lengths):,.0f}"
+
+
+def _agreement(told: dict[str, Any], clock: str) -> Table:
+    per, masses = told["asked"], told["masses"]
+    logits, generated = (told["seconds"][mode] / per for mode in (Judge.LOGITS, Judge.GENERATED))
+    spent = f"{clock} a sample: logits {logits:.2f}, generated {generated:.2f}, {generated / logits:.1f} times"
+    mass = f"score tokens had {np.mean(masses):.2f} of the probability, {min(masses):.2f} at least"
+    table = Table(
+        "score", "rank correlation", "95% interval", "logits: mean, deviation", "generated: mean, deviation", "values",
+        title=f"{told['samples']} samples; {spent}; {mass}",
+    )  # fmt: skip
+    scores = {mode: np.array(rows) for mode, rows in told["scores"].items()}
+    for place, name in enumerate(JUDGED):
+        table.add_row(name, *_compared(*(rows[:, place] for rows in scores.values())))
+    table.add_row("mean of the six", *_compared(*(rows.mean(axis=1) for rows in scores.values())))
     return table
 
 
-def _sum(*parts: list[float]) -> list[float]:
-    return [sum(column) for column in zip(*parts, strict=True)]
+def _compared(logits: Numbers, generated: Numbers) -> Iterator[str]:
+    low, high = bootstrap_interval(logits, generated)
+    yield f"{rank_correlation(logits, generated):.2f}"
+    yield f"{low:.2f} to {high:.2f}"
+    for scores in (logits, generated):
+        yield f"{scores.mean():.2f}, {scores.std():.2f}"
+    yield str(len(np.unique(generated.round(3))))
+
+
+def _sum(numbers: dict[str, Any], *names: str) -> Any:
+    return sum(numbers[name] for name in names)
 
 
 if __name__ == "__main__":
