@@ -9,10 +9,13 @@ import typer
 
 from headrace.cli import checkpoint_rollback
 from headrace.cli.checkpoint_answers import asked
+from headrace.cli.checkpoint_reading import kafka, read_collected, read_roll_outs
 from headrace.cli.failures import CannotDo
 from headrace.cli.options import AsJson
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from headrace.core.checkpoints import CheckpointPublished, CheckpointRolledOut
     from headrace.core.roll_out import RollOuts
 
@@ -27,9 +30,12 @@ _PREFIX_MIN = 6
 
 @app.command("ls")
 def list_checkpoints(*, as_json: AsJson = False) -> None:
-    """List all checkpoints, oldest first: data, held-out loss before and after, and whether scoring measures with them."""
-    models = asyncio.run(_roll_outs())
-    rows = [(published, _fate(outs, published)) for outs in models.values() for published in outs.published.values()]
+    """List all checkpoints, oldest first: data, held-out loss before and after, and whether scoring measures with them.
+
+    One whose weights were collected (`headrace dataset gc --keep-checkpoints`) stays listed, and says so.
+    """
+    models, collected = asyncio.run(_read_all())
+    rows = [(published, _fate(outs, published, collected)) for outs in models.values() for published in outs.published.values()]
     rows.sort(key=lambda row: row[0].published_at)
     if as_json:
         typer.echo(json.dumps([_record(published) | {"fate": fate} for published, fate in rows]))
@@ -46,8 +52,12 @@ def list_checkpoints(*, as_json: AsJson = False) -> None:
 @app.command()
 def show(checkpoint: Checkpoint, *, as_json: AsJson = False) -> None:
     """Show all that a trainer said of a checkpoint: base model, data, hyper-parameters, metrics, files."""
-    published, outs = asyncio.run(_found(checkpoint))
-    record = _record(published) | {"fate": _fate(outs, published)}
+
+    async def read() -> "tuple[CheckpointPublished, RollOuts, frozenset[str]]":
+        return *await _found(checkpoint), await read_collected()
+
+    published, outs, collected = asyncio.run(read())
+    record = _record(published) | {"fate": _fate(outs, published, collected)}
     if as_json:
         typer.echo(json.dumps(record))
         return
@@ -115,7 +125,7 @@ def samples(
 
     async def list_them() -> None:
         published, _ = await _found(checkpoint)
-        async for row in seen_rows(published, kafka=_kafka(), held_out=held_out, tell=tell):
+        async for row in seen_rows(published, kafka=kafka(), held_out=held_out, tell=tell):
             marked = row if row.since else row[:2]
             typer.echo(json.dumps(marked) if as_json else " ".join(map(str, marked)))
 
@@ -135,13 +145,13 @@ async def _rolled_out(name: str, timeout_s: float | None) -> "CheckpointRolledOu
     if version is not None:
         raise CannotDo(f"{name}: it was rolled out as version {version}: `headrace checkpoint rollback --to {name}`")
     request_id = str(uuid4())  # a new event, hence a new version number: those of refused ones are never used again
-    return await asked(_kafka(), Send(CHECKPOINT_PUBLISHED, published), request_id, timeout_s)
+    return await asked(kafka(), Send(CHECKPOINT_PUBLISHED, published), request_id, timeout_s)
 
 
 async def _found(name: str) -> "tuple[CheckpointPublished, RollOuts]":
     if len(name) < _PREFIX_MIN:
         raise CannotDo(f"{name}: give {_PREFIX_MIN} or more digits of the checkpoint's id")
-    models = await _roll_outs()
+    models = await read_roll_outs()
     found = [(each, outs) for outs in models.values() for key, each in outs.published.items() if key.startswith(name)]
     if len(found) != 1:
         raise CannotDo(
@@ -150,33 +160,19 @@ async def _found(name: str) -> "tuple[CheckpointPublished, RollOuts]":
     return found[0]
 
 
-async def _roll_outs() -> "dict[str, RollOuts]":
-    """What became of every model's checkpoints, from the topics' beginnings: a few records for each checkpoint."""
-    from headrace.adapters.kafka.streams import read_topic  # noqa: PLC0415
-    from headrace.core.roll_out import RollOuts  # noqa: PLC0415
-    from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT  # noqa: PLC0415
-
-    models: dict[str, RollOuts] = {}
-    for topic in (CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, CHECKPOINT_REFUSED):
-        async for event in read_topic(topic, _kafka(), until_now=True):
-            models.setdefault(event.body.model, RollOuts()).take(event.body)
-    return models
+async def _read_all() -> "tuple[dict[str, RollOuts], frozenset[str]]":
+    return await read_roll_outs(), await read_collected()
 
 
-def _kafka() -> str:
-    from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
-
-    return RuntimeSettings().kafka
-
-
-def _fate(outs: "RollOuts", published: "CheckpointPublished") -> str:
+def _fate(outs: "RollOuts", published: "CheckpointPublished", collected: "Container[str]" = ()) -> str:
     version = outs.version_of(published.checkpoint_id)
     refused, stayed = (each.get(published.checkpoint_id) for each in (outs.refused, outs.not_gone_back))
     if version is not None:
         fate = f"measures, as version {version}" if version == outs.present else f"was rolled out as version {version}"
     else:
         fate = "not rolled out yet" if refused is None else f"refused at {refused.step}: {refused.reason}"
-    return fate if stayed is None else f"{fate}; a rollback to it was refused at {stayed.step}: {stayed.reason}"
+    back = "" if stayed is None else f"; a rollback to it was refused at {stayed.step}: {stayed.reason}"
+    return f"{fate}{back}{'; its weights were collected' if published.checkpoint_id in collected else ''}"
 
 
 def _taken(published: "CheckpointPublished") -> str:

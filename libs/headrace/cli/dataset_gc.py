@@ -5,9 +5,11 @@ import json
 import re
 from collections import Counter
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from headrace.cli.failures import CannotDo
 from headrace.cli.options import AsJson
@@ -15,12 +17,14 @@ from headrace.cli.version_reading import open_versions
 
 if TYPE_CHECKING:  # Arrow and the Kafka client cost most of a second that `headrace --help` need not pay
     from headrace.adapters.versions.forgetting import Forgotten
-    from headrace.adapters.versions.gc import Found, Keeping
+    from headrace.adapters.versions.gc import Elsewhere, Found, Keeping
+    from headrace.adapters.versions.store import VersionStore
     from headrace.core.ports.object_store import ObjectStore
 
 app = typer.Typer()
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_TOLD_EVERY = 100
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 
 KAFKA_STILL_HOLDS = (
@@ -28,6 +32,18 @@ KAFKA_STILL_HOLDS = (
     "headrace.accepted.{dataset} for ever, unless the retention of your topics says otherwise. Delete records there with Kafka's "
     "own kafka-delete-records. Vectors in the index went with the retraction; checkpoints trained on the sample are not touched."
 )
+
+RoundsFor = Annotated[
+    str, typer.Option(help="Keep what a round left behind, and the weights it judged by, for so long after its end.")
+]
+KeepCheckpoints = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        help="Also weights of checkpoints that nobody needs: of each model keep so many that were published last, and as many to "
+        "roll back to. Reads Kafka.",
+    ),
+]
 
 
 @app.command()
@@ -56,7 +72,8 @@ def gc(
         bool,
         typer.Option(help="Also what rounds left behind that have ended, but for their reports; reads their states in Kafka."),
     ] = True,
-    rounds_for: Annotated[str, typer.Option(help="Keep what a round left behind for so long after its end.")] = "30d",
+    rounds_for: RoundsFor = "30d",
+    keep_checkpoints: KeepCheckpoints = None,
     forget: Annotated[
         tuple[str, str] | None,
         typer.Option(metavar="DATASET SAMPLE", help="Remove a retracted sample's bytes from old versions, and nothing else."),
@@ -66,8 +83,13 @@ def gc(
     """Delete what nothing refers to: shards, manifests and staged rows that no branch or tag leads to, large bodies, scratch.
 
     Also the signal tables and all else of rounds that ended long ago (--rounds-for); reports stay, and so does everything of a
-    round that runs or is frozen. Files that a trainer had stored before it died, and that no checkpoint names, go too;
-    checkpoints themselves are kept.
+    round that runs or is frozen. Files that a trainer had stored before it died, and that no checkpoint names, go too.
+
+    Checkpoints are kept unless --keep-checkpoints says how many; then the weights of others go, and what they were trained on,
+    the list of samples they have seen and their place in `headrace checkpoint ls` stay. Never those of what measures, what waits
+    for its roll-out, the models of rounds (--rounds-for, and each dataset's latest), models whose embeddings a dataset's latest
+    or tagged version has, and checkpoints that were trained on a tagged version: tag that version to keep one for good. A
+    rollback to one that has gone is refused and says so. Do not roll back meanwhile.
 
     Every version of every dataset is kept unless --keep-last or --keep-for prunes old ones. Services may go on working. Versions
     that only checkpoints name are pruned too: of such a checkpoint `headrace checkpoint samples` says that its version was
@@ -82,7 +104,8 @@ def gc(
     keeping = _keeping(grace, keep_last, keep_for, rounds_for)
     if not (dry_run or while_idle):
         _require_grace(keeping)
-    asyncio.run(_collect(keeping, dry_run=dry_run, claims=claims, rounds=rounds, as_json=as_json))
+    looked_up = _LookedUp(claims=claims, rounds=rounds, checkpoints=keep_checkpoints)
+    asyncio.run(_collect(keeping, looked_up, dry_run=dry_run, as_json=as_json))
 
 
 def _keeping(grace: str, last: int | None, keep_for: str, rounds_for: str) -> "Keeping":
@@ -102,31 +125,56 @@ def _require_grace(keeping: "Keeping") -> None:
         )
 
 
-async def _collect(keeping: "Keeping", *, dry_run: bool, claims: bool, rounds: bool, as_json: bool) -> None:
-    from headrace.adapters.versions.gc import Elsewhere, GarbageCollector  # noqa: PLC0415
-    from headrace.adapters.versions.sweeps import SweepRunning  # noqa: PLC0415
+async def _collect(keeping: "Keeping", looked_up: "_LookedUp", *, dry_run: bool, as_json: bool) -> None:
+    from headrace.adapters.versions.gc import GarbageCollector  # noqa: PLC0415
+    from headrace.adapters.versions.sweeps import SweepRunning, SweepTooLong  # noqa: PLC0415
 
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
+    console = Console(stderr=True)
     async with open_versions() as versions:
-        used = Elsewhere(
-            await _claims_in_use(versions.objects) if claims else None, await _ended_rounds(versions.objects) if rounds else None
-        )
-        collector = GarbageCollector(versions.objects, keeping)
-        try:
-            async with aclosing(collector.find(used) if dry_run else collector.delete(used)) as garbage:
-                async for found in garbage:
-                    counts[found.what.value] += 1
-                    sizes[found.what.value] += found.entry.size_bytes
-                    if dry_run:
-                        _list(found, as_json=as_json)
-        except SweepRunning as error:
-            raise CannotDo(str(error)) from error
+        with console.status("reading what is needed") as status:
+
+            def tell(read: int) -> None:
+                if read % _TOLD_EVERY == 0:
+                    status.update(f"{read:,} versions read")
+
+            used = await looked_up.elsewhere(versions, keeping)
+            collector = GarbageCollector(versions.objects, keeping, tell=tell)
+            try:
+                async with aclosing(collector.find(used) if dry_run else collector.delete(used)) as garbage:
+                    async for found in garbage:
+                        counts[found.what.value] += 1
+                        sizes[found.what.value] += found.entry.size_bytes
+                        if dry_run:
+                            status.stop()  # it would take what is listed for its own
+                            _list(found, as_json=as_json)
+            except (SweepRunning, SweepTooLong) as error:
+                raise CannotDo(str(error)) from error
     if as_json:
         typer.echo(json.dumps({"dry_run": dry_run, "objects": dict(counts), "bytes": dict(sizes)}))
         return
     told = ", ".join(f"{counts[what]} {what}s, {sizes[what]:,} bytes" for what in counts) or "nothing"
     typer.echo(f"{'would delete' if dry_run else 'deleted'}: {told}")
+
+
+@dataclass(frozen=True, slots=True)
+class _LookedUp:
+    """What is asked for elsewhere than in the store; `checkpoints` is how many to keep of each model, None for all of them."""
+
+    claims: bool
+    rounds: bool
+    checkpoints: int | None
+
+    async def elsewhere(self, versions: "VersionStore", keeping: "Keeping") -> "Elsewhere":
+        from headrace.adapters.versions.gc import Elsewhere  # noqa: PLC0415
+        from headrace.cli.checkpoint_reading import read_unneeded  # noqa: PLC0415
+
+        return Elsewhere(
+            await _claims_in_use(versions.objects) if self.claims else None,
+            await _ended_rounds(versions.objects) if self.rounds else None,
+            () if self.checkpoints is None else await read_unneeded(versions, self.checkpoints, keeping.rounds_for_s),
+        )
 
 
 async def _claims_in_use(objects: "ObjectStore") -> frozenset[bytes] | None:

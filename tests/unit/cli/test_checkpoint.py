@@ -33,7 +33,11 @@ def world(monkeypatch):
     async def asked(_kafka, request, _request_id, _timeout_s):
         sent.append(request.body)
 
-    monkeypatch.setattr(checkpoint, "_roll_outs", roll_outs)
+    async def nothing_collected():
+        return frozenset()
+
+    monkeypatch.setattr(checkpoint, "read_roll_outs", roll_outs)
+    monkeypatch.setattr(checkpoint, "read_collected", nothing_collected)
     monkeypatch.setattr(checkpoint, "asked", asked)
     return told, sent
 
@@ -82,3 +86,17 @@ def test_marks_and_gaps_are_told(world, monkeypatch, as_json):
     else:
         assert lines == ["a 0", "b 1 retracted since"]
     assert "gap: records 0 to 3" in done.stderr
+
+
+def test_a_checkpoint_whose_weights_were_collected_stays_listed_and_says_so(world, monkeypatch):
+    """Beside what became of it."""
+    told, _ = world
+    told.append(ROLLED_OUT)
+
+    async def collected():
+        return frozenset({PUBLISHED.checkpoint_id})
+
+    monkeypatch.setattr(checkpoint, "read_collected", collected)
+    for command in (["ls"], ["show", NAME]):
+        done = headrace(*command)
+        assert f"measures, as version {ROLLED_OUT.model_version}; its weights were collected" in done.output

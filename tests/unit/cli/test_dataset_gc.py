@@ -1,13 +1,20 @@
 """What `dataset gc` refuses before it looks at anything, and what it shows of rounds."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
+from headrace.adapters.checkpoints.store import CheckpointStore
 from headrace.adapters.versions.store import VersionStore
 from headrace.cli.main import app
+from headrace.core.checkpoint_manifests import blob_key
+from headrace.core.checkpoints import CheckpointRolledOut
+from headrace.core.roll_out import folded
+from tests.fakes.checkpoints import adapter_folder, details
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.round_parts import NOW, Parts, Rounds, started
 
@@ -68,3 +75,46 @@ def test_a_dry_run_shows_what_a_round_left_behind(monkeypatch, tmp_path):
     assert key not in shown("--no-rounds")
     assert key not in shown("--rounds-for", "90d")
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("more", [[], ["--keep-checkpoints", "2"]])
+def test_a_dry_run_shows_the_weights_that_nobody_needs(monkeypatch, tmp_path, more):
+    """With their bytes, where it is said how many checkpoints to keep, and not else."""
+    objects, told = FakeObjectStore(), []
+
+    async def read_roll_outs():
+        return folded(told)
+
+    async def read_states():
+        return SimpleNamespace(known=list)
+
+    @asynccontextmanager
+    async def open_versions():
+        yield VersionStore(objects)
+
+    async def publish():
+        for number in range(4):
+            folder = adapter_folder(tmp_path / str(number), fill=number)
+            objects.clock = lambda number=number: 1_000.0 + number
+            told.append(await CheckpointStore(objects).publish(folder, details(run_id=str(number))))
+            told.append(CheckpointRolledOut("signals", told[-1].checkpoint_id, str(number), "", 1.0, 4, 1.0, 1.0, 1.0))
+
+    asyncio.run(publish())
+    objects.clock = lambda: 40 * 86_400.0
+    monkeypatch.setattr("headrace.cli.dataset_gc.open_versions", open_versions)
+    monkeypatch.setattr("headrace.cli.round_reading.read_states", read_states)
+    monkeypatch.setattr("headrace.cli.checkpoint_reading.read_roll_outs", read_roll_outs)
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "no-stack"))
+    before = dict(objects.objects)
+    done = CliRunner().invoke(app, ["dataset", "gc", "--dry-run", "--json", *more], catch_exceptions=False)
+    *listed, total = map(json.loads, done.stdout.splitlines())
+    assert {key: body for key, body in objects.objects.items() if not key.startswith("probes/")} == before
+    if not more:
+        assert (listed, total["objects"]) == ([], {})
+        return
+    assert [each["what"] for each in listed] == ["weights file"] * 2
+    assert total == {
+        "dry_run": True, "objects": {"weights file": 2}, "bytes": {"weights file": sum(each["bytes"] for each in listed)}
+    }  # fmt: skip
+    going = {blob_key(file.sha256) for each in told[:4:2] for file in each.files if file.name.endswith(".safetensors")}
+    assert {each["key"] for each in listed} == going

@@ -32,13 +32,14 @@ from headrace.core.checkpoint_manifests import (
     published_of,
     require_agreement,
 )
+from headrace.core.checkpoint_retention import WEIGHTS_SUFFIX, collected_key
 from headrace.core.checkpoints import SEEN_FILE, CheckpointFile, CheckpointKind, CheckpointPublished
 from headrace.core.events import Stop
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge, StoredObject
 
 __all__ = ["BadCheckpoint", "CheckpointDetails", "CheckpointLimits", "CheckpointStore", "DamagedCheckpoint", "UnsafeCheckpoint"]
 
-WEIGHTS = ".safetensors"
+WEIGHTS = WEIGHTS_SUFFIX
 _SUFFIXES = (WEIGHTS, ".json", ".txt", ".jinja")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -48,6 +49,10 @@ _NEEDED = {
     CheckpointKind.FULL: ("config.json",),
     CheckpointKind.ADAPTER: ("adapter_config.json", "adapter_model.safetensors"),
 }
+
+
+class CollectedCheckpoint(DamagedCheckpoint):
+    """The checkpoint's weights were collected on purpose; the message says what to do."""
 
 
 class CheckpointLimits(BaseSettings):
@@ -97,6 +102,7 @@ class CheckpointStore:
         for path, file in zip(paths, files, strict=True):
             await self._upload(path, file)
         await self._objects.put_if_absent(key, manifest)
+        await self._objects.delete(collected_key(details.model, checkpoint_id_of(manifest)))  # its weights are there again
         entry = await self._objects.stat(key)
         if entry is None:
             raise Stop(f"object store: {key} was written and is gone")
@@ -108,6 +114,7 @@ class CheckpointStore:
         At once where a folder is there already that holds exactly these files; any other one is replaced.
 
         Raises:
+            CollectedCheckpoint: its weights were collected.
             DamagedCheckpoint: the manifest or a file is missing or not what the event says.
             UnsafeCheckpoint: a file is of a kind that is not loaded, disguised, or they are too large together.
         """
@@ -119,7 +126,7 @@ class CheckpointStore:
         unfinished = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
         try:
             for file in published.files:
-                await self._download(file, unfinished / file.name)
+                await self._download(published, file, unfinished / file.name)
                 await asyncio.to_thread(self._require_true_name, unfinished / file.name)
             await asyncio.to_thread(_replace, unfinished, into)
         finally:
@@ -143,7 +150,7 @@ class CheckpointStore:
             KeyError: the checkpoint has no such file.
             DamagedCheckpoint: it is missing or altered.
         """
-        await self._download({file.name: file for file in published.files}[name], path)
+        await self._download(published, {file.name: file for file in published.files}[name], path)
 
     async def _manifest_at(self, key: str) -> StoredObject:
         try:
@@ -169,11 +176,16 @@ class CheckpointStore:
             await self._objects.delete(key)
             raise UnsafeCheckpoint(f"{path.name} changed while it was published: publish a folder that nobody writes to")
 
-    async def _download(self, file: CheckpointFile, path: Path) -> None:
+    async def _download(self, published: CheckpointPublished, file: CheckpointFile, path: Path) -> None:
         key = blob_key(file.sha256)
         try:
             await self._objects.fetch(key, path, bytes_max=file.size_bytes)
         except ObjectMissing as error:
+            if await self._objects.stat(collected_key(published.model, published.checkpoint_id)):
+                raise CollectedCheckpoint(
+                    f"{key} ({file.name}): the weights of checkpoint {published.checkpoint_id[:12]} were collected "
+                    "(`headrace dataset gc --keep-checkpoints`): train it again, or publish the same weights again"
+                ) from error
             raise DamagedCheckpoint(f"{key} ({file.name}): no such object, though the manifest names it") from error
         except ObjectTooLarge as error:
             raise DamagedCheckpoint(f"{error}: altered") from error

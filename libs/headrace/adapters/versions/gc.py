@@ -2,7 +2,8 @@
 
 Roots are all objects under `refs/`: branches keep their history (or its end, as asked), tags the versions they name. Only
 what this module knows is ever deleted: manifests, shards, staged segments, claims, what rounds left behind, scratch objects, and
-files of checkpoints that no checkpoint's manifest names, since their publisher died before it wrote one.
+files of checkpoints that no checkpoint's manifest names, since their publisher died before it wrote one. Of checkpoints whose
+weights nobody needs, as the caller knows it, the weights go, and a record stays that says so.
 
 No version refers to what lies under `rounds/`: it belongs to its round, and goes when that has ended long enough ago. The
 report stays: it holds in itself what it shows of the rest.
@@ -10,28 +11,26 @@ report stays: it holds in itself what it shows of the rest.
 
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from headrace.adapters.checkpoints.retention import collected_checkpoints, note_collected
 from headrace.adapters.versions.gaps import note_pruned
-from headrace.adapters.versions.store import PrunedVersion, VersionStore
-from headrace.adapters.versions.sweeps import SWEEP_S_MAX, store_now, sweeping
-from headrace.core.checkpoint_manifests import MANIFEST_BYTES_MAX, DamagedCheckpoint, blob_key, manifest_from
-from headrace.core.ports.object_store import ObjectEntry, ObjectMissing, ObjectStore, ObjectTooLarge
+from headrace.adapters.versions.keeping import GRACE_S_MIN, ROUNDS_FOR_S, Keeping
+from headrace.adapters.versions.marks import Marked, Marker, TellMarked
+from headrace.adapters.versions.store import VersionStore
+from headrace.adapters.versions.sweeps import SWEEP_S_MAX, SweepTooLong, store_now, sweeping
+from headrace.core.checkpoint_manifests import blob_key
+from headrace.core.ports.object_store import ObjectEntry, ObjectStore
 from headrace.core.rounds.progress import RoundState
 from headrace.core.rounds.stored import ROUNDS_PREFIX, report_key, round_prefix
 from headrace.core.staged import segment_from
-from headrace.core.topics import require_dataset_id
-from headrace.core.versions import REFERENCE_BYTES_MAX, DamagedVersion, Version, manifest_key, stored_from
+
+__all__ = ["GRACE_S_MIN", "NOTHING_KNOWN", "ROUNDS_FOR_S", "Elsewhere", "Found", "Garbage", "GarbageCollector", "Keeping"]
 
 CLAIM_PREFIX = "claims/sha256/"
 
-_CHECKPOINTS = "checkpoints/"
 _SHA256_BYTES = 32
-_BRANCH_PARTS = 3
-"""refs/<dataset>/<branch>.json; what lies deeper, as tags do, keeps one version and not its history."""
 _ROUND_PARTS = 3
 """rounds/<dataset>/<round>/..."""
 
@@ -45,6 +44,7 @@ class Garbage(StrEnum):
     CLAIM = "claim"
     ROUND = "round object"
     CHECKPOINT_FILE = "checkpoint file"
+    WEIGHTS = "weights file"
     SCRATCH = "scratch"
 
 
@@ -59,24 +59,18 @@ _PREFIXES = {
 }
 
 
-GRACE_S_MIN = 3_600.0
-"""The least grace while anything writes: as long as a cut may take from its first shard to the reference that leads to it, or a
-large body until the record that refers to it is visible. Both take seconds to minutes; whatever takes longer may lose objects."""
-
-ROUNDS_FOR_S = 30 * 86_400.0
-"""How long what an ended round left behind is kept, where nobody says otherwise."""
-
-
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
     """What the store does not know of its objects; what is None was not looked up, and is left alone.
 
     `claims` are the hashes of claims in use. `rounds` says when each ended round did so, Unix seconds, by the prefix of its
-    objects; those of other rounds are needed.
+    objects; those of other rounds are needed. `checkpoints` are the ids of those whose weights nobody needs
+    (`headrace.core.checkpoint_retention`); other checkpoints keep all their files.
     """
 
     claims: Collection[bytes] | None = None
     rounds: Mapping[str, float] | None = None
+    checkpoints: Collection[str] = ()
 
 
 NOTHING_KNOWN = Elsewhere()
@@ -99,64 +93,25 @@ class Found:
     entry: ObjectEntry
 
 
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """What is kept although nothing refers to it, and how much history.
-
-    `grace_s`: nothing younger than this is deleted; below `GRACE_S_MIN` nothing may be writing meanwhile. A branch keeps its
-    latest `last` versions and those younger than `for_s` seconds; all of them where neither is set. What a round left behind is
-    kept for `rounds_for_s` seconds after its end.
-    """
-
-    grace_s: float
-    last: int | None = None
-    for_s: float | None = None
-    rounds_for_s: float = ROUNDS_FOR_S
-
-    @property
-    def prunes(self) -> bool:
-        return self.last is not None or self.for_s is not None
-
-    def keeps(self, nth: int, age_s: float) -> bool:
-        """Whether the `nth` version of a branch (0 is the latest) stays; the latest always does."""
-        if nth == 0 or not self.prunes:
-            return True
-        return nth < (self.last or 0) or (self.for_s is not None and age_s < self.for_s)
-
-
-class _Root(BaseModel):
-    """What branches and tags have in common."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    dataset: str
-    version: str = Field(pattern="^[0-9a-f]{64}$")
-    sequence: int = Field(ge=1)
-
-    @property
-    def manifest_key(self) -> str:
-        return manifest_key(self.dataset, self.sequence, self.version)
-
-
-@dataclass(slots=True)
-class _Marked:
-    """What is referred to. `taken` are the offsets that a version older than the grace period took, by dataset and stream."""
-
-    manifests: set[str] = field(default_factory=set)
-    shards: set[bytes] = field(default_factory=set)
-    checkpoint_files: set[bytes] = field(default_factory=set)
-    taken: dict[str, dict[str, int]] = field(default_factory=dict)
-    oldest: dict[str, int] = field(default_factory=dict)
+def _told_to_nobody(_: int) -> None:
+    """Progress that nobody follows."""
 
 
 class GarbageCollector:
-    """Collects in one bucket."""
+    """Collects in one bucket. `tell` follows how many versions were read: all are, before the first object is found."""
 
-    def __init__(self, objects: ObjectStore, keeping: Keeping, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        objects: ObjectStore,
+        keeping: Keeping,
+        clock: Callable[[], float] = time.monotonic,
+        tell: TellMarked = _told_to_nobody,
+    ) -> None:
         self._objects = objects
         self._versions = VersionStore(objects)
         self._keeping = keeping
         self._clock = clock
+        self._tell = tell
         self._now = 0.0
 
     async def find(self, elsewhere: Elsewhere = NOTHING_KNOWN) -> AsyncGenerator[Found]:
@@ -167,24 +122,37 @@ class GarbageCollector:
             Stop: the store is gone.
         """
         self._now = await store_now(self._objects)
-        marked = await self._mark()
+        marked = await self._mark(elsewhere, self._tell)
         async for found in self._garbage(marked, elsewhere):
             yield found
 
     async def delete(self, elsewhere: Elsewhere = NOTHING_KNOWN) -> AsyncGenerator[Found]:
-        """Delete it, and tell each object that went. A history that was pruned says so before its first manifest goes.
+        """Delete it, and tell each object that went.
+
+        A history that was pruned says so before its first manifest goes, a checkpoint before its first file does.
 
         Raises:
             SweepRunning: another collection is at work.
+            SweepTooLong: reading what is needed took so long that others may take this sweep for a dead one: nothing went.
             DamagedVersion, Stop: as `find` does; what was told before is gone.
         """
         async with sweeping(self._objects):
             began = self._clock()
+
+            def in_time(versions: int) -> None:
+                if self._clock() - began > SWEEP_S_MAX:
+                    raise SweepTooLong(
+                        f"{versions} versions were read in {SWEEP_S_MAX / 3_600:g} h and there are more: nothing was deleted; "
+                        "prune old ones (--keep-last, --keep-for)"
+                    )
+                self._tell(versions)
+
             self._now = await store_now(self._objects)
-            marked = await self._mark()
+            marked = await self._mark(elsewhere, in_time)
             if self._keeping.prunes:
                 for dataset_id, sequence in marked.oldest.items():
                     await note_pruned(self._objects, dataset_id, sequence)
+            await self._note_collected(marked)
             async for found in self._garbage(marked, elsewhere):
                 if self._clock() - began > SWEEP_S_MAX:
                     return
@@ -194,76 +162,36 @@ class GarbageCollector:
                     await self._objects.delete(found.entry.key)
                     yield found
 
-    async def _mark(self) -> _Marked:
-        marked = _Marked()
-        async for entry in self._objects.list("refs/"):
-            root = await self._root(entry.key)
-            if root is None:
+    async def _mark(self, elsewhere: Elsewhere, tell: TellMarked) -> Marked:
+        return await Marker(self._versions, self._keeping, self._now, tell).marked(elsewhere.checkpoints)
+
+    async def _note_collected(self, marked: Marked) -> None:
+        """Of checkpoints that have weights to lose: not of those whose weights are young, or shared with one that is needed."""
+        if not marked.weights:
+            return
+        known = await collected_checkpoints(self._objects)
+        for (model, checkpoint_id), files in marked.going.items():
+            if checkpoint_id in known:
                 continue
-            if len(entry.key.split("/")) == _BRANCH_PARTS:
-                await self._mark_history(root, marked)
-            else:
-                manifest = await self._versions.manifest_at(root.manifest_key, root.version)
-                _mark_version(Version(root.version, manifest), marked)
-        await self._mark_checkpoints(marked)
-        return marked
+            for digest in files & marked.weights:
+                stat = await self._objects.stat(blob_key(digest.hex()))
+                if stat is not None and self._is_old(stat):
+                    await note_collected(self._objects, model, checkpoint_id)
+                    break
 
-    async def _mark_checkpoints(self, marked: _Marked) -> None:
-        """Every manifest keeps its files, under whatever model's name; one that cannot be read may need any of them."""
-        async for entry in self._objects.list(_CHECKPOINTS):
-            if not entry.key.endswith(".json"):
-                continue
-            try:
-                stored = await self._objects.get(entry.key, bytes_max=MANIFEST_BYTES_MAX)
-                manifest = manifest_from(stored.body, entry.key, entry.key.rpartition("/")[2].removesuffix(".json"))
-            except (DamagedCheckpoint, ObjectMissing, ObjectTooLarge) as error:
-                raise DamagedVersion(str(error)) from error
-            marked.checkpoint_files.update(bytes.fromhex(file.sha256) for file in manifest.files)
-
-    async def _mark_history(self, root: _Root, marked: _Marked) -> None:
-        nth, key, version = 0, root.manifest_key, root.version
-        while True:
-            stat = await self._objects.stat(key)
-            modified = stat.modified if stat else self._now
-            if not self._keeping.keeps(nth, self._now - modified):
-                return
-            try:
-                found = Version(version, await self._versions.manifest_at(key, version))
-            except PrunedVersion:
-                return
-            _mark_version(found, marked)
-            marked.oldest[root.dataset] = min(found.manifest.sequence, marked.oldest.get(root.dataset, found.manifest.sequence))
-            if root.dataset not in marked.taken and self._now - modified > self._keeping.grace_s:
-                marked.taken[root.dataset] = dict(found.manifest.inputs)
-            if found.manifest.parent is None:
-                return
-            nth, version = nth + 1, found.manifest.parent
-            key = manifest_key(root.dataset, found.manifest.sequence - 1, version)
-
-    async def _root(self, key: str) -> _Root | None:
-        try:
-            stored = await self._objects.get(key, bytes_max=REFERENCE_BYTES_MAX)
-        except ObjectMissing:  # a tag that was deleted since it was listed
-            return None
-        except ObjectTooLarge as error:
-            raise DamagedVersion(str(error)) from error
-        root = stored_from(_Root, stored.body, key)
-        require_dataset_id(root.dataset)
-        return root
-
-    async def _garbage(self, marked: _Marked, elsewhere: Elsewhere) -> AsyncGenerator[Found]:
+    async def _garbage(self, marked: Marked, elsewhere: Elsewhere) -> AsyncGenerator[Found]:
         unknown = {Garbage.CLAIM: elsewhere.claims is None, Garbage.ROUND: elsewhere.rounds is None}
         for what, prefix in _PREFIXES.items():
             if unknown.get(what, False):
                 continue
             async for entry in self._objects.list(prefix):
                 if self._is_old(entry) and not self._is_needed(what, entry.key, marked, elsewhere):
-                    yield Found(what, entry)
+                    yield Found(Garbage.WEIGHTS if _sha256_in(entry.key) in marked.weights else what, entry)
 
     def _is_old(self, entry: ObjectEntry) -> bool:
         return self._now - entry.modified > self._keeping.grace_s
 
-    def _is_needed(self, what: Garbage, key: str, marked: _Marked, elsewhere: Elsewhere) -> bool:
+    def _is_needed(self, what: Garbage, key: str, marked: Marked, elsewhere: Elsewhere) -> bool:
         """Whether something refers to the object, or it is none of ours."""
         if what is Garbage.MANIFEST:
             return key in marked.manifests
@@ -274,7 +202,7 @@ class GarbageCollector:
             return self._round_needs(key, elsewhere.rounds or {})
         if what is Garbage.SCRATCH:
             return False
-        sha256 = _digest(key.rpartition("/")[2].removesuffix(".parquet"))
+        sha256 = _sha256_in(key)
         if what is Garbage.CHECKPOINT_FILE:
             return sha256 is None or sha256 in marked.checkpoint_files
         return sha256 is None or sha256 in (marked.shards if what is Garbage.SHARD else elsewhere.claims or ())
@@ -285,15 +213,10 @@ class GarbageCollector:
         return ended_at is None or key == report_key(prefix) or self._now - ended_at <= self._keeping.rounds_for_s
 
 
-def _mark_version(version: Version, marked: _Marked) -> None:
-    marked.manifests.add(version.manifest_key)
-    marked.shards.update(bytes.fromhex(shard.sha256) for shards in version.manifest.shards.values() for shard in shards)
-
-
-def _digest(text: str) -> bytes | None:
-    """A hash as bytes, half the size; None where the text is none."""
+def _sha256_in(key: str) -> bytes | None:
+    """The hash that an object is named by, as bytes, half the size; None where it is named otherwise."""
     try:
-        digest = bytes.fromhex(text)
+        digest = bytes.fromhex(key.rpartition("/")[2].removesuffix(".parquet"))
     except ValueError:
         return None
     return digest if len(digest) == _SHA256_BYTES else None

@@ -83,12 +83,9 @@ def write_shards(
         yield writer.close()
 
 
-def parquet(source: Any, key: str, *, ahead: bool = True) -> pq.ParquetFile:
-    """An opened Parquet file whose pages are checked as they are read. Raises DamagedVersion where its end is missing.
-
-    With `ahead` all that will be read is asked for at once, and in memory at once: few requests to a store far away.
-    """
-    return _guarded(key, lambda: pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=ahead))
+def parquet(source: Any, key: str) -> pq.ParquetFile:
+    """An opened Parquet file whose pages are checked as they are read. Raises DamagedVersion where its end is missing."""
+    return _guarded(key, lambda: pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True))
 
 
 def verify_file(path: Path, shard: Shard) -> None:
@@ -100,10 +97,14 @@ def verify_file(path: Path, shard: Shard) -> None:
 
 
 def read_shard(path: Path, shard: Shard, columns: Sequence[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
-    """A local shard's rows in order, holding a row group of it. Raises DamagedVersion where it cannot be read."""
-    # By its path: Arrow reads a Python file by coming back to Python, which waits while its caller computes. All columns are
-    # decoded side by side, a few of them not: handing over would cost more than it brings.
-    with parquet(path, shard.key, ahead=False) as file:
+    """The rows in order of a local shard that was verified or written here, holding a row group or two of it.
+
+    Raises:
+        DamagedVersion: it cannot be read.
+    """
+    # By its path: Arrow reads a Python file by coming back to Python, which waits while its caller computes. Pages need no
+    # checksums, since the whole file has been hashed. A few columns are decoded in turn: side by side costs more than it brings.
+    with _guarded(shard.key, lambda: pq.ParquetFile(path)) as file:
         batches = file.iter_batches(batch_size=batch_rows, columns=columns, use_threads=columns is None)
         while (batch := _guarded(shard.key, lambda: next(batches, None))) is not None:
             yield batch

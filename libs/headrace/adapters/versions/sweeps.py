@@ -29,6 +29,10 @@ class SweepRunning(Exception):
     """Another sweep is at work."""
 
 
+class SweepTooLong(Exception):
+    """There is more to read than one sweep may take time for; the message says what to do."""
+
+
 async def store_now(objects: ObjectStore) -> float:
     """The store's clock, Unix seconds: the one that ages of objects are told by. Raises Stop."""
     key = f"probes/{uuid4().hex}"
