@@ -156,12 +156,14 @@ class PartedCollection:
             if stray.is_dir() and stray.name not in named:
                 shutil.rmtree(stray)
         self._parts = [self._loaded(self._path / each["name"], built=each["built"]) for each in table["parts"]]
-        if not isinstance(self._parts[-1], GrowingPart):  # the engine wrote it, as young parts once were
+        if not isinstance(self._parts[-1], GrowingPart):  # the engine wrote it, for an earlier release
             self._begin_part()
         self._begin_build()
 
     def _begin_part(self) -> None:
-        self._parts.append(GrowingPart(self._new_path(), self._dimensions))
+        part = GrowingPart(self._new_path(), self._dimensions)
+        part.sync()  # the table, which is on the disk from now on, names it
+        self._parts.append(part)
         self._write_table()
 
     def _loaded(self, path: Path, *, built: bool) -> Part:
