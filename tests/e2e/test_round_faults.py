@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from headrace.core.rounds.progress import RoundState
-from tests.e2e import round_undone, rounds
+from tests.e2e import round_compat, round_undone, rounds
 from tests.e2e.mending import Mender
 from tests.e2e.round_cases import (
     CASES,
@@ -30,6 +30,7 @@ from tests.e2e.round_cases import (
 from tests.e2e.round_storm import OTHERS, PHASES, RoundStorm
 from tests.e2e.rounds import CALLS_IN_FLIGHT, SAMPLES, RoundEnd, policy
 from tests.e2e.spine import Spine, StubTriton
+from tests.fakes import selection_oracle as oracle
 from tests.fakes.certain import certain
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(900)]
@@ -214,6 +215,31 @@ def test_an_undone_round_leaves_the_rows_of_before_and_what_others_brought(spine
     again = json.loads(done(spine, "round", "start", "undone", "--anyway", "--json"))
     assert again["begun"]["survey"]["version"] == certain(revert.standing).version
     done(spine, "round", "abort", "undone")
+
+
+@pytest.mark.usefixtures("cases")
+def test_a_round_in_the_authors_mode_is_what_their_formulas_say(spine: Spine, mender: Mender):
+    """From the texts to the next version: the oracle's selection, every rewrite taken, and as many rows as the size law gives."""
+    rows = round_compat.lines()
+    table = round_compat.signals_of(rows)
+    beyond = oracle.beyond(table, round_compat.EACH_AXIS, compat=True)
+    expected = [(rows[row]["id"], axis) for row, axis in oracle.owners(beyond, compat=True)]
+    both = int((beyond["hard"] & beyond["low_quality"]).sum())
+    state = round_compat.played(spine, mender, rows)
+    selected, committed = certain(state.selected), certain(state.committed)
+    assert (state.phase, state.reason) == ("kept", "not_trained"), state.detail
+    assert round_compat.selected_by(spine, state) == expected
+    assert sum(state.rewrites.accepted.values()) == state.rewrites.ended == len(expected)
+    assert 0 < both < min(selected.hard, selected.sparse, selected.low_quality)
+    assert 0 < selected.collapsed == state.evicted
+    assert committed.rows_accepted == oracle.paper_next_size(table["pairs"], beyond)
+    assert committed.rows_accepted == len(rows) + both + selected.sparse - selected.collapsed
+    made = round_compat.made_of(spine, "compat", committed.version)
+    assert [each for each in made if each[1]] == sorted(expected)
+    pairs = {row["id"]: pair for row, pair in zip(rows, table["pairs"], strict=True)}
+    replaced = {name for name, axis in expected if axis != "sparse"}
+    stays = [pairs[name] for name, axis in made if not axis]
+    assert sorted(stays) == sorted({pair for name, pair in pairs.items() if name not in replaced})
 
 
 @pytest.mark.slow
