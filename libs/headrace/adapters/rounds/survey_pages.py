@@ -10,7 +10,7 @@ from headrace.adapters.rounds.parquet_rows import rows_behind, rows_from
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.versions.store import VersionStore
 from headrace.adapters.wire import events as wire
-from headrace.core.dossiers import BASE, Dossier, Signals
+from headrace.core.dossiers import Dossier, Signals
 from headrace.core.rounds.pages import SurveyPage
 from headrace.core.rounds.surveys import Purpose, Survey, SurveyedSample, SurveyRequested
 from headrace.core.versions import DamagedVersion, RowKind, Shard
@@ -94,14 +94,17 @@ def is_surveyed(survey: Survey, prompt_hash: str) -> bool:
 
 
 def _surveyed(survey: Survey, dossier: Dossier) -> SurveyedSample:
-    base = dossier.signals_of(BASE)
-    return SurveyedSample(survey, dossier.sample, (base,) if base and _still_holds(survey, base) else ())
+    known = next((signals for signals in dossier.signals if _still_holds(survey, signals)), None)
+    return SurveyedSample(survey, dossier.sample, (known,) if known else ())
 
 
-def _still_holds(survey: Survey, base: Signals) -> bool:
-    """Whether the loss under the base model, measured when the very same content was admitted, is that of the survey's."""
-    same = (base.model, base.model_version) == (survey.base_model, survey.base_model_version)
-    return bool(survey.base_model) and same and not base.error and base.loss_mean is not None
+def _still_holds(survey: Survey, known: Signals) -> bool:
+    """Whether this is the loss under the survey's base model, measured when the very same content was admitted.
+
+    In whatever role: the base is mostly the version that measured the samples before anything was trained on them.
+    """
+    same = (known.model, known.model_version) == (survey.base_model, survey.base_model_version)
+    return bool(survey.base_model) and same and not known.error and known.loss_mean is not None
 
 
 def dossier_in(value: bytes, shard: Shard) -> Dossier:

@@ -1,5 +1,7 @@
 """A version's rows, page by page: each exactly once, in order, whatever the pages and shards."""
 
+from dataclasses import replace
+
 import pytest
 
 from headrace.adapters.rounds.shard_files import ShardFiles
@@ -9,7 +11,7 @@ from headrace.adapters.versions.draft import CutSettings
 from headrace.adapters.versions.forgetting import Forgetting
 from headrace.adapters.versions.shards import ShardLimits
 from headrace.adapters.versions.store import VersionStore
-from headrace.core.dossiers import BASE
+from headrace.core.dossiers import BASE, CURRENT
 from headrace.core.fine_tuning import is_held_out
 from headrace.core.reasons import Reason
 from headrace.core.rounds.surveys import Purpose, Survey, SurveyedSample, SurveyRequested
@@ -122,6 +124,19 @@ async def test_a_base_loss_goes_along_where_it_still_holds(tmp_path):
     version = await cut_version(objects, [with_base(dossier("a"), 2.5), with_base(dossier("b"), 2.5, "0"), dossier("c")])
     [rows] = await walked(pages_of(objects, tmp_path), survey(version.id))
     assert [[(known.role, known.loss_mean) for known in row.known] for row in rows] == [[(BASE, 2.5)], [], []]
+
+
+async def test_what_the_base_said_when_it_measured_goes_along(tmp_path):
+    """The first round's base is the version that admitted the rows, as the current one: its loss is not measured again."""
+    objects = FakeObjectStore()
+    version = await cut_version(objects, accepted("a"))
+    (admitted,) = dossier("a").signals
+    first, later = (
+        replace(survey(version.id), base_model="smol", base_model_version=number) for number in (admitted.model_version, "4")
+    )
+    [[row]], [[other]] = [await walked(pages_of(objects, tmp_path), of) for of in (first, later)]
+    assert row.known == (admitted,)
+    assert (admitted.role, other.known) == (CURRENT, ())
 
 
 async def test_an_empty_version_is_one_empty_page(tmp_path):
