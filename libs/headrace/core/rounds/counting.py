@@ -56,7 +56,7 @@ def is_full(state: RoundState) -> bool:
     """Whether it names more than it may: it names no more then, in whatever phase, and goes on to nothing but its end."""
     if named_in(state) * _NAME_BYTES_MAX <= NAMES_BYTES_MAX:
         return False
-    return sum(len(name) + _FRAMING_BYTES for names in _names(state) for name in names) > NAMES_BYTES_MAX
+    return sum(sum(map(len, names)) + len(names) * _FRAMING_BYTES for names in _names(state)) > NAMES_BYTES_MAX
 
 
 def _names(state: RoundState) -> list[tuple[str, ...]]:
@@ -100,7 +100,7 @@ def _surveyed(state: RoundState, fact: RowsSent | RowsMeasured, phase: Phase) ->
 def _rows(counts: RowCounts, fact: RowsSent | RowsMeasured, state: RoundState) -> RowCounts:
     if isinstance(fact, RowsSent):
         return replace(counts, sent=counts.sent + fact.rows, all_sent=counts.all_sent or fact.complete)
-    if fact.sent_back in counts.returned:
+    if fact.sent_back and fact.sent_back in counts.returned:
         return counts
     if fact.sent_back:
         lost, returned = _back(counts, fact.sent_back, state)
