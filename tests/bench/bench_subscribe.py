@@ -1,19 +1,23 @@
 """Subscribing beside the bare tools, in one run: `python -m tests.bench.bench_subscribe [ROWS]` (default 50,000).
 
 The topic: a bare aiokafka consumer of committed records that decodes the same protobuf, against `subscribe`. The version: a bare
-pyarrow scan of the same Parquet files, on local disk, that makes Python objects of the same columns and decodes them, against
-catching up with `subscribe` from the object store, the bridge to the topic included. The batches: a bare pyarrow scan of the same
-files for the conversations as Arrow, against `subscribe(...).batches(["messages"])`. The version's decisions are stamped so late
-that of the topic only what comes after them is read, as it is of a dataset that took longer than ten minutes to come. Wall time
-and processor time of this process; the ratios are bare over ours, hence above 1 where ours is faster.
+pyarrow scan of the same Parquet files, fetched from the same store to local disk, that makes Python objects of the same columns
+and decodes them, against catching up with `subscribe`, the bridge to the topic included. The batches: a bare pyarrow scan of the
+same files for the conversations as Arrow, against `subscribe(...).batches(["messages"])`. Ours verifies each file by its hash;
+lines that say so hold it against a scan that does the same. The version's decisions are stamped so late that of the topic only
+what comes after them is read, as it is of a dataset that took longer than ten minutes to come. Both sides take turns, and the
+medians count: wall time, and processor time of this process. The ratios are bare over ours, hence above 1 where ours is faster.
 """
 
 import asyncio
+import random
 import resource
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,21 +26,23 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.versions.cut import VersionCutter
 from headrace.adapters.versions.draft import CutSettings
+from headrace.adapters.versions.shards import verify_file
 from headrace.client import Accepted, subscribe
-from headrace.core.dossiers import Dossier
 from headrace.core.staged import Place
 from headrace.core.topics import accepted_topic
-from headrace.core.versions import RowKind
+from headrace.core.versions import RowKind, Shard
 from headrace.local.kafka import Kafka
 from headrace.local.object_store import ObjectStore
 from headrace.local.running import running
 from headrace_protos.sample.v1 import dossier_pb2
-from tests.fakes.accepted_topics import accepted, new_dataset, publish
+from tests.bench.staged_rows import WORDS
+from tests.fakes.accepted_topics import new_dataset, publish
 from tests.fakes.certain import certain
-from tests.fakes.decisions import DECIDED
+from tests.fakes.decisions import DECIDED, dossier
 
 BATCH = 2_000
-TEXT = "seven hundred bytes of words, as conversations have them, " * 12
+WORDS_A_ROW = 150
+TURNS = 5
 
 
 async def bare_topic(kafka: str, dataset: str, rows: int) -> None:
@@ -54,10 +60,22 @@ async def bare_topic(kafka: str, dataset: str, rows: int) -> None:
     await consumer.stop()
 
 
-async def bare_scan(files: list[Path], rows: int) -> None:
+async def fetched(store: ObjectStoreSettings, shards: tuple[Shard, ...], *, verify: bool) -> AsyncIterator[Path]:
+    """Each file of the version on local disk, one at a time."""
+    async with open_object_store(store) as objects:
+        with tempfile.TemporaryDirectory() as folder:
+            for shard in shards:
+                path = Path(folder) / "bare.parquet"
+                await objects.fetch(shard.key, path, bytes_max=shard.size_bytes)
+                if verify:
+                    verify_file(path, shard)
+                yield path
+
+
+async def bare_scan(store: ObjectStoreSettings, shards: tuple[Shard, ...], rows: int, *, verify: bool) -> None:
     """Every row of the same columns as Python objects, the dossier decoded."""
     count = 0
-    for file in files:
+    async for file in fetched(store, shards, verify=verify):
         for batch in pq.ParquetFile(file).iter_batches(
             batch_size=500, columns=["sample_id", "revision", "decided_at", "dossier"]
         ):
@@ -67,10 +85,10 @@ async def bare_scan(files: list[Path], rows: int) -> None:
     assert count == rows
 
 
-async def bare_batches(files: list[Path], rows: int) -> None:
+async def bare_batches(store: ObjectStoreSettings, shards: tuple[Shard, ...], rows: int, *, verify: bool) -> None:
     """Every row's conversation, as Arrow."""
     count = 0
-    for file in files:
+    async for file in fetched(store, shards, verify=verify):
         for batch in pq.ParquetFile(file).iter_batches(batch_size=2_000, columns=["sample_id", "revision", "messages"]):
             count += batch.num_rows
     assert count == rows
@@ -95,56 +113,52 @@ async def subscribed(kafka: str, dataset: str, start: str, store: ObjectStoreSet
 
 
 async def measured(work: Callable[[], Awaitable[None]]) -> tuple[float, float]:
-    """Seconds and processor seconds: the better of two runs, since the first one warms caches."""
-    best = (float("inf"), float("inf"))
-    for _ in range(2):
-        began, began_cpu = time.perf_counter(), time.process_time()
-        await work()
-        best = min(best, (time.perf_counter() - began, time.process_time() - began_cpu))
-    return best
+    """Seconds and processor seconds of one run."""
+    began, began_cpu = time.perf_counter(), time.process_time()
+    await work()
+    return time.perf_counter() - began, time.process_time() - began_cpu
 
 
 async def compare(name: str, rows: int, bare: Callable[[], Awaitable[None]], ours: Callable[[], Awaitable[None]]) -> None:
     """One line."""
-    bare_s, bare_cpu_s = await measured(bare)
-    ours_s, ours_cpu_s = await measured(ours)
+    turns = [(*await measured(bare), *await measured(ours)) for _ in range(TURNS)]
+    bare_s, bare_cpu_s, ours_s, ours_cpu_s = (statistics.median(each) for each in zip(*turns, strict=True))
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{name:<10} {rows:>9,} {rows / bare_s:>10,.0f} {rows / ours_s:>10,.0f} {bare_s / ours_s:>7.2f} "
+        f"{name:<17} {rows:>9,} {rows / bare_s:>10,.0f} {rows / ours_s:>10,.0f} {bare_s / ours_s:>7.2f} "
         f"{bare_cpu_s / ours_cpu_s:>10.2f} {peak_mib:>9.0f}",
         flush=True,
     )
 
 
-async def filled(kafka: str, store: ObjectStoreSettings, folder: Path, rows: int) -> tuple[str, list[Path]]:
+async def filled(kafka: str, store: ObjectStoreSettings, folder: Path, rows: int) -> tuple[str, tuple[Shard, ...]]:
     """A dataset whose rows are in its topic and in a version, and the version's files."""
-    dataset = new_dataset(kafka)
+    dataset, chance = new_dataset(kafka), random.Random(1)
     async with open_object_store(store) as objects:
         cutter = VersionCutter(objects, CutSettings(folder=folder, embeddings_wait_s=0))
         for start in range(0, rows, BATCH):
             numbers = range(start, min(start + BATCH, rows))
-            decided: list[Dossier] = accepted(dataset, (f"{number * 2654435761 % 2**32:08x}" for number in numbers), text=TEXT)
+            names = (f"{number * 2654435761 % 2**32:08x}" for number in numbers)
+            texts = (" ".join(chance.choices(WORDS, k=WORDS_A_ROW)) for _ in numbers)
+            decided = [dossier(name, dataset_id=dataset, text=text) for name, text in zip(names, texts, strict=True)]
             await publish(kafka, dataset, decided)
             placed = [(row, Place(DECIDED, number, time.time() + 3_600)) for row, number in zip(decided, numbers, strict=True)]
             await cutter.staging.stage_decided(dataset, DECIDED, placed)
         version = certain(await cutter.cut(dataset, "bench")).version
-        files = []
-        for shard in version.manifest.shards_of(RowKind.ACCEPTED):
-            files.append(folder / f"{shard.sha256}.parquet")
-            await cutter.versions.download(shard, files[-1])
-    return dataset, files
+    return dataset, version.manifest.shards_of(RowKind.ACCEPTED)
 
 
 async def main(rows: int, kafka: str, store: ObjectStoreSettings, folder: Path) -> None:
-    """A line for the topic, one for the version, and one for the version as batches."""
-    dataset, files = await filled(kafka, store, folder, rows)
-    print(f"{'':<10} {'rows':>9} {'bare/s':>10} {'ours/s':>10} {'ratio':>7} {'cpu ratio':>10} {'peak MiB':>9}")
+    """A line for the topic, two for the version, and two for the version as batches."""
+    dataset, shards = await filled(kafka, store, folder, rows)
+    print(f"{'':<17} {'rows':>9} {'bare/s':>10} {'ours/s':>10} {'ratio':>7} {'cpu ratio':>10} {'peak MiB':>9}")
     topic = lambda: bare_topic(kafka, dataset, rows)  # noqa: E731
     await compare("topic", rows, topic, lambda: subscribed(kafka, dataset, "beginning", store, rows))
-    scan = lambda: bare_scan(files, rows)  # noqa: E731
-    await compare("version", rows, scan, lambda: subscribed(kafka, dataset, "latest", store, rows))
-    columns = lambda: bare_batches(files, rows)  # noqa: E731
-    await compare("batches", rows, columns, lambda: subscribed_batches(kafka, dataset, store, rows))
+    for told, verify in (("", False), (", verified", True)):
+        scan = partial(bare_scan, store, shards, rows, verify=verify)
+        await compare(f"version{told}", rows, scan, partial(subscribed, kafka, dataset, "latest", store, rows))
+        columns = partial(bare_batches, store, shards, rows, verify=verify)
+        await compare(f"batches{told}", rows, columns, partial(subscribed_batches, kafka, dataset, store, rows))
 
 
 if __name__ == "__main__":

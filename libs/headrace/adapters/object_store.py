@@ -14,6 +14,7 @@ from functools import partial
 from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import Any, BinaryIO, TypeVar, cast
 from uuid import uuid4
 
@@ -135,7 +136,11 @@ class MinioObjectStore:
         return await self._call("get", key, partial(self._read, key, bytes_max))
 
     async def fetch(self, key: str, path: Path, *, bytes_max: int) -> None:
-        await self._call("get", key, partial(self._download, key, path, bytes_max))
+        unwanted = Event()
+        try:
+            await self._call("get", key, partial(self._download, key, path, bytes_max, unwanted))
+        finally:
+            unwanted.set()
 
     def open(self, key: str) -> BinaryIO:
         entry = _blocking("stat", key, partial(self._entry, key))
@@ -222,9 +227,11 @@ class MinioObjectStore:
             modified = parsedate_to_datetime(response.headers["last-modified"]).timestamp()
             return StoredObject(response.read(), response.headers["etag"].strip('"'), modified)
 
-    def _download(self, key: str, path: Path, bytes_max: int) -> None:
+    def _download(self, key: str, path: Path, bytes_max: int, unwanted: Event) -> None:
         with _opened(self._client, self._bucket, key, bytes_max) as response, path.open("wb") as file:
             for block in response.stream(_BLOCK_BYTES):
+                if unwanted.is_set():  # whoever waited for it was cancelled, which ends no thread
+                    return
                 file.write(block)
 
 

@@ -1,8 +1,8 @@
 """What a subscriber gets: accepted samples, and those that are taken back."""
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
@@ -14,16 +14,16 @@ from headrace.core.samples import Sample, prompt_hash_of
 from headrace_protos.sample.v1 import dossier_pb2, sample_pb2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: that would make each of a version's rows three times as dear
 class Accepted:
     """A sample that was accepted. One with the id of an earlier one and a higher `revision` replaces it.
 
-    The properties read `wire`; a version's rows are decoded when they first do.
+    The properties read `wire`; a version's rows are decoded when they first do. Two are equal that have both in common.
     """
 
-    sample_id: str
-    revision: int
-    _dossier: dossier_pb2.Dossier | bytes
+    sample_id: Final[str]
+    revision: Final[int]
+    _dossier: dossier_pb2.Dossier | bytes = field(compare=False)
 
     @property
     def wire(self) -> dossier_pb2.Dossier:
@@ -38,7 +38,7 @@ class Accepted:
                 message = dossier_pb2.Dossier.FromString(message)
             except DecodeError as error:
                 raise Undecodable(f"{self.sample_id}: the row's dossier cannot be read: {error}") from error
-            object.__setattr__(self, "_dossier", message)
+            self._dossier = message
         return message
 
     @property

@@ -1,5 +1,6 @@
 """Several items at a time, on their way to a subscriber."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ class Chunk:
     A place is (slot, next): for records slot is the partition and next an offset, for a version's rows slot is minus one minus
     the number of the shard and next the number of its rows taken. `version` and `until` replace those of the subscriber's
     position, where they are set. A reader of batches gets `rows` instead of items, and stands behind all of them at once.
+    Where there are `parts`, those hold everything, in order: smaller chunks that are made as they are taken.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -24,3 +26,4 @@ class Chunk:
     version: str | None = None
     until: dict[int, int] | None = None
     rows: "pa.RecordBatch | None" = None
+    parts: Iterator["Chunk"] = field(default_factory=lambda: iter(()))

@@ -12,7 +12,7 @@ stack that `headrace up` started here.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -108,6 +108,7 @@ class Subscription:
         self._loop: LoopThread | None = None
         self._chunk = Chunk()
         self._left: list[Item] = []
+        self._parts: Iterator[Chunk] = iter(())
         self._told = 0
         self._ended = False
 
@@ -153,7 +154,7 @@ class Subscription:
 
     def __next__(self) -> Item:
         while not self._left:
-            if self.fetched() is None:
+            if not self._next_part() and self.fetched() is None:
                 raise StopIteration
         return self._left.pop()
 
@@ -163,7 +164,7 @@ class Subscription:
 
     async def __anext__(self) -> Item:
         while not self._left:
-            if await self.afetched() is None:
+            if not self._next_part() and await self.afetched() is None:
                 raise StopAsyncIteration
         return self._left.pop()
 
@@ -229,13 +230,24 @@ class Subscription:
 
     def _go_on(self, chunk: Chunk | None) -> bool:
         """Puts the next chunk in the place of the one that was handed out; False where there is none."""
+        self._take(chunk or Chunk())
+        self._parts = self._chunk.parts
+        return chunk is not None
+
+    def _next_part(self) -> bool:
+        """Puts the next part of a chunk that comes in parts in the place of the one before; False where there is none."""
+        part = next(self._parts, None)
+        if part is not None:
+            self._take(part)
+        return part is not None
+
+    def _take(self, chunk: Chunk) -> None:
         self._settle(self._chunk)
-        self._chunk, self._told = chunk or Chunk(), 0
+        self._chunk, self._told = chunk, 0
         # From the end, so that an item is freed, and its memory warm for the next one, once the caller has no use for it.
         self._left, self._chunk.items = self._chunk.items[::-1], []
         if not self._left:  # nothing to hand out: the position moves at once
             self._settle(self._chunk)
-        return chunk is not None
 
     def _settle(self, chunk: Chunk) -> None:
         """Moves the position behind a chunk, which has places where it has no items too."""

@@ -1,12 +1,16 @@
 """A version's accepted rows as items, and what is needed to go on behind them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from itertools import compress
+import tempfile
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from itertools import compress, zip_longest
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headrace.adapters.versions.shards import read_shard
 from headrace.adapters.versions.store import Version, VersionStore
 from headrace.client.accepted import Accepted
 from headrace.client.batches import of_rows
@@ -18,12 +22,17 @@ from headrace.core.versions import RowKind
 
 _KEYS = ["sample_id", "revision", "decided_at"]
 _KEY_BATCH_ROWS = 16_384
+_MICROSECONDS = pa.timestamp("us", "UTC")
+_US = 1_000_000
+_PART_ROWS = 128
+"""Rows made into items at a time: so few that their memory is still warm when the next ones take it."""
 
 
 class VersionRows:
     """The accepted rows of one version. What passes is remembered in `held`, whether this share takes it or not.
 
-    Every method raises DamagedVersion where a shard is missing or altered, and Stop where the object store is gone.
+    Every shard is verified on local disk before a row of it passes; the next one comes there meanwhile. Every method raises
+    DamagedVersion where a shard is missing or altered, and Stop where the object store is gone.
     """
 
     def __init__(self, versions: VersionStore, version: Version, held: Held) -> None:
@@ -41,56 +50,88 @@ class VersionRows:
 
         As items, or as record batches where a schema says of which columns.
         """
-        for number, part in sorted(slices_of(len(self._shards), share).items(), key=lambda taken: taken[0]):
-            if number >= shard:
-                async for chunk in self._shard_chunks(number, part, row if number == shard else 0, limits, schema):
+        parts = {number: part for number, part in slices_of(len(self._shards), share).items() if number >= shard}
+        async with aclosing(self._files(sorted(parts))) as files:
+            async for number, path in files:
+                skip = row if number == shard else 0
+                passing = self._passing(path, (number, parts[number]), skip, limits, schema)
+                # One hand-over for each chunk: a thread that comes back to Python waits while the caller computes.
+                while (chunk := await asyncio.to_thread(next, passing, None)) is not None:
                     yield chunk
+                self._known.add(number)
 
     async def latest_decision(self) -> float | None:
         """The time of the version's latest decision, Unix seconds, None without rows. From here on `held` has all rows."""
-        for number, shard in enumerate(self._shards):
-            if number not in self._known:
-                async for batch in self._versions.shard_rows(shard, _KEYS, _KEY_BATCH_ROWS):
-                    await asyncio.to_thread(self._keep, batch)
+        unknown = [number for number in range(len(self._shards)) if number not in self._known]
+        async with aclosing(self._files(unknown)) as files:
+            async for number, path in files:
+                await asyncio.to_thread(self._keep_all, path, number)
                 self._known.add(number)
         return self._latest
 
-    async def _shard_chunks(
-        self, number: int, part: Slice, skip: int, limits: SubscribeLimits, schema: pa.Schema | None
-    ) -> AsyncGenerator[Chunk, None]:
-        shard, seen = self._shards[number], 0
+    async def _files(self, numbers: Sequence[int]) -> AsyncGenerator[tuple[int, Path], None]:
+        """These shards as local files, verified, each gone when the next is asked for, which is fetched meanwhile."""
+        ahead: asyncio.Task[Path] | None = None
+        with tempfile.TemporaryDirectory(prefix="headrace-shards-", ignore_cleanup_errors=True) as folder:
+            try:
+                for number, following in zip_longest(numbers, numbers[1:]):
+                    path = await (ahead or self._fetched(number, folder))
+                    ahead = None if following is None else asyncio.create_task(self._fetched(following, folder))
+                    yield number, path
+                    path.unlink()
+            finally:
+                if ahead is not None:
+                    ahead.cancel()
+                    await asyncio.gather(ahead, return_exceptions=True)
+
+    async def _fetched(self, number: int, folder: str) -> Path:
+        path = Path(folder) / f"{number}.parquet"
+        await self._versions.download(self._shards[number], path)
+        return path
+
+    def _keep_all(self, path: Path, number: int) -> None:
+        for batch in read_shard(path, self._shards[number], _KEYS, _KEY_BATCH_ROWS):
+            self._keep(batch)
+
+    def _passing(
+        self, path: Path, source: tuple[int, Slice], skip: int, limits: SubscribeLimits, schema: pa.Schema | None
+    ) -> Iterator[Chunk]:
+        """A shard's rows, without those of other slices and those before row `skip`."""
+        (number, part), end = source, 0
+        shard, slot = self._shards[number], ~number
         heavy = limits.prefetch_bytes // 2 // max(1, shard.raw_bytes // shard.rows)
         rows_max = max(1, min(limits.prefetch_rows // 2, heavy))
         columns = dict.fromkeys((*_KEYS, *(("dossier",) if schema is None else schema.names)))
-        async for batch in self._versions.shard_rows(shard, [*columns], rows_max):
-            begin, seen = seen, seen + batch.num_rows
-            chunk = await asyncio.to_thread(self._pass, batch, (number, part), begin, skip, schema)
-            if chunk is not None:
-                yield chunk
-        self._known.add(number)
-
-    def _pass(
-        self, batch: pa.RecordBatch, source: tuple[int, Slice], begin: int, skip: int, schema: pa.Schema | None
-    ) -> Chunk | None:
-        """The batch as a chunk, without rows of other slices and those before row `skip` of the shard; None if none are left."""
-        self._keep(batch)
-        left = batch.slice(max(skip - begin, 0))
-        if not left.num_rows:
-            return None
-        number, part = source
-        slot, end = ~number, begin + batch.num_rows
-        rows: Sequence[int] = range(end - left.num_rows + 1, end + 1)
-        if part.of > 1:
-            taken = [part.has(sample_id.encode()) for sample_id in left["sample_id"].to_pylist()]
-            left, rows = left.filter(pa.array(taken, pa.bool_())), [*compress(rows, taken)]
-        if schema is not None:
-            return Chunk(after={slot: end}, rows=of_rows(left, schema))
-        columns = (left[name].to_pylist() for name in ("sample_id", "revision", "dossier"))
-        places = [(slot, row) for row in rows]
-        return Chunk([*map(Accepted, *columns)], places, {slot: end})
+        for batch in read_shard(path, shard, [*columns], rows_max):
+            self._keep(batch)
+            begin, end = end, end + batch.num_rows
+            left = batch.slice(max(skip - begin, 0))
+            if left.num_rows:
+                left, rows = _sliced(left, part, range(end - left.num_rows + 1, end + 1))
+                if schema is None:
+                    yield Chunk(parts=_parts(left, slot, rows, end))
+                else:
+                    yield Chunk(after={slot: end}, rows=of_rows(left, schema))
 
     def _keep(self, batch: pa.RecordBatch) -> None:
         self._held.add(batch)
-        newest = pc.max(batch["decided_at"]).as_py()
+        newest = pc.max(batch["decided_at"]).cast(_MICROSECONDS).value
         if newest is not None:
-            self._latest = max(newest.timestamp(), self._latest or 0.0)
+            self._latest = max(newest / _US, self._latest or 0.0)
+
+
+def _sliced(batch: pa.RecordBatch, part: Slice, rows: Sequence[int]) -> tuple[pa.RecordBatch, Sequence[int]]:
+    """The rows that belong to a slice, and which rows of the shard are taken once each of them is."""
+    if part.of == 1:
+        return batch, rows
+    taken = [part.has(sample_id.encode()) for sample_id in batch["sample_id"].to_pylist()]
+    return batch.filter(pa.array(taken, pa.bool_())), [*compress(rows, taken)]
+
+
+def _parts(batch: pa.RecordBatch, slot: int, rows: Sequence[int], end: int) -> Iterator[Chunk]:
+    """The rows as items, a few at a time; at last the place behind all of them."""
+    for begin in range(0, batch.num_rows, _PART_ROWS):
+        few, taken = batch.slice(begin, _PART_ROWS), rows[begin : begin + _PART_ROWS]
+        columns = (few[name].to_pylist() for name in ("sample_id", "revision", "dossier"))
+        yield Chunk([*map(Accepted, *columns)], [(slot, row) for row in taken], {slot: taken[-1]})
+    yield Chunk(after={slot: end})
