@@ -156,7 +156,7 @@ class KafkaAdmin:
         """Creates those topics that are missing, waits until they can be used, and returns their names.
 
         Raises:
-            KafkaError: the broker refused.
+            KafkaError: the broker refused, or did not have them within the time that it may take to answer at first.
         """
         existing = set(self._client.list_topics())
         wanted = {
@@ -171,7 +171,7 @@ class KafkaAdmin:
             error = for_code(topic["error_code"])
             if topic["error_code"] and error is not TopicAlreadyExistsError:  # someone else creates them too
                 raise error(f"{topic['name']}: {topic.get('error_message')}")
-        self._client.wait_for_topics(list(wanted))
+        self._client.wait_for_topics(list(wanted), timeout_ms=int(self._start_s * 1000))
         return list(wanted)
 
     def gaps(self, groups: Iterable[tuple[str, Sequence[str]]]) -> list[Gap]:

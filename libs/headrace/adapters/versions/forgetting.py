@@ -75,8 +75,10 @@ class Forgetting:
         upto = await self._retracted_upto()
         await self._end_what_others_began()
         versions = 0
-        async for version in self._kept():
-            versions += await self._forget_in(version, upto)
+        async for key, version in self._kept():
+            await self._forget_in(version, upto)
+            # What was replaced a moment ago may already have left the manifest as it is read now.
+            versions += not self._replaced.keys().isdisjoint(await self._versions.hashes_at(key, version.id))
         segments = await self._forget_staged(upto)
         return Forgotten(versions, len(self._replaced), sum(self._replaced.values()), segments)
 
@@ -106,22 +108,17 @@ class Forgetting:
             if sha256 := gap_of(entry.key):
                 await self._objects.delete(f"shards/{sha256}.parquet")
 
-    async def _kept(self) -> AsyncIterator[Version]:
-        """Every version that has a manifest, also those that no reference leads to."""
+    async def _kept(self) -> AsyncIterator[tuple[str, Version]]:
+        """Every version that has a manifest, with its key; also those that no reference leads to."""
         async for entry in self._objects.list(manifest_prefix(self._dataset_id)):
             if listed := listed_version(self._dataset_id, entry.key):
-                yield Version(listed[1], await self._versions.manifest_at(entry.key, listed[1]))
+                yield entry.key, Version(listed[1], await self._versions.manifest_at(entry.key, listed[1]))
 
-    async def _forget_in(self, version: Version, upto: int) -> bool:
-        touched = False
+    async def _forget_in(self, version: Version, upto: int) -> None:
         for kind in _KINDS:
             for shard in version.manifest.shards_of(kind):
-                if shard.sha256 in self._replaced:
-                    touched = True
-                elif await self._is_in(shard, upto):
+                if shard.sha256 not in self._replaced and await self._is_in(shard, upto):
                     await self._replace(kind, shard, upto)
-                    touched = True
-        return touched
 
     async def _is_in(self, shard: Shard, upto: int) -> bool:
         """Whether the shard has rows of it; each is looked into once, however many versions share it."""

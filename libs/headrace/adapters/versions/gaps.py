@@ -43,6 +43,19 @@ class VersionGaps:
         await self._read(stored)
         return tuple(stand_in(shard, self._gaps) for shard in stored.shards_of(kind))
 
+    async def hashes(self, stored: Manifest) -> set[str]:
+        """The hashes of a stored manifest's shards, and of all that has stood in for them so far. Raises as `filled` does."""
+        await self._read(stored)
+        found = set[str]()
+        for shards in stored.shards.values():
+            for shard in shards:
+                at: str | None = shard.sha256
+                while at is not None:
+                    found.add(at)
+                    gap = self._gaps.get(at)
+                    at = gap.replacement.sha256 if gap and gap.replacement else None
+        return found
+
     async def _read(self, manifest: Manifest) -> bool:
         """Whether there are gaps in the manifest, which are then known."""
         if self._clock() - self._listed_at >= _LISTED_S:

@@ -141,6 +141,10 @@ class VersionStore:
         """
         return await self.gaps.filled(await self._stored_manifest(key, version))
 
+    async def hashes_at(self, key: str, version: str) -> set[str]:
+        """Of all shards that the manifest under a key has named, and of what has stood in for them. Raises as `manifest_at`."""
+        return await self.gaps.hashes(await self._stored_manifest(key, version))
+
     async def _stored_manifest(self, key: str, version: str) -> Manifest:
         """The manifest as it was stored; kept in memory, since it can never change."""
         if version in self._manifests:
