@@ -14,21 +14,21 @@ from headrace.local.signals import Signals
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The bootstrap address of a real broker."""
-    with running(Kafka(), tmp_path_factory.mktemp("kafka")) as launch:
+    with running(Kafka(), tmp_path_factory.mktemp("kafka"), killed=True) as launch:
         yield launch.tells["HEADRACE_KAFKA"]
 
 
 @pytest.fixture(scope="module")
 def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The bootstrap address of a broker of the module's own, for tests that count what lies in the shared topics."""
-    with running(Kafka(), tmp_path_factory.mktemp("own-kafka")) as launch:
+    with running(Kafka(), tmp_path_factory.mktemp("own-kafka"), killed=True) as launch:
         yield launch.tells["HEADRACE_KAFKA"]
 
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStoreSettings]:
     """A real S3 server; tests take buckets of their own with `s3.model_copy(update={"bucket": ...})`."""
-    with running(ObjectStore(), tmp_path_factory.mktemp("s3")) as launch:
+    with running(ObjectStore(), tmp_path_factory.mktemp("s3"), killed=True) as launch:
         told = {name.removeprefix("HEADRACE_S3_").lower(): value for name, value in launch.tells.items()}
         yield ObjectStoreSettings.model_validate(told)
 
@@ -36,5 +36,5 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStoreSettings
 @pytest.fixture(scope="session")
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The gRPC address of a real Triton that serves `signals`; for tests marked `model`."""
-    with running(Signals(), tmp_path_factory.mktemp("triton")) as launch:
+    with running(Signals(), tmp_path_factory.mktemp("triton"), killed=True) as launch:
         yield launch.tells["HEADRACE_SCORING_TRITON"]

@@ -40,7 +40,7 @@ def store_settings(request, tmp_path_factory) -> Iterator[ObjectStoreSettings | 
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(local.CHOICE, request.param)
-        with running(local.ObjectStore(), tmp_path_factory.mktemp(request.param)) as launch:
+        with running(local.ObjectStore(), tmp_path_factory.mktemp(request.param), killed=True) as launch:
             for name, value in launch.tells.items():
                 patch.setenv(name, value)
             yield ObjectStoreSettings(bucket="headrace-test", attempts_max=1)

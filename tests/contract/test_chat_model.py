@@ -48,7 +48,7 @@ def server(request, tmp_path_factory) -> Iterator[str | None]:
     if request.param == "stub":
         yield None
         return
-    with running(Chat(), tmp_path_factory.mktemp("chat")) as launch:
+    with running(Chat(), tmp_path_factory.mktemp("chat"), killed=True) as launch:
         yield launch.tells["HEADRACE_CHAT_URL"]
 
 

@@ -2,19 +2,16 @@
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
-from unittest.mock import patch
 
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.rounds.round_states import RoundStates
-from headrace.cli.main import app
 from headrace.core.checkpoints import CheckpointRolledOut
 from headrace.core.dossiers import CURRENT, Dossier
 from headrace.core.events import Send
@@ -23,6 +20,7 @@ from headrace.core.topics import CHECKPOINT_ROLLED_OUT, COMMITTED, DECIDED, ROUN
 from tests.e2e.mending import Mender
 from tests.e2e.rounds import ended, policy, samples
 from tests.e2e.spine import Spine
+from tests.fakes import commands
 from tests.fakes.certain import certain
 
 Line = Mapping[str, Any]
@@ -68,9 +66,8 @@ WORKING = ("thrifty", "all-selected", "frozen", "aborted", "undone")
 
 
 def command(spine: Spine, *arguments: str, stdin: str | None = None) -> Result:
-    """A `headrace` command in this process: a new one takes longer than most of what is done here."""
-    with patch.dict(os.environ, spine.environment_of_commands()):
-        return CliRunner().invoke(app, arguments, input=stdin)
+    """How a `headrace` command ended."""
+    return commands.command(spine.environment_of_commands(), *arguments, stdin=stdin)
 
 
 def done(spine: Spine, *arguments: str, stdin: str | None = None) -> str:

@@ -29,6 +29,7 @@ from headrace.core.ports.object_store import ObjectStore
 from headrace.core.reasons import Reason
 from headrace.core.topics import DECIDED, INDEXED
 from headrace.core.versions import RowKind
+from tests.fakes.commands import said
 from tests.fakes.decisions import dossier, indexed, place
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]
@@ -80,12 +81,7 @@ class World:
             assert process.wait(60) == 0
 
     async def headrace(self, *arguments: str, fails: bool = False) -> str:
-        command = [sys.executable, "-m", "headrace.cli.main", *arguments]
-        done = await asyncio.to_thread(
-            subprocess.run, command, env=self.environment, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert bool(done.returncode) == fails, done.stdout + done.stderr
-        return done.stderr if fails else done.stdout
+        return await said(self.environment, *arguments, fails=fails)
 
     async def publish(self, dataset_id: str, first: int, last: int) -> None:
         """Decisions on samples s<first> to s<last - 1>, two of three accepted, and the embeddings of those."""

@@ -18,6 +18,7 @@ from headrace.adapters.object_store import ObjectStoreSettings
 from headrace.core.events import Send
 from headrace.core.samples import Reference
 from headrace.core.topics import DECIDED, PLACED, accepted_topic
+from tests.fakes.commands import said
 from tests.fakes.evidence import DATASET, dossier, placement, signals
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]
@@ -71,12 +72,7 @@ class World:
             assert process.wait(60) == 0, (self.folder / "services.log").read_text()
 
     async def headrace(self, *arguments: str, fails: bool = False) -> str:
-        command = [sys.executable, "-m", "headrace.cli.main", *arguments]
-        done = await asyncio.to_thread(
-            subprocess.run, command, env=self.environment, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert bool(done.returncode) == fails, done.stdout + done.stderr
-        return done.stderr if fails else done.stdout
+        return await said(self.environment, *arguments, fails=fails)
 
     async def place(self, *dossiers) -> None:
         async with EventPublisher(self.kafka, "headrace/test") as publisher:

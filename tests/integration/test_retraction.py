@@ -31,6 +31,7 @@ from services.diversity import subscribers as diversity
 from services.diversity.handlers import Diversity
 from services.diversity.retractions import Retracting
 from services.diversity.surveying import Surveying
+from tests.fakes.commands import said
 from tests.fakes.surveys import NoDensities
 from tests.fakes.vector_engine import DictEngine
 
@@ -86,13 +87,8 @@ class World:
             yield
 
     async def headrace(self, *arguments: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", "headrace.cli.main", *arguments, "--json"]
-        done = await asyncio.to_thread(
-            subprocess.run, command, env=self.environment, capture_output=True, text=True, timeout=WAIT_S, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        said: dict[str, Any] = json.loads(done.stdout)
-        return said
+        told: dict[str, Any] = json.loads(await said(self.environment, *arguments, "--json"))
+        return told
 
     async def cut(self) -> tuple[int, int]:
         committed = await self.headrace("dataset", "cut", DATASET, "--wait", "--timeout", str(WAIT_S))

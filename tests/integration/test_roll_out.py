@@ -28,6 +28,7 @@ from headrace.lm.weights import weights_sha256
 from headrace.local.launch import Launch
 from headrace.local.running import running
 from tests.fakes.checkpoints import details
+from tests.fakes.commands import said
 from tests.fakes.model_repositories import adapter_folder, weights_folder
 from tests.fakes.tiny_triton import TinyTriton
 
@@ -67,13 +68,6 @@ class World:
         finally:
             process.kill()
             process.wait()
-
-    async def headrace(self, *arguments: str) -> str:
-        command = [sys.executable, "-m", "headrace.cli.main", *arguments]
-        done = await asyncio.to_thread(
-            subprocess.run, command, env=self.environment, capture_output=True, text=True, timeout=120, check=False
-        )
-        return done.stdout + done.stderr
 
     async def publish(self, folder: Path, kind: CheckpointKind = CheckpointKind.ADAPTER) -> CheckpointPublished:
         """A trainer's part: weights to the object store, then the event."""
@@ -133,7 +127,7 @@ async def world(own_kafka, s3, tmp_path) -> AsyncIterator[World]:
     with KafkaAdmin(own_kafka) as admin:
         admin.ensure_topics(partitions=1, replication_factor=1)
     with contextlib.ExitStack() as stack:
-        launch = await asyncio.to_thread(stack.enter_context, running(TinyTriton(), tmp_path))
+        launch = await asyncio.to_thread(stack.enter_context, running(TinyTriton(), tmp_path, killed=True))
         yield World(own_kafka, s3, launch, tmp_path)
 
 
@@ -142,7 +136,7 @@ async def test_a_checkpoint_becomes_the_version_that_measures_whoever_is_killed(
 
     Then a checkpoint that is worse is refused and nothing moves, and a rollback brings the first version back.
     """
-    await world.headrace("dataset", "create", "d")
+    await said(world.environment, "dataset", "create", "d")
     (world.folder / "triton" / "load_s").write_text("6")  # so long that a restarted controller still meets it
     with world.process("scoring"):
         await world.until_scored_by("1")
@@ -166,8 +160,8 @@ async def test_a_checkpoint_becomes_the_version_that_measures_whoever_is_killed(
             await world.until_scored_by("2")
             await until_ready(world, ["2"])
 
-            out = await world.headrace("checkpoint", "rollback", "--wait", "--timeout", "120")
-            assert "version 1 again" in out, out
+            out = await said(world.environment, "checkpoint", "rollback", "--wait", "--timeout", "120")
+            assert "version 1 again" in out
             await world.until_scored_by("1")
     announced = await world.bodies(CHECKPOINT_ROLLED_OUT)
     assert [(told.model_version, bool(told.rollback_request_id)) for told in announced] == [

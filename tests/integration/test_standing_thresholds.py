@@ -12,16 +12,15 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from typer.testing import CliRunner
 
 from headrace.adapters.kafka.admin import KafkaAdmin
 from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings
-from headrace.cli.main import app
 from headrace.core.dossiers import Decision, Dossier
 from headrace.core.events import Send
 from headrace.core.policies import Policy
 from headrace.core.topics import DECIDED, PLACED, POLICY_PUBLISHED
+from tests.fakes.commands import said
 from tests.fakes.evidence import DATASET, dossier, signals
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(240)]
@@ -59,9 +58,7 @@ class World:
         assert code == 0, log.read_text()[-6_000:]
 
     async def headrace(self, *arguments: str) -> str:
-        done = await asyncio.to_thread(CliRunner().invoke, app, list(arguments))
-        assert done.exit_code == 0, done.output
-        return done.stdout
+        return await said(self.environment, *arguments)
 
     async def apply(self, text: str) -> None:
         file = self.folder / "policy.yaml"
@@ -93,14 +90,10 @@ class World:
 
 
 @pytest.fixture
-def world(own_kafka, s3, tmp_path, monkeypatch) -> World:
+def world(own_kafka, s3, tmp_path) -> World:
     with KafkaAdmin(own_kafka) as admin:
         admin.ensure_topics(partitions=1, replication_factor=1)
-    world = World(own_kafka, s3, tmp_path)
-    for name, value in world.environment.items():
-        if name.startswith("HEADRACE_"):
-            monkeypatch.setenv(name, value)
-    return world
+    return World(own_kafka, s3, tmp_path)
 
 
 def scored(sample_id: str, loss: float, version: str = "1") -> Dossier:

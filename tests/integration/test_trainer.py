@@ -32,6 +32,7 @@ from tests.fakes.accepted_topics import accepted
 from tests.fakes.accepted_topics import publish as publish_accepted
 from tests.fakes.certain import certain
 from tests.fakes.checkpoints import adapter_folder
+from tests.fakes.commands import said
 from tests.fakes.decisions import DECIDED, dossier, place, sample
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(600)]
@@ -82,7 +83,7 @@ class World:
 
     async def dataset(self):
         name = f"notes-{uuid4().hex[:8]}"
-        await self.headrace("dataset", "create", name)
+        await said(self.environment, "dataset", "create", name)
         return name
 
     async def version(self, dataset, ids):
@@ -153,11 +154,11 @@ async def test_a_killed_trainer_publishes_one_checkpoint_in_the_end(world):
     trained = [(sample_id, 0) for sample_id in ids if not apart(sample_id)]
     assert 0 < len(trained) < len(ids)
     assert await world.seen(published) == await world.seen(replace(published, files=())) == trained
-    listed = await world.headrace("checkpoint", "samples", told["checkpoint"][:12], "--json")
+    listed = await said(world.environment, "checkpoint", "samples", told["checkpoint"][:12], "--json")
     assert sorted(tuple(json.loads(line)) for line in listed.splitlines()) == trained
-    rows = json.loads(await world.headrace("checkpoint", "ls", "--json"))
+    rows = json.loads(await said(world.environment, "checkpoint", "ls", "--json"))
     assert {row["checkpoint_id"]: row["fate"] for row in rows}[told["checkpoint"]] == "not rolled out yet"
-    shown = json.loads(await world.headrace("checkpoint", "show", told["checkpoint"][:8], "--json"))
+    shown = json.loads(await said(world.environment, "checkpoint", "show", told["checkpoint"][:8], "--json"))
     assert shown["hyperparameters"]["steps"] == 60
 
 
@@ -207,13 +208,13 @@ async def test_the_lines_of_the_readme_train_and_resume(world, base, tmp_path):
     await publish_accepted(world.kafka, dataset, rows)
     readme = (ROOT / "services" / "trainer" / "README.md").read_text()
     lines, more = (block.split("```")[0] for block in readme.split("```python\n")[1:3])
-    for said, instead in {
+    for line, instead in {
         '"math", start="latest"': f'{dataset!r}, start="beginning"',
         '"path/to/model"': repr(str(base)),
         "SFTConfig(max_steps=1000)": "SFTConfig('out', max_steps=STEPS, save_steps=2, bf16=False, report_to='none')",
     }.items():
-        assert said in lines
-        lines = lines.replace(said, instead)
+        assert line in lines
+        lines = lines.replace(line, instead)
     first = lines.replace("STEPS", "2").replace("trainer.train()", f"{more.splitlines()[0]}\nresumable(trainer).train()")
     assert (done := await run_script(world, tmp_path, first)).returncode == 0, done.stderr[-4000:]
     again = lines.replace("STEPS", "4").replace("trainer.train()", more)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from headrace.local.launch import Launch, Part, Place, StackFailed, spawn, stop_group, tail
@@ -13,8 +14,10 @@ _PAUSE_S = 0.1
 
 
 @contextmanager
-def running(part: Part, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Launch]:
+def running(part: Part, folder: Path, environment: Mapping[str, str] | None = None, *, killed: bool = False) -> Iterator[Launch]:
     """Starts the part under the folder on free ports, waits until it serves, and stops it at the end, whatever happens.
+
+    If `killed`, it is given no time to end by itself: for whoever does not look at what it leaves behind.
 
     Raises:
         StackFailed: it did not come up.
@@ -25,8 +28,9 @@ def running(part: Part, folder: Path, environment: Mapping[str, str] | None = No
         ports[port_name] = free_port(taken)
         taken.add(ports[port_name])
     place = Place(folder / part.name, folder / "logs" / f"{part.name}.log", ports, environment or {})
-    with started(part.prepare(place, lambda _: None)) as launch:
-        yield launch
+    launch = part.prepare(place, lambda _: None)
+    with started(replace(launch, stop_s=0.0) if killed else launch) as serving:
+        yield serving
 
 
 @contextmanager
