@@ -8,7 +8,7 @@ from headrace.cli.failures import CannotDo
 if TYPE_CHECKING:
     from headrace.adapters.kafka.streams import RecordReader
     from headrace.core.checkpoints import CheckpointRefused, CheckpointRolledOut
-    from headrace.core.events import Send
+    from headrace.core.events import Event, Send
 
 
 async def asked(kafka: str, request: "Send", request_id: str, timeout_s: float | None) -> "CheckpointRolledOut | None":
@@ -31,7 +31,7 @@ async def asked(kafka: str, request: "Send", request_id: str, timeout_s: float |
             return None
         try:
             async with asyncio.timeout(timeout_s):
-                answer = await _answer(reader, request_id)
+                answer = await _answer(reader, request, request_id)
         except TimeoutError:
             raise CannotDo(f"no answer within {timeout_s:g} s: `headrace status` and `headrace dlq ls` say why") from None
     if isinstance(answer, CheckpointRefused):
@@ -39,17 +39,33 @@ async def asked(kafka: str, request: "Send", request_id: str, timeout_s: float |
     return answer
 
 
-async def _answer(reader: "RecordReader", request_id: str) -> "CheckpointRolledOut | CheckpointRefused":
-    """The event that the controller answers this request with."""
+async def _answer(reader: "RecordReader", request: "Send", request_id: str) -> "CheckpointRolledOut | CheckpointRefused":
+    """The event that says what became of this request."""
     from headrace.adapters.kafka.streams import decoded  # noqa: PLC0415
-    from headrace.adapters.wire.envelope import derived_id  # noqa: PLC0415
     from headrace.core.checkpoints import CheckpointRefused, CheckpointRolledOut  # noqa: PLC0415
     from headrace.core.topics import CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT  # noqa: PLC0415
 
     topics = {topic.name: topic for topic in (CHECKPOINT_ROLLED_OUT, CHECKPOINT_REFUSED)}
-    wanted = {derived_id(request_id, name, 0) for name in topics}
     async for record in reader:
         event = decoded(topics[record.topic], record)
-        if event is not None and event.id in wanted and isinstance(event.body, CheckpointRolledOut | CheckpointRefused):
+        if event is None or not isinstance(event.body, CheckpointRolledOut | CheckpointRefused):
+            continue
+        if answers(event, request, request_id):
             return event.body
     raise AssertionError("a topic that is followed does not end")
+
+
+def answers(event: "Event[CheckpointRolledOut] | Event[CheckpointRefused]", request: "Send", request_id: str) -> bool:
+    """Whether the event is the controller's answer to this request, and to no other one about the same model or checkpoint.
+
+    A checkpoint that is rolled out for somebody else meanwhile measures as well, and then the controller has nothing to add.
+    """
+    from headrace.adapters.wire.envelope import derived_id  # noqa: PLC0415
+    from headrace.core.checkpoints import CheckpointPublished, CheckpointRolledOut  # noqa: PLC0415
+
+    if event.id == derived_id(request_id, event.topic, 0):
+        return True
+    told, asked_for = event.body, request.body
+    if not isinstance(told, CheckpointRolledOut) or not isinstance(asked_for, CheckpointPublished):
+        return False
+    return (told.model, told.checkpoint_id) == (asked_for.model, asked_for.checkpoint_id)
