@@ -18,14 +18,11 @@ def kafka() -> str:
 async def read_roll_outs() -> "dict[str, RollOuts]":
     """What became of every model's checkpoints, from the topics' beginnings: a few records for each checkpoint."""
     from headrace.adapters.kafka.streams import read_topic  # noqa: PLC0415
-    from headrace.core.roll_out import RollOuts  # noqa: PLC0415
+    from headrace.core.roll_out import folded  # noqa: PLC0415
     from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT  # noqa: PLC0415
 
-    models: dict[str, RollOuts] = {}
-    for topic in (CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, CHECKPOINT_REFUSED):
-        async for event in read_topic(topic, kafka(), until_now=True):
-            models.setdefault(event.body.model, RollOuts()).take(event.body)
-    return models
+    topics = (CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, CHECKPOINT_REFUSED)
+    return folded([event.body for topic in topics async for event in read_topic(topic, kafka(), until_now=True)])
 
 
 async def read_collected() -> frozenset[str]:

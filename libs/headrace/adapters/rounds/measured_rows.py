@@ -26,7 +26,6 @@ from headrace.core.versions import DamagedVersion, canonical_json
 _CLOSED_BYTES_MAX = 1024 * 1024
 _FLOAT32_BYTES = 4
 _LATER = ("density", "neighbours")
-_POSITION = ("stream", "offset")
 
 MEASURED_ROWS = pa.schema(
     [

@@ -33,9 +33,6 @@ _PARAMS = qe.SearchParams(hnsw_ef=CANDIDATES, quantization=qe.QuantizationSearch
 _PAGE = 2_000
 
 
-Shard = qe.EdgeShard
-
-
 def create(path: Path, dimensions: int) -> qe.EdgeShard:
     """A new, empty shard; the folder must not hold one."""
     path.mkdir(parents=True)
