@@ -63,6 +63,10 @@ def train(
     """
     if versions and (follow or version or every is not None or every_s is not None):
         raise CannotDo("--versions takes each version as it comes: without --version, --follow, --every and --every-s")
+    if not follow and (every is not None or every_s is not None):
+        raise CannotDo("--every and --every-s say when to train again: with --follow")
+    if rounds is not None and not (follow or versions):
+        raise CannotDo("--rounds counts runs: with --follow or --versions")
     from headrace.local.checkout import checkout  # noqa: PLC0415
 
     checkout()  # the trainer is no part of the wheel
