@@ -118,6 +118,7 @@ def submit_sync(
     credentials: grpc.ChannelCredentials | None = None,
     window: int = WINDOW,
     patience_s: float = PATIENCE_S,
+    message_bytes_max: int = MESSAGE_BYTES_MAX,
 ) -> Iterator[Answer]:
     """`submit` for programs without an event loop; work goes on while the caller asks for answers.
 
@@ -126,7 +127,14 @@ def submit_sync(
         NotSubmitted, TypeError, ValueError: as `submit`.
     """
     answers = submit(
-        dataset, samples, gateway=gateway, token=token, credentials=credentials, window=window, patience_s=patience_s
+        dataset,
+        samples,
+        gateway=gateway,
+        token=token,
+        credentials=credentials,
+        window=window,
+        patience_s=patience_s,
+        message_bytes_max=message_bytes_max,
     )
 
     async def following() -> Answer | None:
