@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from enum import StrEnum
+from json.encoder import encode_basestring as _text
 from typing import Any
 
 from headrace.core.dossiers import Cost
@@ -11,7 +13,6 @@ from headrace.core.samples import Message
 
 REFINER = "refiner"
 ANSWERER = "answerer"
-_CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _TURN_TOKENS = 16
 """More than any chat template in use spends on a turn beside its content."""
 
@@ -114,23 +115,37 @@ class KeptReply:
 
 
 def identity_of(call: Call, model: str) -> str:
-    """SHA-256, lower-case hex, of the canonical JSON of everything that bears on the reply; `model` is the endpoint's."""
+    """SHA-256, lower-case hex, of the canonical JSON of everything that bears on the reply; `model` is the endpoint's.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    # Put together of its parts: json takes longer over the lists than over the texts in them.
     sampling = call.sampling
-    content = [
-        call.role,
-        model,
-        [[turn.role, turn.content] for turn in call.messages],
-        [sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed, list(sampling.stop)],
-        call.schema_json,
-        call.attempt,
-    ]
-    return hashlib.sha256(_CANONICAL.encode(content).encode("utf-8", "surrogatepass")).hexdigest()
+    turns = ",".join([f"[{_text(turn.role)},{_text(turn.content)}]" for turn in call.messages])
+    drawn = (
+        f"{_number(sampling.temperature)},{_number(sampling.top_p)},{sampling.max_tokens},"
+        f"{'null' if sampling.seed is None else sampling.seed},[{','.join(map(_text, sampling.stop))}]"
+    )
+    whole = f"[{_text(call.role)},{_text(model)},[{turns}],[{drawn}],{_text(call.schema_json)},{call.attempt}]"
+    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no number that a call can hold")
+    return repr(value)
 
 
 def prompt_tokens_max(call: Call) -> int:
     """A bound on the tokens of the prompt that needs no tokenizer: no token is shorter than a byte."""
-    texts = (*(turn.content for turn in call.messages), call.schema_json)
-    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) + _TURN_TOKENS * (len(call.messages) + 1)
+    texts = [turn.content for turn in call.messages]
+    texts.append(call.schema_json)
+    return sum(map(_bytes_of, texts)) + _TURN_TOKENS * (len(call.messages) + 1)
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def before_stop(text: str, stop: tuple[str, ...]) -> str:

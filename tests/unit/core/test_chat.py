@@ -1,6 +1,8 @@
 """Identities of calls, and answers that can be read or none."""
 
+import hashlib
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -53,6 +55,25 @@ def test_who_pays_and_where_it_is_kept_is_not(call, partition, account):
 def test_an_identity_is_what_it_was_when_it_was_kept():
     """Replies that an earlier release paid for are found by a later one."""
     assert identity_of(CALL, "m") == "95cb776fd91785dfc16c3cfc6edb8c32d8944f3a1b2e9ae3ccc3705e1c1445fa"
+
+
+@given(CALLS, TEXT)
+def test_an_identity_is_that_of_canonical_json(call, model):
+    """What is put together by hand is what json would write, without spaces and with every character as it is."""
+    drawn = call.sampling
+    whole = [
+        call.role, model, [[turn.role, turn.content] for turn in call.messages],
+        [drawn.temperature, drawn.top_p, drawn.max_tokens, drawn.seed, list(drawn.stop)], call.schema_json, call.attempt,
+    ]  # fmt: skip
+    written = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
+    assert identity_of(call, model) == hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_call_with_no_number_has_no_identity(number):
+    """JSON could not hold it, so no endpoint could be asked."""
+    with pytest.raises(ValueError, match="no number"):
+        identity_of(replace(CALL, sampling=replace(CALL.sampling, temperature=number)), "m")
 
 
 @given(CALLS)

@@ -1,8 +1,9 @@
 """An endpoint's answer, read with suspicion: a chat completion, or why it is none."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic_core import from_json
 
 from headrace.core.chat import Call, Hindrance, NotMade, Outcome, Reply, before_stop
 from headrace.core.dossiers import Cost
@@ -30,8 +31,8 @@ class Prices:
 def outcome_of(body: bytes, call: Call, prices: Prices, seconds: float) -> Outcome:
     """What a successful answer's body holds; a body that holds nothing usable was paid for all the same."""
     try:
-        document = json.loads(body.decode())  # as text: from bytes json would also take UTF-16, which grows when it is kept
-    except (ValueError, RecursionError) as error:
+        document = from_json(body)  # a quarter of json's time; takes UTF-8 alone, and no half of a surrogate pair
+    except ValueError as error:
         return NotMade(
             Hindrance.MALFORMED, f"the answer is no JSON: {error}; {_quoted(body)}", _cost(call, None, prices, seconds)
         )
@@ -71,8 +72,6 @@ def _text_in(document: Any) -> tuple[str, str]:
     finish_reason = choice.get("finish_reason")
     if finish_reason is not None and not isinstance(finish_reason, str):
         raise _NoCompletion(f"finish_reason is of type {type(finish_reason).__name__}")
-    if content is not None and not _is_unicode(content):
-        raise _NoCompletion("content holds half a surrogate pair")
     return content or "", finish_reason or ""
 
 
@@ -88,15 +87,7 @@ def _count(value: Any) -> int | None:
 
 
 def _name(value: Any) -> str:
-    return value[:_NAME_CHARS_MAX] if isinstance(value, str) and _is_unicode(value) else ""
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return value[:_NAME_CHARS_MAX] if isinstance(value, str) else ""
 
 
 def _quoted(body: bytes) -> str:

@@ -37,9 +37,10 @@ _CHECK = Call("", (Message("user", "Say yes."),), Sampling(max_tokens=1))
 _SHOWN_BYTES = 500
 _KEEP_ALIVE_S = 30.0
 _PING_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+_JSON_TYPE = "application/json"
 _HEADERS = {
-    "Content-Type": "application/json",
-    "Accept": "application/json",
+    "Content-Type": _JSON_TYPE,
+    "Accept": _JSON_TYPE,
     "Accept-Encoding": "identity",
     "User-Agent": "headrace",
 }
@@ -223,7 +224,11 @@ class ChatEndpoint:
             began = time.monotonic()
             try:
                 async with self._session.post(
-                    self._url, data=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
+                    self._url,
+                    data=aiohttp.BytesPayload(body, content_type=_JSON_TYPE),
+                    headers=self._headers,
+                    timeout=self._timeout,
+                    allow_redirects=False,
                 ) as response:
                     if response.status >= _MULTIPLE_CHOICES:
                         return await self._refused(response, call.role)
