@@ -13,19 +13,15 @@ MODEL = "signals"
 
 def published(number: int, model: str = MODEL, version: str = "") -> CheckpointPublished:
     """The checkpoint that is rolled out as version 10 plus its number."""
-    whole = BODIES["CheckpointPublished"]
+    whole: CheckpointPublished = BODIES["CheckpointPublished"]
     return replace(
         whole, model=model, checkpoint_id=f"{number:064x}", published_at=float(number), data=replace(whole.data, version=version)
     )
 
 
 def rolled_out(number: int, model: str = MODEL) -> CheckpointRolledOut:
-    return replace(
-        BODIES["CheckpointRolledOut"],
-        model=model,
-        checkpoint_id=f"{number:064x}" if number else "",
-        model_version=str(10 + number),
-    )
+    whole: CheckpointRolledOut = BODIES["CheckpointRolledOut"]
+    return replace(whole, model=model, checkpoint_id=f"{number:064x}" if number else "", model_version=str(10 + number))
 
 
 def models(*told: Told) -> dict[str, RollOuts]:
@@ -62,7 +58,7 @@ def test_what_a_rollback_went_to_stays_and_so_does_what_led_to_it():
 def test_what_waits_for_its_roll_out_stays_and_what_was_refused_long_ago_goes():
     """Nobody knows yet what becomes of the one; the other was not wanted."""
     refused = CheckpointRefused(MODEL, f"{2:064x}", RefusedStep.GOLDEN, "not finite", 1.0)
-    told = [*(published(n) for n in range(1, 7)), refused, *(rolled_out(n) for n in (0, 3, 4, 5, 6))]
+    told: list[Told] = [*(published(n) for n in range(1, 7)), refused, *(rolled_out(n) for n in (0, 3, 4, 5, 6))]
     assert going(models(*told)) == [2, 3, 4]
 
 
