@@ -1,27 +1,46 @@
 """Real servers for the tests that are marked `connected`: each starts once a session, on free ports, in a folder of its own."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from headrace.adapters.object_store import ObjectStoreSettings
 from headrace.local.kafka import Kafka
+from headrace.local.launch import Place
 from headrace.local.object_store import ObjectStore
+from headrace.local.ports import free_port
 from headrace.local.running import running
 from headrace.local.signals import Signals
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def formatted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a broker that has never run: formatting one takes a Java program, copying it takes nothing."""
+    folder = tmp_path_factory.mktemp("formatted")
+    taken: set[int] = set()
+    ports = {}
+    for name in Kafka().port_names:
+        ports[name] = free_port(taken)
+        taken.add(ports[name])
+    Kafka().prepare(Place(folder / Kafka().name, folder / "kafka.log", ports), lambda _: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kafka(formatted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The bootstrap address of a real broker."""
-    with running(Kafka(), tmp_path_factory.mktemp("kafka"), killed=True) as launch:
+    folder = shutil.copytree(formatted, tmp_path_factory.mktemp("kafka"), dirs_exist_ok=True)
+    with running(Kafka(), folder, killed=True) as launch:
         yield launch.tells["HEADRACE_KAFKA"]
 
 
 @pytest.fixture(scope="module")
-def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def own_kafka(formatted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The bootstrap address of a broker of the module's own, for tests that count what lies in the shared topics."""
-    with running(Kafka(), tmp_path_factory.mktemp("own-kafka"), killed=True) as launch:
+    folder = shutil.copytree(formatted, tmp_path_factory.mktemp("own-kafka"), dirs_exist_ok=True)
+    with running(Kafka(), folder, killed=True) as launch:
         yield launch.tells["HEADRACE_KAFKA"]
 
 

@@ -134,7 +134,7 @@ def _submit(spine: Spine, dataset: str, work: Workload, chaos: Chaos | None) -> 
     The last of them trickle in until all harm is done: each meets samples on their way, however long those before it took.
     """
     process = subprocess.Popen(
-        (sys.executable, "-m", "headrace.cli.main", "submit", "--dataset", dataset, "-"),
+        (sys.executable, "-m", "headrace.cli.main", "submit", "--dataset", dataset, "--patience", "240", "-"),
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=spine.environment_of_commands(), text=True,
     )  # fmt: skip
     feeder = threading.Thread(target=_feed, args=(process, work, chaos))

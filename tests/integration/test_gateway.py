@@ -62,7 +62,7 @@ async def _ready(process, running):
 
 async def submitted(kafka, count, dataset=DATASET):
     """The dossiers of a dataset once there are so many."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             found = [event.body async for event in read_topic(SUBMITTED, kafka, until_now=True)]
             ours = [dossier for dossier in found if dossier.sample.dataset_id == dataset]
@@ -116,7 +116,7 @@ async def test_every_entry_leads_to_one_topic(kafka, ports):
 
 
 async def _dead_letters(kafka, count):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             async with RecordReader.opened(kafka, [dlq_topic_name(INGEST.name, "gateway")]) as reader:
                 values = {record.value async for record in reader.until_now()}

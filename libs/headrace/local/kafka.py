@@ -99,7 +99,7 @@ def _prepare(node: Node, nodes: tuple[Node, ...], place: Place, say: Say) -> Lau
         log=place.log,
         folder=place.folder,
         probe=partial(kafka_answers, f"{LOCALHOST}:{node.broker_port}", len(nodes) // 2 + 1),
-        ready_s=90,
+        ready_s=180,  # seconds, but on a machine that starts everything at once
         tells={
             "HEADRACE_KAFKA": ",".join(f"{LOCALHOST}:{each.broker_port}" for each in nodes),
             "HEADRACE_REPLICATION_FACTOR": str(_replicas(nodes)),
