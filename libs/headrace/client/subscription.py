@@ -105,6 +105,7 @@ class Subscription:
         self._by_batches = False
         self._chunks: AsyncGenerator[Chunk, None] | None = None
         self._ahead: asyncio.Task[Chunk | None] | None = None
+        self._ready: Chunk | None = None
         self._loop: LoopThread | None = None
         self._chunk = Chunk()
         self._left: list[Item] = []
@@ -260,10 +261,15 @@ class Subscription:
             return None
         if self._chunks is None:
             self._chunks = self._stream.chunks()
-        if self._ahead is None:
-            self._ahead = self._reading(self._chunks)
-        chunk = await asyncio.shield(self._ahead)
-        self._ahead = None if chunk is None else self._reading(self._chunks)
+        if self._ready is None:
+            if self._ahead is None:
+                self._ahead = self._reading(self._chunks)
+            self._ready = await asyncio.shield(self._ahead)
+            self._ahead = None if self._ready is None else self._reading(self._chunks)
+            # So that it begins now: a caller that computes comes back to the loop when it has taken everything. Should it be
+            # cancelled here, what is ready is kept.
+            await asyncio.sleep(0)
+        chunk, self._ready = self._ready, None
         return chunk
 
     def _reading(self, chunks: AsyncGenerator[Chunk, None]) -> asyncio.Task[Chunk | None]:

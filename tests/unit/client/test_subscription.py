@@ -1,5 +1,7 @@
 """What `subscribe` refuses before it connects, and how an iterator keeps its place."""
 
+import asyncio
+
 import pytest
 
 from headrace.adapters.wire.events import encode
@@ -75,6 +77,42 @@ async def test_the_position_is_behind_what_was_handed_out_and_no_further():
         "notes", (0, 1), "9f" * 32, 1, 2, {0: 8, 1: 9}, {}, since={0: 5, 1: 7}, repeats={0: 6, 1: 7}
     )
     assert await anext(subscription, None) is None
+
+
+async def test_the_next_chunk_is_begun_before_the_first_item_is_handed_out():
+    """Someone who computes, and never comes back to the loop between two items, finds it read."""
+    begun = []
+
+    async def chunks():
+        for number in range(3):
+            begun.append(number)
+            yield Chunk(parts=iter([Chunk(items("a", "b"), [(number, 1), (number, 2)])]))
+
+    subscription = subscribe("notes")
+    subscription._stream.chunks = chunks  # type: ignore[method-assign]
+    seen = [[*begun] async for _ in subscription]
+    assert seen == [[0, 1], [0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2]]
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_who_stops_waiting_loses_nothing(turns):
+    """At whatever instant: the item that was not handed out is the next one."""
+
+    async def chunks():
+        for name in "ab":
+            await asyncio.sleep(0)
+            yield Chunk(items(name), [(0, ord(name))])
+
+    subscription = subscribe("notes")
+    subscription._stream.chunks = chunks  # type: ignore[method-assign]
+    waiting = asyncio.ensure_future(anext(subscription))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    [came] = await asyncio.gather(waiting, return_exceptions=True)
+    seen = [] if isinstance(came, BaseException) else [came.sample_id]
+    seen += [item.sample_id async for item in subscription]
+    assert seen == ["a", "b"]
 
 
 def test_an_error_closes_it_and_leaves_the_position():
