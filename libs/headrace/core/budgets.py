@@ -70,11 +70,6 @@ class Budget:
         self._money.settle(worst.money, actual.money)
 
     @property
-    def spent(self) -> Spend:
-        """What was spent so far."""
-        return Spend(round(self._tokens.spent), self._money.spent)
-
-    @property
     def tokens_left(self) -> int | None:
         """What is not spent; None without a limit."""
         limit = self._tokens.limit

@@ -97,12 +97,6 @@ class Measured:
         mean: Floats = self.scores.mean(axis=1)
         return mean
 
-    @property
-    def loss_mean(self) -> float:
-        """The mean loss over the rows that could be measured, NaN without any."""
-        made = self.loss[np.isfinite(self.loss)]
-        return float(made.mean()) if len(made) else float("nan")
-
 
 @dataclass(frozen=True, slots=True)
 class Ask:
