@@ -133,7 +133,7 @@ class Subscription:
         return self._stream.position
 
     def batches(self, columns: Sequence[str] | None = None) -> "Batches":
-        """The same as Arrow record batches, for `for` or `async for`: of a version as fast as Parquet can be read.
+        """The same as Arrow record batches, for `for` or `async for`: the rows of a version stay columns all the way.
 
         Columns are those of a version's rows (`messages`, `tools_json`, `loss_mean`, ...; all but `dossier` where none are named)
         behind `sample_id`, `revision` and `retracted`. In a row that takes a sample back `retracted` is the reason, and all
