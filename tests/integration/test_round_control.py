@@ -69,7 +69,7 @@ from tests.fakes.decisions import DATASET, dossier
 from tests.fakes.surveys import accepted, cut_version, measured, placed
 from tests.fakes.triton_server import StubTriton
 
-pytestmark = [pytest.mark.connected, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.connected, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 60
