@@ -1,7 +1,7 @@
 """Marking what is referred to: from every branch and tag to manifests and shards, from every checkpoint to its files.
 
-One version is read after the other, so a long history takes its time: two to four thousand versions a minute on a server
-nearby. Memory is about 500 bytes for a version of one row.
+One manifest is read after the other, and what is kept of it are its key and the hashes of its shards. So a long history takes its
+time (about 2 ms of processor time for each version on an S3 server), and memory of some hundred bytes for each.
 """
 
 from collections.abc import Callable, Collection
