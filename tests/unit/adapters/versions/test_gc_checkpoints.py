@@ -142,7 +142,7 @@ async def test_a_collection_that_is_killed_has_said_what_it_takes(tmp_path):
             raise KeyboardInterrupt
         await delete(key)
 
-    objects.delete = dies
+    objects.delete = dies  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         await deleted(objects, [third])
     assert await collected_checkpoints(objects) == {third.checkpoint_id}
