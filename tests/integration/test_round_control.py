@@ -278,7 +278,7 @@ async def test_the_commands_and_a_phase_that_lasts_too_long(world, monkeypatch):
         if name.startswith("HEADRACE_"):
             monkeypatch.setenv(name, value)
     await cut_version(world.objects, accepted("a", "b", "c"))
-    rules = RULES.model_copy(update={"deadlines": Deadlines(surveying_s=15.0)})
+    rules = RULES.model_copy(update={"deadlines": Deadlines(surveying_s=30.0)})
     policy = Policy(rounds=rules)
     published = PolicyPublished(DATASET, policy.version, policy.canonical_json(), time.time())
 
