@@ -34,7 +34,7 @@ class DatasetsSettings(BaseSettings):
     hint_chars_max: int = Field(
         2_000, ge=1, le=100_000, description="Longest prompt of a neighbour that a rewrite is given as a hint."
     )
-    evictions_max: int = Field(20_000, ge=1, le=100_000, description="Most redundant rows that one round asks to leave.")
+    evictions_max: int = Field(20_000, ge=1, le=100_000, description="Most rows that one round may evict.")
     eviction_rows_max: int = Field(4_000_000, ge=1, description="Most rows of a survey among which evictions are chosen.")
 
     def page_limits(self) -> PageLimits:

@@ -26,7 +26,7 @@ _BATCH_ROWS = 65_536
 
 
 class Evictions:
-    """Redundant rows of surveys, `evictions_max` at a time: they leave in one transaction.
+    """Redundant rows of surveys, at most `evictions_max` of one: they leave in one transaction.
 
     A few hundred bytes are held for each row of a table, which has at most `rows_max` of them.
     """
@@ -37,7 +37,7 @@ class Evictions:
         self._evictions_max = evictions_max
 
     async def read(self, asked: EvictionRequested) -> list[tuple[str, int]]:
-        """The most redundant samples, id and revision, at most as many as are asked for.
+        """The most redundant samples, id and revision: as many as are asked for, fewer where not enough are redundant.
 
         Where rows collapsed, in mode middo_compat, it is those: nothing is evicted there beside them.
 
@@ -45,7 +45,7 @@ class Evictions:
         prompts never leave, and nobody leaves for them; nor for what was retracted since.
 
         Raises:
-            TooManyRows: the table has more rows than can be held.
+            TooManyRows: the table has more rows than can be held, or more of them are to leave than may leave at once.
             DamagedVersion: an object is missing or cannot be read.
             Stop: the store is gone.
         """
@@ -57,10 +57,16 @@ class Evictions:
             retracted = await retracted_samples(local.objects, survey.dataset_id)
             collapsed = await local.file(collapsed_key(survey))
             if collapsed is not None:
-                leaving = await asyncio.to_thread(_collapsed, collapsed, survey, retracted)
-                return leaving[: min(asked.rows, self._evictions_max)]
-            selection = await local.file(selection_key(survey))
-            return await asyncio.to_thread(self._chosen, asked, table, selection, retracted)
+                leaving = (await asyncio.to_thread(_collapsed, collapsed, survey, retracted))[: asked.rows]
+            else:
+                selection = await local.file(selection_key(survey))
+                leaving = await asyncio.to_thread(self._chosen, asked, table, selection, retracted)
+        if len(leaving) > self._evictions_max:
+            raise TooManyRows(
+                f"{len(leaving):,} rows are to leave, and at most {self._evictions_max:,} may at once: "
+                "raise HEADRACE_DATASETS_EVICTIONS_MAX, or let the dataset grow (rounds.scale: paper)"
+            )
+        return leaving
 
     def _chosen(
         self, asked: EvictionRequested, table: Path, selection: Path | None, retracted: Mapping[str, int]
@@ -79,10 +85,7 @@ class Evictions:
             | _taken_back(rows, retracted),
         )
         revisions = rows["revision"]
-        return [
-            (ids[row].as_py(), revisions[row].as_py())
-            for row in most_redundant(neighbouring, min(asked.rows, self._evictions_max))
-        ]
+        return [(ids[row].as_py(), revisions[row].as_py()) for row in most_redundant(neighbouring, asked.rows)]
 
     def _read(self, path: Path, survey: Survey) -> pa.Table:
         batches, count = [], 0

@@ -98,8 +98,8 @@ class World:
         versions = VersionStore(self.objects, self.folder / "versions")
         return RefiningPages(versions, ShardFiles(versions, self.folder / "shards", 1 << 20), self.surveys, 10)
 
-    async def evicted(self, rows: int, rows_max: int = 100) -> list[tuple[str, int]]:
-        return await Evictions(self.surveys, rows_max, 50).read(EvictionRequested(self.survey, rows))
+    async def evicted(self, rows: int, rows_max: int = 100, evictions_max: int = 50) -> list[tuple[str, int]]:
+        return await Evictions(self.surveys, rows_max, evictions_max).read(EvictionRequested(self.survey, rows))
 
     async def retract(self, *ids: str) -> None:
         rows = [(retraction(each), place(n, RETRACTED)) for n, each in enumerate(ids)]
@@ -250,9 +250,11 @@ async def test_evictions_take_one_of_each_near_pair(world):
 
 
 async def test_evictions_have_limits(world):
-    """A table that is too long is refused with the setting to raise; without a table there is nothing to evict."""
+    """Too long a table, or too many rows to leave at once, is refused with the setting to raise; no table, nothing to evict."""
     with pytest.raises(TooManyRows, match="HEADRACE_DATASETS_EVICTION_ROWS_MAX"):
         await world.evicted(1, rows_max=5)
+    with pytest.raises(TooManyRows, match="2 rows are to leave.*HEADRACE_DATASETS_EVICTIONS_MAX"):
+        await world.evicted(2, evictions_max=1)
     del world.objects.objects[signals_key(world.survey)]
     assert await world.evicted(1) == []
 
