@@ -253,7 +253,7 @@ async def test_evictions_have_limits(world):
     """Too long a table, or too many rows to leave at once, is refused with the setting to raise; no table, nothing to evict."""
     with pytest.raises(TooManyRows, match="HEADRACE_DATASETS_EVICTION_ROWS_MAX"):
         await world.evicted(1, rows_max=5)
-    with pytest.raises(TooManyRows, match="2 rows are to leave.*HEADRACE_DATASETS_EVICTIONS_MAX"):
+    with pytest.raises(TooManyRows, match=r"2 rows are to leave.*HEADRACE_DATASETS_EVICTIONS_MAX"):
         await world.evicted(2, evictions_max=1)
     del world.objects.objects[signals_key(world.survey)]
     assert await world.evicted(1) == []
