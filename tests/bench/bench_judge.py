@@ -95,7 +95,7 @@ def _stages(course: list[tuple[int, int, float]]) -> Iterator[tuple[str, int, fl
     """What had been written and spent when the texts were so long, and in the end."""
     for length, written, spent in course:
         if length in _LENGTHS and length < course[-1][0]:
-            yield f"authors' way, texts cut at {length} tokens", written, spent
+            yield f"authors' way, texts cut behind token {length}", written, spent
     _, written, spent = course[-1]
     yield "authors' way, texts whole", written, spent
 
