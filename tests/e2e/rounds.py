@@ -31,7 +31,7 @@ SETTINGS = {
     "HEADRACE_DATASETS_SURVEY_PAGE_ROWS_MAX": "20",
 }
 """Small pages, so that there is something between two of them."""
-_ROUND_S_MAX = 300.0
+_ROUND_S_MAX = 900.0
 _OBJECT_BYTES_MAX = 1 << 20
 _THEMES = [[f"{theme}{number}" for number in range(24)] for theme in ("weir", "mill", "lock", "race", "gate")]
 

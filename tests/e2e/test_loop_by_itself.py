@@ -15,7 +15,7 @@ from tests.e2e.tiny_training import make_tiny_base, trainer_settings
 from tests.fakes.certain import certain
 from tests.fakes.tiny_triton import TinyTriton
 
-pytestmark = [pytest.mark.connected, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.connected, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 SEEDS = (2, 3)
 BOTH = {(phase, name): 1 for phase in (Phase.TRAINING, Phase.EVALUATING) for name in ("trainer", "controller")}

@@ -29,7 +29,7 @@ from tests.e2e.workload import POLICY, workload
 from tests.fakes.certain import certain
 from tests.fakes.tiny_triton import TinyTriton
 
-pytestmark = [pytest.mark.connected, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.connected, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 SEEDS = (1, 2, 3)
 SAMPLES = 240
