@@ -58,7 +58,7 @@ types: install ## strict types
 test: install model-env ## all tests, on real servers that they start themselves
 	.venv/bin/pytest -m "not slow"
 
-test-unit: install ## the tests that need no server: seconds
+test-unit: install ## the tests that need no server: minutes, `.venv/bin/pytest tests/unit/PATH` takes seconds
 	.venv/bin/pytest
 
 test-connected: install model-env ## the tests on real servers
