@@ -199,5 +199,6 @@ def test_the_commands_print_what_scripts_read(
     assert run("dlq", "show", "headrace.sample.submitted")[0] == 2
     assert run("dlq", "show", "headrace.none.dlq")[0] == 1
     monkeypatch.setenv("HEADRACE_KAFKA", "127.0.0.1:1")
+    monkeypatch.setenv("HEADRACE_KAFKA_START_S", "1")
     code, said = run("topics", "ls")
     assert (code, "is HEADRACE_KAFKA right?" in said.splitlines()[-1]) == (1, True)
