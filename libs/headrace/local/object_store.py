@@ -77,7 +77,7 @@ def _seaweedfs(folder: Path, place: Place, access: str, secret: str) -> Launch:
         "s3.port.iceberg": 0, "s3.port.lance": 0,
         "master.volumeSizeLimitMB": _VOLUME_MB, "volume.max": 0,  # 0: as many as the disk holds
         "master.telemetry": "false",  # nothing leaves this machine
-        "master.electionTimeout": "1s",  # alone, and still it waits that long for others, and half as long again, when it restarts
+        "master.electionTimeout": "1s",  # so long it waits at a restart for others, which there are not
     }  # fmt: skip
     return Launch(
         command=(str(_weed()), "-logtostderr=true", "server", *(f"-{name}={value}" for name, value in options.items())),
