@@ -104,21 +104,6 @@ async def test_replies_that_are_stored_at_once_are_all_kept(broker):
             assert await other.find(reply.identity) == reply
 
 
-async def test_replies_that_come_one_after_the_other_are_written_together(broker):
-    """A reply waits a moment for others: what Kafka takes together bears one time, and a few requests take them all."""
-    replies = [kept() for _ in range(20)]
-    storing = []
-    async with process(broker, gather_s=1.0) as one:
-        for reply in replies:
-            storing.append(asyncio.create_task(one.store(3, reply)))
-            await asyncio.sleep(0.001)
-        await asyncio.gather(*storing)
-    ours = {reply.identity for reply in replies}
-    times = [event.time async for event in read_topic(CHAT_REPLIES, broker, until_now=True) if event.body.identity in ours]
-    assert len(times) == len(ours)
-    assert len(set(times)) <= 3
-
-
 async def test_only_the_latest_replies_are_read_back(broker):
     """Take-over takes a bounded time, however long a partition's history."""
     replies = [kept(str(number)) for number in range(30)]

@@ -192,10 +192,8 @@ class Replies:
     async def _write(self, number: int) -> None:
         """Writes what has gathered while the last batch was on its way, until nothing is left."""
         try:
-            while batch := self._batches.get(number):
+            while batch := self._batches.pop(number, None):
                 try:
-                    await self._others_come()
-                    del self._batches[number]
                     await self._send(number, batch)
                 except (KafkaError, TimeoutError) as error:
                     _fail(batch, f"Kafka does not take a reply: {error or type(error).__name__}")
@@ -205,12 +203,6 @@ class Replies:
                     raise
         finally:
             del self._writers[number]
-
-    async def _others_come(self) -> None:
-        """A request to Kafka costs as much as many replies; all partitions' writers wake together, so that one takes all."""
-        gathering_s = self._settings.gather_s
-        if gathering_s:
-            await asyncio.sleep(gathering_s - time.monotonic() % gathering_s)
 
     async def _send(self, number: int, batch: _Batch) -> None:
         left = batch.replies

@@ -75,7 +75,6 @@ class RepliesSettings(BaseSettings):
         200_000, ge=1, description="How many of a partition's latest replies are read back when its work is taken over."
     )
     wait_s_max: float = Field(30.0, ge=1, description="Longest wait for Kafka to take or give a reply.")
-    gather_s: float = Field(0.005, ge=0, le=1, description="Longest wait of a reply for others to be written with it.")
 
 
 def endpoint_of(role: str) -> ChatSettings:
