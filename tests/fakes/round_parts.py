@@ -192,6 +192,18 @@ class Rounds:
         return steps_of(self.sent)
 
 
+def going(phase: str = "surveying") -> Rounds:
+    """Rounds of which the first has just entered a phase, and waits there."""
+    rounds, parts = Rounds(), Parts()
+    waiting = list(rounds.take(started()))
+    while rounds.states["r1"].phase != phase:
+        for fact in parts.answer(waiting.pop(0)):
+            waiting += rounds.tell(fact)
+            if rounds.states["r1"].phase == phase:
+                return rounds
+    return rounds
+
+
 def steps_of(sends: Iterable[Send]) -> list[Any]:
     """What was asked for: steps, versions and rollbacks."""
     return [

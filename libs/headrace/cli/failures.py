@@ -34,7 +34,7 @@ class Headrace(TyperGroup):
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort):
             raise
-        except Exception as error:
+        except Exception as error:  # what nobody foresaw is raised again below
             told = told_of(error)
             if told is None:
                 raise

@@ -9,19 +9,7 @@ from headrace.cli.failures import CannotDo
 from headrace.cli.round import answered
 from headrace.core.rounds.progress import Action, Phase, RoundAsked, RoundState
 from headrace.core.rounds.reasons import RoundReason
-from tests.fakes.round_parts import Parts, Rounds, started
-
-
-def going(phase: str = "surveying") -> Rounds:
-    """A round that has just entered a phase, and waits there."""
-    rounds, parts = Rounds(), Parts()
-    waiting = list(rounds.take(started()))
-    while rounds.states["r1"].phase != phase:
-        for fact in parts.answer(waiting.pop(0)):
-            waiting += rounds.tell(fact)
-            if rounds.states["r1"].phase == phase:
-                return rounds
-    return rounds
+from tests.fakes.round_parts import Rounds, going
 
 
 def asked(rounds: Rounds, action: Action) -> RoundState:

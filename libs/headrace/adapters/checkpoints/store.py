@@ -39,8 +39,7 @@ from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectT
 
 __all__ = ["BadCheckpoint", "CheckpointDetails", "CheckpointLimits", "CheckpointStore", "DamagedCheckpoint", "UnsafeCheckpoint"]
 
-WEIGHTS = WEIGHTS_SUFFIX
-_SUFFIXES = (WEIGHTS, ".json", ".txt", ".jinja")
+_SUFFIXES = (WEIGHTS_SUFFIX, ".json", ".txt", ".jinja")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -208,11 +207,11 @@ class CheckpointStore:
         if len(named) > self._limits.files_max:
             raise UnsafeCheckpoint(f"{len(named)} files are more than HEADRACE_CHECKPOINTS_FILES_MAX ({self._limits.files_max})")
         missing = [name for name in _NEEDED[kind] if name not in named]
-        if missing or not any(name.endswith(WEIGHTS) for name in named):
+        if missing or not any(name.endswith(WEIGHTS_SUFFIX) for name in named):
             raise UnsafeCheckpoint(f"the checkpoint has no {', '.join(missing) or 'weights in safetensors'}")
 
     def _require_true_name(self, path: Path) -> None:
-        if path.name.endswith(WEIGHTS):
+        if path.name.endswith(WEIGHTS_SUFFIX):
             require_safetensors(path, header_bytes_max=self._limits.header_bytes_max)
         elif path.name == SEEN_FILE:
             for _ in seen_in(path):

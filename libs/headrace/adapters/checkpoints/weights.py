@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from headrace.adapters.checkpoints.lora_merge import merge
-from headrace.adapters.checkpoints.store import WEIGHTS as SUFFIX
 from headrace.adapters.checkpoints.store import CheckpointLimits
 from headrace.adapters.checkpoints.tensor_files import FLOATS, Tensor, tensors_of
 from headrace.adapters.triton.model_repository import ModelRepository
 from headrace.core.checkpoint_manifests import BadCheckpoint
+from headrace.core.checkpoint_retention import WEIGHTS_SUFFIX
 from headrace.core.checkpoints import CheckpointKind, CheckpointPublished
 from headrace.lm.weights import weights_sha256
 
@@ -83,7 +83,7 @@ class Assembler:
         candidates = (first, *(version for version in repository.versions(model) if version != first))
         for version in candidates:
             folder = repository.weights(model, version)
-            if any(folder.glob(f"*{SUFFIX}")) and weights_sha256(folder) == published.base_sha256:
+            if any(folder.glob(f"*{WEIGHTS_SUFFIX}")) and weights_sha256(folder) == published.base_sha256:
                 return folder
         raise UnknownBase(
             f"base_sha256 {published.base_sha256[:12]} is none of the {len(candidates)} versions of {model} that lie in "
@@ -106,7 +106,7 @@ class Assembler:
                 raise OtherArchitecture(f"tensor {name[:120]} is {tensor.dtype}, the base's {had[name].dtype}")
 
     def _tensors(self, folder: Path) -> dict[str, Tensor]:
-        files = sorted(folder.glob(f"*{SUFFIX}"))
+        files = sorted(folder.glob(f"*{WEIGHTS_SUFFIX}"))
         try:
             return tensors_of(files, header_bytes_max=self.limits.header_bytes_max)
         except ValueError as error:
@@ -127,9 +127,9 @@ def _config(path: Path) -> Mapping[str, Any]:
 
 def _copy_tensors(source: Path, target: Path) -> None:
     """The weights files, named as a loader expects them: it looks for nothing else."""
-    files = sorted(source.glob(f"*{SUFFIX}"))
+    files = sorted(source.glob(f"*{WEIGHTS_SUFFIX}"))
     for number, file in enumerate(files, 1):
-        name = f"model{SUFFIX}" if len(files) == 1 else f"model-{number:05}-of-{len(files):05}{SUFFIX}"
+        name = f"model{WEIGHTS_SUFFIX}" if len(files) == 1 else f"model-{number:05}-of-{len(files):05}{WEIGHTS_SUFFIX}"
         try:
             os.link(file, target / name)
         except OSError:  # another file system

@@ -87,7 +87,7 @@ class TritonSignalModel:
                 rows_max = 1 if judge is Judge.GENERATED else limits.rows_max
                 split = parts(texts, rows_max=rows_max, bytes_max=limits.bytes_max)
                 asked = [group.create_task(self._part(part, role, judge)) for part in split]
-        except ExceptionGroup as failures:
+        except ExceptionGroup as failures:  # callers know the errors, not that parts were asked side by side
             failure = failures.exceptions[0]
             if isinstance(failure, ModelMissing):
                 self.forget()

@@ -56,7 +56,7 @@ def load(path: Path) -> qe.EdgeShard:
     """
     try:
         return qe.EdgeShard.load(str(path))
-    except Exception as error:
+    except Exception as error:  # the engine has no errors of its own: whatever it says, the shard cannot be used
         raise DamagedIndex(path, error) from error
 
 

@@ -29,7 +29,7 @@ from headrace.core.rounds.reasons import ROUND_MEANING, RoundReason
 from headrace.core.rounds.rules import Axis, Mode
 from headrace.core.rounds.surveys import EvictionRequested, Purpose, RefiningRequested, SurveyRequested
 from tests.fakes.certain import certain
-from tests.fakes.round_parts import NEXT_VERSION, NOW, SURVEY, Parts, Rounds, started, steps_of, timers_of
+from tests.fakes.round_parts import NEXT_VERSION, NOW, SURVEY, Parts, Rounds, going, started, steps_of, timers_of
 
 WHOLE_WAY = ["surveying", "thresholds", "refining", "validating", "committing", "training", "evaluating", "kept"]
 
@@ -251,7 +251,7 @@ def test_a_page_that_never_comes_ends_at_the_deadline_too():
 @pytest.mark.parametrize("phase", ["surveying", "thresholds", "committing", "training", "evaluating"])
 def test_every_phase_has_a_deadline(phase):
     """A phase that lasts too long stops the round and says which one it was."""
-    rounds = _halted_in(phase)
+    rounds = going(phase)
     rounds.deadline()
     assert rounds.states["r1"].phase is Phase.STOPPED
     assert rounds.states["r1"].reason == f"deadline_{phase}"
@@ -259,7 +259,7 @@ def test_every_phase_has_a_deadline(phase):
 
 def test_a_clock_that_jumped_ends_no_phase():
     """A timer that comes early is set again; one of another transition says nothing."""
-    rounds = _halted_in("surveying")
+    rounds = going("surveying")
     state = rounds.states["r1"]
     [(timer, due)] = timers_of(rounds.tell(DeadlinePassed(state.transition)))
     assert (timer.transition, due) == (state.transition, NOW + 15.0)
@@ -289,7 +289,7 @@ def test_a_frozen_round_counts_on_and_goes_on(phase):
 
 def test_a_dead_letter_freezes_once():
     """The person who resumed knew of it: reading it again freezes nothing, another one does."""
-    rounds = _halted_in("thresholds")
+    rounds = going("thresholds")
     letter = RoundAsked(Action.FREEZE, "DamagedVersion: gone", "controller", "letter-1")
     rounds.tell(letter)
     assert (rounds.states["r1"].phase, rounds.states["r1"].reason) == (Phase.FROZEN, RoundReason.STEP_FAILED)
@@ -302,7 +302,7 @@ def test_a_dead_letter_freezes_once():
 
 def test_a_rewrite_that_was_sent_back_counts_once():
     """Lost, then ended after all: read among the dead letters again, as after a restart, it is lost no second time."""
-    rounds = _halted_in("refining")
+    rounds = going("refining")
     rounds.tell(RewritesRequested(4, complete=True))
     lost = RowLost(None, "problem-1", 0, "scoring", "gone", Axis.HARD)
     rounds.tell(lost)
@@ -316,7 +316,7 @@ def test_a_rewrite_that_was_sent_back_counts_once():
 
 def test_only_a_checkpoint_of_the_new_version_counts():
     """One trained on something else is no answer, whether it comes before the version or after it."""
-    rounds = _halted_in("training")
+    rounds = going("training")
     assert rounds.tell(CheckpointMeasures("ee" * 32, "7", "", "77" * 32)) == ()
     assert rounds.states["r1"].phase is Phase.TRAINING
     assert steps_of(rounds.tell(CheckpointMeasures("cd" * 32, "8", "", NEXT_VERSION)))
@@ -330,15 +330,3 @@ def test_facts_of_others_change_nothing():
         led = advance(state, RoundProgressed(*other, RowsSent(Purpose.ROUND, 5, complete=False)), NOW)
         assert (led.state, led.sends) == (state, ())
     assert advance(None, RoundProgressed("arithmetic", "r9", RowsMeasured(Purpose.ROUND, 1, 0)), NOW).state is None
-
-
-def _halted_in(phase: str) -> Rounds:
-    """Rounds of which the first has just entered a phase, and waits there."""
-    rounds, parts = Rounds(), Parts()
-    waiting = list(rounds.take(started()))
-    while rounds.states["r1"].phase != phase:
-        for fact in parts.answer(waiting.pop(0)):
-            waiting += rounds.tell(fact)
-            if rounds.states["r1"].phase == phase:
-                return rounds
-    return rounds
