@@ -3,7 +3,7 @@
 from google.protobuf.message import DecodeError
 
 from headrace.adapters.wire import events as wire
-from headrace.adapters.wire.fields import timestamp_of
+from headrace.adapters.wire.fields import serialized, timestamp_of
 from headrace.core.dossiers import Dossier
 from headrace.core.intake import IntakeLimits, check_sample
 from headrace.core.refusals import RefusalCode, Refused, shown
@@ -50,4 +50,4 @@ def _with_unknown_fields(message: sample_pb2.Sample, sample: Sample, submitted_a
     if message.HasField("reference"):
         complete.reference.json_schema = checked.reference.json_schema
     value = dossier_pb2.Dossier(sample=complete, submitted_at=timestamp_of(submitted_at))
-    return wire.decode(Dossier, value.SerializeToString())
+    return wire.decode(Dossier, serialized(value))

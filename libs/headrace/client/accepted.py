@@ -7,7 +7,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from headrace.adapters.wire.dossiers import dossier_from
-from headrace.adapters.wire.fields import Undecodable
+from headrace.adapters.wire.fields import Undecodable, serialized
 from headrace.adapters.wire.samples import chat_form, sample_from_message
 from headrace.core.dossiers import Dossier
 from headrace.core.samples import Sample, prompt_hash_of
@@ -58,7 +58,7 @@ class Accepted:
         Raises:
             Undecodable: it holds something that this release does not know.
         """
-        return dossier_from(self.wire, self.wire.SerializeToString())
+        return dossier_from(self.wire, serialized(self.wire))
 
     @property
     def prompt_hash(self) -> str:
@@ -80,7 +80,7 @@ class Accepted:
             "messages": self.messages,
             "tools": json.loads(sample.tools_json) if sample.tools_json else None,
             "reference": _reference(sample),
-            "attributes": dict(sample.attributes),
+            "attributes": dict(sorted(sample.attributes.items())),
             "metadata": json.loads(sample.metadata_json) if sample.metadata_json else None,
         }
 

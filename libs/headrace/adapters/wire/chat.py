@@ -1,6 +1,6 @@
 """The wire form of kept replies of generating models."""
 
-from headrace.adapters.wire.fields import Undecodable, require
+from headrace.adapters.wire.fields import Undecodable, require, serialized
 from headrace.adapters.wire.pages import cost_from, cost_to
 from headrace.core.chat import Hindrance, KeptReply, NotMade, Outcome, Reply
 from headrace.core.dossiers import Cost
@@ -52,7 +52,7 @@ def encode_reply(kept: KeptReply) -> bytes:
             raise ValueError(f"a call that was {outcome.hindrance} is not kept")
         message.hindrance.hindrance = number
         message.hindrance.detail = outcome.detail
-    return message.SerializeToString()
+    return serialized(message)
 
 
 def _outcome_from(message: reply_pb2.ModelReply, cost: Cost) -> Outcome:

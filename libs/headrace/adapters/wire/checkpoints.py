@@ -4,7 +4,7 @@ import json
 import re
 from typing import TypeVar
 
-from headrace.adapters.wire.fields import Undecodable, finite, require, require_dataset_id, seconds_of, timestamp_of
+from headrace.adapters.wire.fields import Undecodable, finite, require, require_dataset_id, seconds_of, serialized, timestamp_of
 from headrace.core.checkpoints import (
     CheckpointFile,
     CheckpointKind,
@@ -63,23 +63,25 @@ def published_from(message: checkpoint_pb2.CheckpointPublished, _: bytes) -> Che
 
 def encode_published(published: CheckpointPublished) -> bytes:
     """Metrics are written in the order of their names: equal checkpoints have equal bytes."""
-    return checkpoint_pb2.CheckpointPublished(
-        model=published.model,
-        checkpoint_id=published.checkpoint_id,
-        manifest_key=published.manifest_key,
-        kind=_NUMBER_OF_KIND[published.kind],
-        files=[
-            checkpoint_pb2.CheckpointFile(name=file.name, sha256=file.sha256, size_bytes=file.size_bytes)
-            for file in published.files
-        ],
-        base_model=published.base_model,
-        base_sha256=published.base_sha256,
-        data=_data_to(published.data),
-        hyperparameters_json=published.hyperparameters_json,
-        metrics=dict(sorted(published.metrics.items())),
-        run_id=published.run_id,
-        published_at=timestamp_of(published.published_at),
-    ).SerializeToString(deterministic=True)
+    return serialized(
+        checkpoint_pb2.CheckpointPublished(
+            model=published.model,
+            checkpoint_id=published.checkpoint_id,
+            manifest_key=published.manifest_key,
+            kind=_NUMBER_OF_KIND[published.kind],
+            files=[
+                checkpoint_pb2.CheckpointFile(name=file.name, sha256=file.sha256, size_bytes=file.size_bytes)
+                for file in published.files
+            ],
+            base_model=published.base_model,
+            base_sha256=published.base_sha256,
+            data=_data_to(published.data),
+            hyperparameters_json=published.hyperparameters_json,
+            metrics=dict(sorted(published.metrics.items())),
+            run_id=published.run_id,
+            published_at=timestamp_of(published.published_at),
+        )
+    )
 
 
 def rolled_out_from(message: checkpoint_pb2.CheckpointRolledOut, _: bytes) -> CheckpointRolledOut:
@@ -104,19 +106,21 @@ def rolled_out_from(message: checkpoint_pb2.CheckpointRolledOut, _: bytes) -> Ch
 
 def encode_rolled_out(rolled_out: CheckpointRolledOut) -> bytes:
     """The roll-out with what its golden samples measured."""
-    return checkpoint_pb2.CheckpointRolledOut(
-        model=rolled_out.model,
-        checkpoint_id=rolled_out.checkpoint_id,
-        model_version=rolled_out.model_version,
-        previous_version=rolled_out.previous_version,
-        golden_loss=rolled_out.golden_loss,
-        previous_golden_loss=rolled_out.previous_golden_loss,
-        dimensions=rolled_out.dimensions,
-        seconds=rolled_out.seconds,
-        load_seconds=rolled_out.load_seconds,
-        rollback_request_id=rolled_out.rollback_request_id,
-        rolled_out_at=timestamp_of(rolled_out.rolled_out_at),
-    ).SerializeToString()
+    return serialized(
+        checkpoint_pb2.CheckpointRolledOut(
+            model=rolled_out.model,
+            checkpoint_id=rolled_out.checkpoint_id,
+            model_version=rolled_out.model_version,
+            previous_version=rolled_out.previous_version,
+            golden_loss=rolled_out.golden_loss,
+            previous_golden_loss=rolled_out.previous_golden_loss,
+            dimensions=rolled_out.dimensions,
+            seconds=rolled_out.seconds,
+            load_seconds=rolled_out.load_seconds,
+            rollback_request_id=rolled_out.rollback_request_id,
+            rolled_out_at=timestamp_of(rolled_out.rolled_out_at),
+        )
+    )
 
 
 def refused_from(message: checkpoint_pb2.CheckpointRefused, _: bytes) -> CheckpointRefused:
@@ -136,14 +140,16 @@ def refused_from(message: checkpoint_pb2.CheckpointRefused, _: bytes) -> Checkpo
 
 def encode_refused(refused: CheckpointRefused) -> bytes:
     """The refusal with its step and reason."""
-    return checkpoint_pb2.CheckpointRefused(
-        model=refused.model,
-        checkpoint_id=refused.checkpoint_id,
-        step=refused.step,
-        reason=refused.reason,
-        refused_at=timestamp_of(refused.refused_at),
-        rollback_request_id=refused.rollback_request_id,
-    ).SerializeToString()
+    return serialized(
+        checkpoint_pb2.CheckpointRefused(
+            model=refused.model,
+            checkpoint_id=refused.checkpoint_id,
+            step=refused.step,
+            reason=refused.reason,
+            refused_at=timestamp_of(refused.refused_at),
+            rollback_request_id=refused.rollback_request_id,
+        )
+    )
 
 
 def rollback_from(message: checkpoint_pb2.RollbackRequested, _: bytes) -> RollbackRequested:
@@ -157,12 +163,14 @@ def rollback_from(message: checkpoint_pb2.RollbackRequested, _: bytes) -> Rollba
 
 def encode_rollback(requested: RollbackRequested) -> bytes:
     """The request as it was made."""
-    return checkpoint_pb2.RollbackRequested(
-        model=requested.model,
-        request_id=requested.request_id,
-        checkpoint_id=requested.checkpoint_id,
-        requested_by=requested.requested_by,
-    ).SerializeToString()
+    return serialized(
+        checkpoint_pb2.RollbackRequested(
+            model=requested.model,
+            request_id=requested.request_id,
+            checkpoint_id=requested.checkpoint_id,
+            requested_by=requested.requested_by,
+        )
+    )
 
 
 def _data_from(message: checkpoint_pb2.TrainingData) -> TrainingData:

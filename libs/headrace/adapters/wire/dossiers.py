@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from headrace.adapters.wire import pages as wire_pages
-from headrace.adapters.wire.fields import Undecodable, require, require_dataset_id, seconds_of, timestamp_of
+from headrace.adapters.wire.fields import Undecodable, require, require_dataset_id, seconds_of, serialized, timestamp_of
 from headrace.adapters.wire.mirror import fill, mirrored_from
 from headrace.adapters.wire.samples import sample_from_message, sample_to_message
 from headrace.core.dossiers import (
@@ -75,11 +75,11 @@ def encode_dossier(dossier: Dossier) -> bytes:
     """The bytes it was read from and the pages added since; everything where it was not read."""
     wire = dossier.wire
     if not isinstance(wire, _DossierWire):
-        return _all_pages(dossier, dossier_pb2.Dossier(sample=sample_to_message(dossier.sample))).SerializeToString()
+        return serialized(_all_pages(dossier, dossier_pb2.Dossier(sample=sample_to_message(dossier.sample))))
     added = _added_pages(dossier, wire)
     if added is None:
-        return _rewritten(dossier, wire).SerializeToString()
-    return wire.value + added.SerializeToString()
+        return serialized(_rewritten(dossier, wire))
+    return wire.value + serialized(added)
 
 
 def _added_pages(dossier: Dossier, wire: _DossierWire) -> dossier_pb2.Dossier | None:
@@ -142,7 +142,7 @@ def scored_from(message: dossier_pb2.ScoredSample, value: bytes) -> ScoredSample
     """Raises Undecodable where a required part is missing or impossible."""
     if not message.HasField("dossier"):
         raise Undecodable("scored sample without a dossier")
-    dossier = dossier_from(message.dossier, message.dossier.SerializeToString())
+    dossier = dossier_from(message.dossier, serialized(message.dossier))
     embeddings = wire_pages.embeddings_from(message.embeddings) if message.HasField("embeddings") else None
     return ScoredSample(
         dossier,
@@ -177,7 +177,7 @@ def encode_scored(scored: ScoredSample) -> bytes:
     message.ClearField("behind_since")
     if scored.behind_since is not None:
         message.behind_since.CopyFrom(timestamp_of(scored.behind_since))
-    return message.SerializeToString()
+    return serialized(message)
 
 
 def indexed_from(message: dossier_pb2.IndexedSample, _: bytes) -> IndexedSample:
@@ -198,21 +198,23 @@ def indexed_from(message: dossier_pb2.IndexedSample, _: bytes) -> IndexedSample:
 
 def encode_indexed(indexed: IndexedSample) -> bytes:
     """The identity of an accepted sample and its embeddings."""
-    return dossier_pb2.IndexedSample(
-        dataset_id=indexed.dataset_id,
-        sample_id=indexed.sample_id,
-        revision=indexed.revision,
-        content_hash=indexed.content_hash,
-        embeddings=wire_pages.embeddings_to(indexed.embeddings),
-        prompt_hash=indexed.prompt_hash,
-    ).SerializeToString()
+    return serialized(
+        dossier_pb2.IndexedSample(
+            dataset_id=indexed.dataset_id,
+            sample_id=indexed.sample_id,
+            revision=indexed.revision,
+            content_hash=indexed.content_hash,
+            embeddings=wire_pages.embeddings_to(indexed.embeddings),
+            prompt_hash=indexed.prompt_hash,
+        )
+    )
 
 
 def accepted_from(message: dossier_pb2.AcceptedSample, _: bytes) -> AcceptedSample:
     """Raises Undecodable where the record says neither acceptance nor retraction, or not of which sample."""
     change = message.WhichOneof("change")
     if change == "accepted":
-        return AcceptedSample(dossier_from(message.accepted, message.accepted.SerializeToString()))
+        return AcceptedSample(dossier_from(message.accepted, serialized(message.accepted)))
     if change is None:
         raise Undecodable("accepted-topic record with neither an acceptance nor a retraction")
     retracted = message.retracted
@@ -233,4 +235,4 @@ def encode_accepted(accepted: AcceptedSample) -> bytes:
                 dataset_id=change.dataset_id, sample_id=change.sample_id, revision=change.revision, reason=change.reason
             )
         )
-    return message.SerializeToString()
+    return serialized(message)

@@ -33,7 +33,7 @@ from headrace.adapters.wire.dossiers import (
     indexed_from,
     scored_from,
 )
-from headrace.adapters.wire.fields import Undecodable, require, require_dataset_id, seconds_of, timestamp_of
+from headrace.adapters.wire.fields import Undecodable, require, require_dataset_id, seconds_of, serialized, timestamp_of
 from headrace.adapters.wire.retractions import encode_retraction, retraction_from
 from headrace.adapters.wire.rounds import FORMS as ROUND_FORMS
 from headrace.adapters.wire.samples import sample_from_message, sample_to_message
@@ -137,12 +137,14 @@ def _policy_from(message: policy_pb2.PolicyPublished, _: bytes) -> PolicyPublish
 
 
 def _encode_policy(published: PolicyPublished) -> bytes:
-    return policy_pb2.PolicyPublished(
-        dataset_id=published.dataset_id,
-        version=published.version,
-        policy_json=published.policy_json,
-        published_at=timestamp_of(published.published_at),
-    ).SerializeToString()
+    return serialized(
+        policy_pb2.PolicyPublished(
+            dataset_id=published.dataset_id,
+            version=published.version,
+            policy_json=published.policy_json,
+            published_at=timestamp_of(published.published_at),
+        )
+    )
 
 
 def _cut_from(message: version_pb2.DatasetCutRequested, _: bytes) -> DatasetCutRequested:
@@ -152,9 +154,9 @@ def _cut_from(message: version_pb2.DatasetCutRequested, _: bytes) -> DatasetCutR
 
 
 def _encode_cut(cut: DatasetCutRequested) -> bytes:
-    return version_pb2.DatasetCutRequested(
-        dataset_id=cut.dataset_id, request_id=cut.request_id, requested_by=cut.requested_by
-    ).SerializeToString()
+    return serialized(
+        version_pb2.DatasetCutRequested(dataset_id=cut.dataset_id, request_id=cut.request_id, requested_by=cut.requested_by)
+    )
 
 
 def _committed_from(message: version_pb2.DatasetCommitted, _: bytes) -> DatasetCommitted:
@@ -173,16 +175,18 @@ def _committed_from(message: version_pb2.DatasetCommitted, _: bytes) -> DatasetC
 
 
 def _encode_committed(committed: DatasetCommitted) -> bytes:
-    return version_pb2.DatasetCommitted(
-        dataset_id=committed.dataset_id,
-        version=committed.version,
-        sequence=committed.sequence,
-        manifest_key=committed.manifest_key,
-        rows_accepted=committed.rows_accepted,
-        rows_rejected=committed.rows_rejected,
-        committed_at=timestamp_of(committed.committed_at),
-        request_id=committed.request_id,
-    ).SerializeToString()
+    return serialized(
+        version_pb2.DatasetCommitted(
+            dataset_id=committed.dataset_id,
+            version=committed.version,
+            sequence=committed.sequence,
+            manifest_key=committed.manifest_key,
+            rows_accepted=committed.rows_accepted,
+            rows_rejected=committed.rows_rejected,
+            committed_at=timestamp_of(committed.committed_at),
+            request_id=committed.request_id,
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,7 @@ def _sample_from(message: sample_pb2.Sample, _: bytes) -> Sample:
 
 _CODECS: Mapping[type, _Codec] = MappingProxyType(
     {
-        Sample: _Codec(sample_pb2.Sample, _sample_from, lambda sample: sample_to_message(sample).SerializeToString()),
+        Sample: _Codec(sample_pb2.Sample, _sample_from, lambda sample: serialized(sample_to_message(sample))),
         Dossier: _Codec(dossier_pb2.Dossier, dossier_from, encode_dossier),
         ScoredSample: _Codec(dossier_pb2.ScoredSample, scored_from, encode_scored),
         IndexedSample: _Codec(dossier_pb2.IndexedSample, indexed_from, encode_indexed),

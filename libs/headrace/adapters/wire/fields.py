@@ -3,6 +3,7 @@
 from math import floor, isfinite
 from typing import Any
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.core.topics import DATASET_ID
@@ -13,6 +14,14 @@ _NANOS = 1_000_000_000
 
 class Undecodable(ValueError):
     """The bytes are not an event of the expected type; the text says what is wrong with them."""
+
+
+def serialized(message: Message) -> bytes:
+    """The bytes of a message: the same for equal messages in every process, whose maps would each have an order of their own.
+
+    A version's id and shards follow from such bytes.
+    """
+    return message.SerializeToString(deterministic=True)
 
 
 def require(text: str, what: str) -> None:

@@ -1,6 +1,6 @@
 """The wire form of requests to take a sample back."""
 
-from headrace.adapters.wire.fields import require, require_dataset_id
+from headrace.adapters.wire.fields import require, require_dataset_id, serialized
 from headrace.core.retractions import RetractionRequested
 from headrace_protos.sample.v1 import dossier_pb2
 
@@ -24,12 +24,14 @@ def retraction_from(message: dossier_pb2.RetractionRequested, _: bytes) -> Retra
 
 def encode_retraction(asked: RetractionRequested) -> bytes:
     """Every field as it is. Raises ValueError where the revision is no 32-bit number."""
-    return dossier_pb2.RetractionRequested(
-        dataset_id=asked.dataset_id,
-        sample_id=asked.sample_id,
-        revision=asked.revision,
-        reason=asked.reason,
-        request_id=asked.request_id,
-        requested_by=asked.requested_by,
-        note=asked.note,
-    ).SerializeToString()
+    return serialized(
+        dossier_pb2.RetractionRequested(
+            dataset_id=asked.dataset_id,
+            sample_id=asked.sample_id,
+            revision=asked.revision,
+            reason=asked.reason,
+            request_id=asked.request_id,
+            requested_by=asked.requested_by,
+            note=asked.note,
+        )
+    )

@@ -5,7 +5,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from headrace.adapters.wire.fields import require, require_dataset_id
+from headrace.adapters.wire.fields import require, require_dataset_id, serialized
 from headrace.adapters.wire.mirror import fill, mirrored_from
 from headrace.core.rounds.progress import RoundProgressed, RoundState, RoundTimer
 from headrace.core.rounds.surveys import MeasuredSample, RefinementRequested, RoundStepRequested, SurveyedSample
@@ -45,8 +45,7 @@ def _refinement_from(kind: type, message: Any, _: bytes) -> object:
 def _encode(message_type: Any, value: object) -> bytes:
     message = message_type()
     fill(message, value)
-    encoded: bytes = message.SerializeToString(deterministic=True)
-    return encoded
+    return serialized(message)
 
 
 _READ: Mapping[type, Callable[[type, Any, bytes], object]] = {

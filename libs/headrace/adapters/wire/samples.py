@@ -35,7 +35,7 @@ def sample_from_message(message: sample_pb2.Sample) -> Sample:
         message.tools_json,
         _reference_from(message.reference) if message.HasField("reference") else None,
         _origin_from(message.origin) if message.HasField("origin") else _DEFAULT_ORIGIN,
-        {name: attributes[name] for name in attributes},
+        {name: attributes[name] for name in sorted(attributes)},
         message.metadata_json,
     )
 
