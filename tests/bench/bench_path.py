@@ -102,12 +102,12 @@ def new_dataset(spine: Spine, name: str) -> str:
 
 
 def cpu_s(spine: Spine) -> dict[str, float]:
-    """Processor seconds of every part so far, its children included."""
+    """Processor seconds of every part so far, its children included, also those that have ended (workers' forks do)."""
     spent = {}
     for name, running in spine.parts.items():
         process = psutil.Process(running.process.pid)
         times = [p.cpu_times() for p in (process, *process.children(recursive=True))]
-        spent[name] = sum(t.user + t.system for t in times)
+        spent[name] = sum(t.user + t.system + t.children_user + t.children_system for t in times)
     return spent
 
 
