@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from headrace.core.topics import DECIDED, HELD, SUBMITTED
 from headrace.runtime.telemetry import Telemetry
 from services.gateway.lag import LagGate, LagUnknown
@@ -45,16 +47,36 @@ async def test_the_gate_follows_the_lag_and_counts_the_waiting():
     assert waited > 0.02
 
 
-async def test_from_half_of_the_limit_on_each_sample_waits_longer():
-    """Intake slows down in steps before it stops, and goes on at once when the spine has caught up."""
-    telemetry = Recording()
-    gate = LagGate(100, telemetry)
-    for lag in (50, 51, 76, 88, 0):
+def test_from_half_of_the_limit_on_the_gate_is_open_for_less_and_less_of_the_time():
+    """Intake slows down before it stops, and goes on at once when the spine has caught up."""
+    gate, shares = LagGate(100, Telemetry()), []
+    for lag in (50, 60, 75, 90, 100, 101, 0):
         gate.set_lag(lag)
-        assert not gate.closed
-        await asyncio.wait_for(gate.passed("grpc"), 5)
-    waited = [value for _, value, _ in telemetry.recorded]
-    assert [a > b for a, b in zip(waited, (0.001, 0.005, 0.025), strict=True)] == [True] * 3
+        shares.append(gate.open_share)
+    assert shares == [1.0, 0.8, 0.5, 0.2, 0.02, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("last", [75, LagUnknown("away")])
+async def test_what_passes_a_spine_that_is_behind_passes_in_bursts(last):
+    """One at a time, each sample would cost every service a transaction; also while the lag cannot be read any more."""
+    telemetry, readings = Recording(), [75]
+    gate = LagGate(100, telemetry)
+
+    async def read():
+        reading = readings.pop() if readings else last
+        if isinstance(reading, Exception):
+            raise reading
+        return reading
+
+    follower = asyncio.create_task(gate.follow(read, 0.04))
+    await eventually(lambda: gate.lag)
+    passed = 0
+    while len(telemetry.recorded) < 3:
+        await gate.passed("grpc")
+        await asyncio.sleep(0)
+        passed += 1
+    follower.cancel()
+    assert passed > 3 * len(telemetry.recorded)
 
 
 def test_only_the_way_to_a_decision_counts():
