@@ -26,8 +26,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
     ) as models:
         scoring = Scoring(runtime.policies.policy_of, models)
         pings = {"policies": runtime.policies.ping, "roll-outs": runtime.roll_outs.ping, "triton": models.ping}
-        subscribed = subscriptions(scoring, batch_records_max=settings.batch_records_max)
-        yield Service(NAME, subscribed, pings)
+        yield Service(NAME, subscriptions(scoring, settings.batch_records_min, settings.batch_records_max), pings)
 
 
 class _Took:

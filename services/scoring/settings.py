@@ -11,7 +11,8 @@ _LIMITS = TritonLimits()
 class ScoringSettings(BaseSettings):
     """Which model measures, and how much it is asked at a time.
 
-    A batch is to end within HEADRACE_DELIVERY_HANDLER_S_MAX: on a slow server take fewer records at a time.
+    A batch is to end within HEADRACE_DELIVERY_HANDLER_S_MAX: on a slow server take fewer records at a time. On a quick one it
+    grows by itself, towards HEADRACE_DELIVERY_BATCH_S_AIM.
     """
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_SCORING_", frozen=True, extra="ignore")
@@ -21,7 +22,8 @@ class ScoringSettings(BaseSettings):
     model_version: str = Field(
         "", pattern="^[0-9]*$", description="Its version; empty follows the roll-outs, and before the first takes the newest."
     )
-    batch_records_max: int = Field(24, ge=1, le=1024, description="Samples measured at a time.")
+    batch_records_min: int = Field(24, ge=1, le=1024, description="Samples measured at a time, however slow the server is.")
+    batch_records_max: int = Field(512, ge=1, le=4096, description="Samples measured at a time, however quick it is.")
     rows_max: int = Field(_LIMITS.rows_max, ge=1, le=64, description="Conversations in one request; Triton's own limit is 64.")
     bytes_max: int = Field(
         _LIMITS.bytes_max, ge=1024, description="Bytes of conversations in one request; a longer one goes alone."

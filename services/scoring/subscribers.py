@@ -10,9 +10,10 @@ from services.scoring.surveying import survey
 NAME = "scoring"
 
 
-def subscriptions(scoring: Scoring, *, batch_records_max: int) -> tuple[Subscription, ...]:
+def subscriptions(scoring: Scoring, batch_records_min: int, batch_records_max: int) -> tuple[Subscription, ...]:
     """New samples, and the rows of surveys: batches of the two are measured side by side."""
-    return (
-        Subscription(SUBMITTED, NAME, partial(score, scoring=scoring), batch_records_max=batch_records_max),
-        Subscription(SURVEYED, NAME, partial(survey, scoring=scoring), batch_records_max=batch_records_max),
+    reading = ((SUBMITTED, partial(score, scoring=scoring)), (SURVEYED, partial(survey, scoring=scoring)))
+    return tuple(
+        Subscription(topic, NAME, handler, batch_records_max=batch_records_max, batch_records_min=batch_records_min)
+        for topic, handler in reading
     )

@@ -24,7 +24,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             took=_Took(runtime.telemetry),
         )
         pings = {"policies": runtime.policies.ping, "workers": workers.ping}
-        yield Service(NAME, subscriptions(validation, settings.batch_records_max), pings)
+        yield Service(NAME, subscriptions(validation, settings.batch_records_per_worker * settings.workers), pings)
 
 
 class _Took:

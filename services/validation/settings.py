@@ -19,7 +19,7 @@ class ValidationSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_VALIDATION_", frozen=True, extra="ignore")
 
-    batch_records_max: int = Field(48, ge=1, le=1024, description="Samples checked at a time.")
+    batch_records_per_worker: int = Field(48, ge=1, le=1024, description="Samples checked at a time, for each worker process.")
     attempts_max: int = Field(
         3, ge=1, le=100, description="Attempts at a check whose worker was lost; then it was not made. Below the delivery's own."
     )

@@ -15,15 +15,16 @@ Ping = Callable[[], Awaitable[None]]
 class Subscription:
     """One topic read exactly once by one group.
 
-    `batch_records_max` bounds the records given to the handler at a time (all partitions together). Where strangers write
-    the topic, `trusted` is False: many dead letters then say something about them and nothing about a bad deploy, and do not
-    stop the consumer.
+    `batch_records_max` bounds the records given to the handler at a time (all partitions together). Where `batch_records_min`
+    is given, it begins with so many, and takes more as long as that is quick. Where strangers write the topic, `trusted` is
+    False: many dead letters then say something about them and nothing about a bad deploy, and do not stop the consumer.
     """
 
     topic: Topic
     group: str
     handler: Handler[Any]
     batch_records_max: int = 256
+    batch_records_min: int | None = None
     trusted: bool = True
 
 

@@ -43,6 +43,9 @@ class DeliverySettings(BaseSettings):
     batch_s_min: float = Field(
         0.02, ge=0, le=10, description="Least time from one batch to the next: many small ones cost a transaction each."
     )
+    batch_s_aim: float = Field(
+        5.0, gt=0, le=60, description="Where a service may choose, it takes as many records at a time as last about so long."
+    )
     handler_s_max: float = Field(300, ge=10, description="A handler busy with one batch for longer loses its partitions.")
     record_bytes_max: int = Field(
         1_000_000, ge=1024, description="Largest record written; without a store for its body, a larger event is dead-lettered."

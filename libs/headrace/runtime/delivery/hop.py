@@ -19,6 +19,7 @@ from headrace.adapters.kafka.streams import bootstrap_list
 from headrace.adapters.wire.envelope import not_before_of
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Stop
 from headrace.core.topics import consumer_group_id, retry_topic_name
+from headrace.runtime.delivery.batch_size import BatchSize
 from headrace.runtime.delivery.claims import Claim, Claims
 from headrace.runtime.delivery.incoming import Codec, Incoming, parse, redeemed
 from headrace.runtime.delivery.routing import UNDECODABLE, DeadLetterLimit, Routed, Router
@@ -86,6 +87,8 @@ class Hop:
         self._clock = clock
         self._large_bodies = large_bodies
         self._follows = large_bodies is not None and subscription.trusted
+        records_max = subscription.batch_records_max
+        self._batch_size = BatchSize(subscription.batch_records_min or records_max, records_max, settings.batch_s_aim)
         self._router = Router(topic.name, group, settings, claims=large_bodies is not None and large_bodies.configured)
         share_max = settings.dead_letters_share_max if subscription.trusted else 1.0  # more than all of them are never dead
         self._dead_letters = DeadLetterLimit(share_max, settings.dead_letters_window)
@@ -159,7 +162,7 @@ class Hop:
 
     async def _next_batch(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
         """The records that have arrived, as soon as there are any, or none after a while."""
-        polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self._subscription.batch_records_max)
+        polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self._batch_size.records)
         return tuple(chain.from_iterable(polled.values()))
 
     def _consumer(self) -> AIOKafkaConsumer:
@@ -173,12 +176,14 @@ class Hop:
         """
         if not self._claims.busy():
             return
-        next_s = time.monotonic() + self._settings.batch_s_min
+        began = time.monotonic()
         try:
             lanes = self._lanes(batch)
             if lanes and await self._whole(lanes):
                 await self._work(lanes)
-            await asyncio.sleep(next_s - time.monotonic())
+            took_s = time.monotonic() - began
+            self._batch_size.took(len(batch), took_s)
+            await asyncio.sleep(self._settings.batch_s_min - took_s)
         except BaseException as error:
             self._drop(batch, error)
             if not isinstance(error, Exception):
