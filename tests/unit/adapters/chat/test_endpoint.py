@@ -362,31 +362,15 @@ async def test_an_answer_that_breaks_off_is_tried_again_and_given_up():
     assert outcome.cost.completion_tokens == 2 * 64
 
 
-async def test_calls_on_their_way_are_limited_and_those_that_wait_are_not():
-    """A call that waits for its next try gives its place to others, so that errors cost no concurrency."""
-    stub = StubEndpoint(after(0.05, answers()), [says(500)] * 4)
-    async with stub.serving(), asked(stub.url, concurrency=4, retry_s_min=0.2, retry_s_max=0.2) as endpoint:
-        outcomes = await asyncio.gather(*(endpoint.ask(CALL) for _ in range(20)))
-    assert all(isinstance(outcome, Reply) for outcome in outcomes)
-    assert len(stub.requests) == 24
-    assert stub.in_flight_most == 4
-
-
-async def test_calls_are_spaced_where_the_minute_is_limited():
-    """Six hundred a minute are ten a second."""
-    stub = StubEndpoint()
-    async with stub.serving(), asked(stub.url, calls_per_min=600) as endpoint:
-        began = time.monotonic()
-        await asyncio.gather(*(endpoint.ask(CALL) for _ in range(6)))
-        assert time.monotonic() - began >= 0.45
-
-
-async def test_a_call_asks_for_no_more_than_the_endpoint_s_limit():
-    """The limit is a setting, whatever a prompt's author wrote."""
-    async with asked("http://127.0.0.1:1/v1", tokens_max=10) as endpoint:
-        assert endpoint.bounded(CALL).sampling.max_tokens == 10
-        small = Call("refiner", CALL.messages, Sampling(max_tokens=5))
-        assert endpoint.bounded(small) is small
+@pytest.mark.parametrize("answer", [b"", b"no HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{"])
+async def test_what_was_sent_may_have_to_be_paid(answer: bytes):
+    """Whatever came of it: only where no connection was made is a try known to cost nothing."""
+    async with raw_server(answer) as url, asked(url) as endpoint:
+        outcome = await endpoint.ask(replace(CALL, unanswered_max=1))
+    assert isinstance(outcome, NotMade)
+    assert "broke off" in outcome.detail
+    assert outcome.cost is not None
+    assert outcome.cost.completion_tokens == 64
 
 
 async def test_text_goes_out_as_it_is():
