@@ -24,13 +24,15 @@ from tests.e2e.workload import POLICY, workload
 STEADY_PER_S = 100
 STEADY_S = 20
 STALLED_S = 120
+SETTINGS = {"HEADRACE_PARTITIONS": "1"}
+"""As `headrace up` has it."""
 SERVICES = ("gateway", "scoring", "diversity", "admission", "validation", "datasets")
 
 
 def main() -> None:
     """Prints the tables."""
     counts = [int(argument) for argument in sys.argv[1:]] or [1_000, 10_000]
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder, Spine.up(Path(folder)) as spine:
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder, Spine.up(Path(folder), SETTINGS) as spine:
         print(
             "| samples | seconds | samples/s | samples/s and core | CPU s by part | RSS MB by part |\n|---|---|---|---|---|---|"
         )

@@ -68,7 +68,8 @@ class Spine:
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        self.environment: dict[str, str] = dict(settings or {})
+        # More partitions than a laptop's stack has: a service loses and takes over several at a time.
+        self.environment: dict[str, str] = {"HEADRACE_PARTITIONS": "4", **(settings or {})}
         self.parts: dict[str, Running] = {}
         self.brokers: tuple[str, ...] = ()
         self.store_gate: StoreGate | None = None

@@ -35,6 +35,9 @@ def up(*, only: Only = "", no_services: NoServices = False) -> None:
     Everything lives in one state folder, ./.headrace or $HEADRACE_HOME: data, logs, ports. `headrace down` keeps it, and
     the next `headrace up` finds it again. A server of your own replaces the local one when its setting is set:
     HEADRACE_KAFKA, HEADRACE_S3_ENDPOINT, HEADRACE_SCORING_TRITON, HEADRACE_CHAT_URL.
+
+    Topics have one partition, since each service runs once. For more replicas (`headrace run`), before the first start:
+    HEADRACE_PARTITIONS=4 headrace up.
     """
     from headrace.local.control import bring_down, require_running, start  # noqa: PLC0415
     from headrace.local.stack import part_names  # noqa: PLC0415

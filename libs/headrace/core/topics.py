@@ -62,7 +62,8 @@ class Topic:
 
 
 PARTITIONS = 4
-"""Default partitions of a hot topic on one node; a cluster sets HEADRACE_PARTITIONS before the topics are created."""
+"""Default partitions of a hot topic: at most so many replicas of a service share its work. HEADRACE_PARTITIONS says otherwise,
+before the topics are created."""
 
 
 _OF_A_DATASET = (

@@ -83,7 +83,7 @@ class Supervisor:
     async def _topics_exist(self) -> None:
         async with self._topics_lock:
             if not self._topics_made:
-                created = await asyncio.to_thread(create_topics, self.state.environment.get("HEADRACE_KAFKA", ""))
+                created = await asyncio.to_thread(create_topics, dict(self.state.environment))
                 logger.info("created %d topics", len(created))
                 self._topics_made = True
 

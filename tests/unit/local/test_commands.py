@@ -3,12 +3,13 @@
 import json
 import stat
 import sys
+from dataclasses import replace
 
 import pytest
 
-from headrace.local import kafka_jars, minio, object_store
+from headrace.local import kafka, kafka_jars, minio, object_store
 from headrace.local.cache import cache_folder
-from headrace.local.kafka import Node, kafka_cluster, properties
+from headrace.local.kafka import Kafka, Node, kafka_cluster, properties
 from headrace.local.launch import Place, StackFailed
 from headrace.local.object_store import ObjectStore
 from headrace.local.services import LocalService
@@ -30,6 +31,16 @@ def test_one_node_needs_no_replicas(tmp_path):
     assert settings["min.insync.replicas"] == "1"
     assert settings["broker.session.timeout.ms"] == "2000"
     assert settings["auto.create.topics.enable"] == "false"
+
+
+@pytest.mark.parametrize(("asked", "told"), [({}, "1"), ({"HEADRACE_PARTITIONS": "4"}, "4")])
+def test_one_node_has_one_partition_unless_more_are_asked_for(asked, told, tmp_path, monkeypatch):
+    """Each service runs once on a laptop; whoever runs more replicas there says so."""
+    monkeypatch.setattr(kafka, "kafka_jars", lambda _: tmp_path)
+    monkeypatch.setattr(kafka, "run_tool", lambda *_, **__: "")
+    launch = Kafka().prepare(replace(_place(tmp_path, Kafka()), environment=asked), print)
+    assert launch.tells["HEADRACE_PARTITIONS"] == told
+    assert launch.tells["HEADRACE_KAFKA"] == "127.0.0.1:20000"
 
 
 def test_three_nodes_keep_three_copies(tmp_path):
