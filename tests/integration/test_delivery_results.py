@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from headrace.adapters.kafka.record_lag import lags
 from headrace.adapters.kafka.streams import bootstrap_list
 from headrace.adapters.wire.envelope import ATTEMPT, texts_of
-from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
+from headrace.core.events import Emit, Event, Reject, Result, Retry, Send, Stop
 from headrace.core.topics import consumer_group_id, dlq_topic_name
 from headrace.runtime.delivery.redrive import dead_letters, discard, pending, redrive
 from tests.fakes.toy_topics import (
@@ -151,6 +151,24 @@ async def test_delayed_records_wait_without_holding_up_other_partitions(kafka: s
     assert len(early) >= 20
     assert b"late" not in early
     assert seen[b"late"] >= due
+
+
+async def test_a_quick_handler_gets_more_at_a_time(kafka: str) -> None:
+    """From the least on, up to the most; a dependency that is gone at once makes no batch a quick one."""
+    source, out = new_topics(kafka)
+    await publish(kafka, source, numbered(300))
+    sizes: list[int] = []
+
+    async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
+        sizes.append(len(events))
+        if len(sizes) <= 3:
+            raise Stop("the model server is away")
+        return [Emit((Send(out, event.body),)) for event in events]
+
+    async with running_hop(kafka, source, handle, batch_records_min=10, batch_records_max=80):
+        await until_seen(kafka, out, 300)
+    assert max(sizes[:4]) <= 10
+    assert 20 < max(sizes) <= 80
 
 
 async def test_too_many_dead_letters_halt_the_consumer(kafka: str) -> None:

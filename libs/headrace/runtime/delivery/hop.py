@@ -176,14 +176,12 @@ class Hop:
         """
         if not self._claims.busy():
             return
-        began = time.monotonic()
+        next_s = time.monotonic() + self._settings.batch_s_min
         try:
             lanes = self._lanes(batch)
             if lanes and await self._whole(lanes):
                 await self._work(lanes)
-            took_s = time.monotonic() - began
-            self._batch_size.took(len(batch), took_s)
-            await asyncio.sleep(self._settings.batch_s_min - took_s)
+            await asyncio.sleep(next_s - time.monotonic())
         except BaseException as error:
             self._drop(batch, error)
             if not isinstance(error, Exception):
@@ -298,6 +296,7 @@ class Hop:
             committed = await asyncio.gather(
                 *(self._claims.commit(lane.claim, lane.routed.records, lane.next_offset) for lane in lanes)
             )
+            self._batch_size.took(sum(len(lane.incoming) for lane in lanes), self._clock() - began)
             self._ended([lane.routed for lane, visible in zip(lanes, committed, strict=True) if visible])
         finally:
             observation.finished(self._outcome(lanes, committed, handled - began, self._clock() - handled))
