@@ -21,6 +21,8 @@ from headrace.core.sharing import Slice, slices_of
 from headrace.core.topics import accepted_topic
 
 _POLL_MS = 200
+_POLL_ROWS_MAX = 2_000
+"""Records decoded at a time: that happens in the caller's event loop, which stands still meanwhile."""
 _PROBE_S = 5.0
 """How long the topic is silent before the broker is asked whether it is there."""
 _AGAIN_S = 1.0
@@ -88,6 +90,7 @@ class AcceptedTopic:
     async def written_ends(self) -> dict[int, int]:
         """Behind the last record of each partition, in open transactions too."""
         async with _consumer(self._bootstrap, self._limits.patience_s, isolation_level="read_uncommitted") as consumer:
+            await partitions_of(consumer, self._topic, self._bootstrap)  # else it asks in vain first, and waits
             return _by_number(await consumer.end_offsets(self._assigned))
 
     async def first_since(self, unix_seconds: float) -> dict[int, int]:
@@ -143,7 +146,7 @@ class AcceptedTopic:
     async def _polled(self) -> dict[TopicPartition, list[ConsumerRecord]]:
         try:
             batches: dict[TopicPartition, list[ConsumerRecord]] = await self._consumer.getmany(
-                timeout_ms=_POLL_MS, max_records=max(1, self._limits.prefetch_rows // 2)
+                timeout_ms=_POLL_MS, max_records=max(1, min(self._limits.prefetch_rows // 2, _POLL_ROWS_MAX))
             )
         except OffsetOutOfRangeError as error:
             raise PositionGone(f"{self._topic}: records were deleted before they were read: {error}") from error

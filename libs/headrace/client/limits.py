@@ -20,7 +20,7 @@ class SubscribeLimits:
     transaction included; None assumes nothing. It matters for catching up from a version alone, see `headrace.client.bridge`.
     """
 
-    prefetch_rows: int = 4_000
+    prefetch_rows: int = 16_000
     prefetch_bytes: int = 16 * 1024 * 1024
     patience_s: float = 60.0
     clocks_within_s: float | None = 600.0
