@@ -32,6 +32,10 @@ _PARAMS = qe.SearchParams(hnsw_ef=CANDIDATES, quantization=qe.QuantizationSearch
 
 _PAGE = 2_000
 
+_BLOCK_BYTES = 1024 * 1024
+_READ_IN_PLACES = "*.dat"
+"""Vectors and payloads, which stay on the disk, and flags, which are small."""
+
 
 def create(path: Path, dimensions: int) -> qe.EdgeShard:
     """A new, empty shard; the folder must not hold one."""
@@ -55,6 +59,7 @@ def load(path: Path) -> qe.EdgeShard:
         DamagedIndex: it cannot be read.
     """
     try:
+        _read_ahead(path / "segments")
         return qe.EdgeShard.load(str(path))
     except Exception as error:  # the engine has no errors of its own: whatever it says, the shard cannot be used
         raise DamagedIndex(path, error) from error
@@ -146,6 +151,19 @@ def below(field_name: str, bound: int) -> qe.Filter:
 def having(field_name: str) -> qe.Filter:
     """Points whose integer field is there."""
     return qe.Filter(must=[qe.FieldCondition(field_name, range=qe.RangeFloat(gte=-1))])
+
+
+def _read_ahead(path: Path) -> None:
+    """Bring to memory what the engine is about to read whole: page by page, as it does, that takes five times as long.
+
+    It has the system forget these pages once it has them, so they are never there when a shard is opened again.
+    """
+    block = memoryview(bytearray(_BLOCK_BYTES))
+    for file in path.rglob("*"):
+        if file.is_file() and not file.match(_READ_IN_PLACES):
+            with file.open("rb", buffering=0) as read:
+                while read.readinto(block):
+                    pass
 
 
 def _config(dimensions: int) -> qe.EdgeConfig:
