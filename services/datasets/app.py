@@ -2,10 +2,9 @@
 
 import asyncio
 import logging
-import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from headrace.adapters.rounds.round_states import RoundStates
 from headrace.adapters.rounds.shard_files import ShardFiles
 from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.rounds.survey_pages import SurveyPages
+from headrace.adapters.scratch import scratch_folder
 from headrace.adapters.versions.cut import VersionCutter
 from headrace.core.events import Send, Stop
 from headrace.core.ports.object_store import ObjectStore, UnsuitableStore
@@ -43,10 +43,8 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
     """Datasets, ready to run, on a store that has proved its conditional writes."""
     settings = DatasetsSettings()
     policies = runtime.policies
-    if settings.folder is not None:
-        settings.folder.mkdir(parents=True, exist_ok=True)
     async with (
-        _folder(settings.folder) as folder,
+        AsyncExitStack() as stack,
         open_object_store(ObjectStoreSettings(), patient=True) as objects,
         EventPublisher(runtime.settings.kafka, f"headrace/{NAME}", start_s=runtime.settings.kafka_start_s) as publisher,
         RoundStates.opened(runtime.settings.kafka, start_s=runtime.settings.kafka_start_s) as states,
@@ -65,6 +63,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             pace_s=settings.pace_s,
             round_of=partial(_changing, states),
         )
+        folder = stack.enter_context(scratch_folder("rounds", settings.folder))
         surveying = _surveying(cutter, objects, datasets, settings, folder)
         ticking = asyncio.create_task(_tick(policies, datasets, publisher, settings.tick_s), name="datasets-tick")
         try:
@@ -74,13 +73,6 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             ticking.cancel()
             with suppress(asyncio.CancelledError):
                 await ticking
-
-
-@asynccontextmanager
-async def _folder(parent: Path | None) -> AsyncIterator[Path]:
-    """A folder of this process' own, gone with it."""
-    with tempfile.TemporaryDirectory(prefix="headrace-rounds-", dir=parent, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 def _surveying(

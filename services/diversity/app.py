@@ -2,18 +2,17 @@
 
 import asyncio
 import logging
-import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from headrace.adapters.kafka.streams import BrokerUnreachable, KafkaError, RecordReader, decoded
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.rounds.density_blocks import DensityBlocks
 from headrace.adapters.rounds.survey_files import SurveyFiles
+from headrace.adapters.scratch import scratch_folder
 from headrace.adapters.vector_index import VectorIndexSettings, open_vector_index
 from headrace.core.events import Event, Stop
 from headrace.core.ports.object_store import ObjectStore
@@ -62,17 +61,10 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             "sweep": partial(_running, sweeping),
         }
         retracting = Retracting(index, runtime.policies.policy_of)
-        folder = Path(stack.enter_context(_folder(settings.folder)))
+        folder = stack.enter_context(scratch_folder("surveys", settings.folder))
         densities = DensityBlocks(SurveyFiles(_Objects(stack), folder), settings.density_slice_s)
         surveying = Surveying(index, densities, runtime.policies.policy_of)
         yield Service(NAME, subscriptions(diversity, retracting, surveying, settings.batch_records_max), pings)
-
-
-def _folder(parent: Path | None) -> "tempfile.TemporaryDirectory[str]":
-    """A folder of this process' own, gone with it."""
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix="headrace-surveys-", dir=parent, ignore_cleanup_errors=True)
 
 
 class _Objects:

@@ -1,11 +1,13 @@
 """Sample ids and revisions of many rows, on local disk: written as they pass, looked up once all are there."""
 
-import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+
+from headrace.adapters.scratch import scratch_folder
 
 _RUN_ROWS = 1_000_000
 """Rows whose hashes are sorted at a time: sixteen bytes each in memory."""
@@ -20,7 +22,8 @@ class RowKeys:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="headrace-keys-", ignore_cleanup_errors=True)
+        self._stack = ExitStack()
+        self._folder = self._stack.enter_context(scratch_folder("keys"))
         self._file: pa.NativeFile | None = None
         self._writer: pa.RecordBatchFileWriter | None = None
         self._files = 0
@@ -47,7 +50,7 @@ class RowKeys:
         """Frees the files. Closing twice does nothing."""
         self._end_file()
         self._runs = []
-        self._folder.cleanup()
+        self._stack.close()
 
     def _index(self) -> None:
         self._end_file()
@@ -76,7 +79,7 @@ class RowKeys:
         self._writer = self._file = None
 
     def _path(self, ending: str) -> Path:
-        return Path(self._folder.name) / f"keys-{self._files}.{ending}"
+        return self._folder / f"keys-{self._files}.{ending}"
 
 
 class _Run:

@@ -1,6 +1,5 @@
 """Which samples a checkpoint has seen."""
 
-import tempfile
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from headrace.adapters.checkpoints.store import CheckpointStore
 from headrace.adapters.claim_check import ClaimLimits, LargeBodies
 from headrace.adapters.kafka.streams import read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
+from headrace.adapters.scratch import scratch_folder
 from headrace.client.gathered import Gathered
 from headrace.client.limits import ClientSettings
 from headrace.client.read_again import ReadVersion, lost_records
@@ -64,10 +64,10 @@ async def seen_rows(
         Stop, BrokerUnreachable: store or broker cannot be reached.
     """
     settings, data = store or ObjectStoreSettings(), published.data
-    with tempfile.TemporaryDirectory(prefix="headrace-samples-") as folder:
+    with scratch_folder("samples") as folder:
         async with open_object_store(settings) as objects:
             if not held_out and any(file.name == SEEN_FILE for file in published.files):
-                path = Path(folder) / SEEN_FILE
+                path = folder / SEEN_FILE
                 await CheckpointStore(objects).download(published, SEEN_FILE, path)
                 for sample_id, revision in seen_in(path):
                     yield Seen(sample_id, revision)

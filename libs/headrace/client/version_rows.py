@@ -1,7 +1,6 @@
 """A version's accepted rows as items, and what is needed to go on behind them."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from itertools import compress, zip_longest
@@ -10,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headrace.adapters.scratch import scratch_folder
 from headrace.adapters.versions.shards import read_shard
 from headrace.adapters.versions.store import Version, VersionStore
 from headrace.client.accepted import Accepted
@@ -72,7 +72,7 @@ class VersionRows:
     async def _files(self, numbers: Sequence[int]) -> AsyncGenerator[tuple[int, Path], None]:
         """These shards as local files, verified, each gone when the next is asked for, which is fetched meanwhile."""
         ahead: asyncio.Task[Path] | None = None
-        with tempfile.TemporaryDirectory(prefix="headrace-shards-", ignore_cleanup_errors=True) as folder:
+        with scratch_folder("shards") as folder:
             try:
                 for number, following in zip_longest(numbers, numbers[1:]):
                     path = await (ahead or self._fetched(number, folder))
@@ -84,8 +84,8 @@ class VersionRows:
                     ahead.cancel()
                     await asyncio.gather(ahead, return_exceptions=True)
 
-    async def _fetched(self, number: int, folder: str) -> Path:
-        path = Path(folder) / f"{number}.parquet"
+    async def _fetched(self, number: int, folder: Path) -> Path:
+        path = folder / f"{number}.parquet"
         await self._versions.download(self._shards[number], path)
         return path
 

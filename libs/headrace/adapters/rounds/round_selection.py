@@ -4,7 +4,6 @@ Everything it writes follows from what was measured and from the rules: doing it
 """
 
 import asyncio
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from headrace.adapters.rounds.selection_scan import ScanLimits, Selection, selec
 from headrace.adapters.rounds.signal_histograms import store_histograms
 from headrace.adapters.rounds.signal_table import SignalFile, read_batches
 from headrace.adapters.rounds.survey_table import build_signal_table
+from headrace.adapters.scratch import scratch_folder
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.progress import RowsSelected
@@ -48,9 +48,9 @@ class RoundSelections:
             ValueError: the rules cannot be read.
             Stop: the store is gone.
         """
-        with tempfile.TemporaryDirectory(prefix="headrace-select-", dir=self.folder, ignore_cleanup_errors=True) as folder:
+        with scratch_folder("select", self.folder) as folder:
             work = _selected if asked.survey.purpose is Purpose.ROUND else _evaluated
-            return await work(self.objects, asked, Path(folder), self.limits)
+            return await work(self.objects, asked, folder, self.limits)
 
 
 async def _selected(objects: ObjectStore, asked: SelectionRequested, folder: Path, limits: ScanLimits) -> RowsSelected:

@@ -1,10 +1,9 @@
 """Checking that versions are, byte for byte, what their manifests say."""
 
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
+from headrace.adapters.scratch import scratch_folder
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.versions import DamagedVersion, RowKind, Shard, Version
 
@@ -24,8 +23,8 @@ async def check(versions: VersionStore, version: Version) -> AsyncIterator[Check
     Raises:
         Stop: the store is gone: nothing can be said.
     """
-    with tempfile.TemporaryDirectory(prefix="headrace-check-", dir=versions.folder, ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "shard.parquet"
+    with scratch_folder("check", versions.folder) as folder:
+        path = folder / "shard.parquet"
         for shard in shards_of(version):
             damage = ""
             try:

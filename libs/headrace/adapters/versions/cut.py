@@ -4,10 +4,9 @@ Shards first, then the manifest (create-only), then the reference (compare-and-s
 or the new version visible, and what it wrote is written again under the same names.
 """
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
+from headrace.adapters.scratch import scratch_folder
 from headrace.adapters.versions.draft import CutSettings, Draft
 from headrace.adapters.versions.staging import StagingArea
 from headrace.adapters.versions.store import Head, VersionStore
@@ -59,10 +58,8 @@ class VersionCutter:
             if decided is None or (parent and not staged.segments):
                 return await self._answer(parent, new=False) if parent else None
             # A cut that is cancelled leaves a thread behind that still writes while the folder goes.
-            with tempfile.TemporaryDirectory(
-                prefix="headrace-cut-", dir=self._settings.folder, ignore_cleanup_errors=True
-            ) as folder:
-                draft = Draft(self._objects, self.staging, self._settings, Path(folder), dataset_id, parent)
+            with scratch_folder("cut", self._settings.folder) as folder:
+                draft = Draft(self._objects, self.staging, self._settings, folder, dataset_id, parent)
                 try:
                     manifest = await draft.manifest(staged, decided, everything=rows is None)
                 except DamagedVersion:

@@ -5,7 +5,6 @@ readers find either of the two, and the next attempt ends what this one began. S
 """
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headrace.adapters.scratch import scratch_folder
 from headrace.adapters.versions.gaps import read_gap
 from headrace.adapters.versions.shards import (
     LocalShard,
@@ -137,10 +137,10 @@ class Forgetting:
             raise DamagedVersion(f"{shard.key}: no such object, though a manifest names it") from error
 
     async def _replace(self, kind: RowKind, shard: Shard, upto: int) -> None:
-        with tempfile.TemporaryDirectory(prefix="headrace-forget-", ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / "shard.parquet"
+        with scratch_folder("forget") as folder:
+            path = folder / "shard.parquet"
             await self._versions.download(shard, path)
-            left = await asyncio.to_thread(self._written, LocalShard(path, shard), Path(folder), upto)
+            left = await asyncio.to_thread(self._written, LocalShard(path, shard), folder, upto)
             if left is not None:
                 watch = await SweepWatch.begun(self._objects)
                 lay_there = await self._objects.stat(left.shard.key) is not None

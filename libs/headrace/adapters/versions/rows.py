@@ -1,7 +1,6 @@
 """Asking a version's rows by SQL: DuckDB on the shards, with nothing but them in reach."""
 
 import asyncio
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from headrace.adapters.scratch import scratch_folder
 from headrace.adapters.versions.id_bounds import MayHold, may_hold
 from headrace.adapters.versions.retraction_rows import RETRACTIONS_SCHEMA
 from headrace.adapters.versions.sample_rows import DECIDED_SCHEMA
@@ -70,14 +70,14 @@ async def rows_asked(
         Stop: the store is gone.
     """
     limits = limits or QueryLimits()
-    with tempfile.TemporaryDirectory(prefix="headrace-rows-", dir=versions.folder, ignore_cleanup_errors=True) as name:
-        with _connected(Path(name), limits) as connection, _told():
+    with scratch_folder("rows", versions.folder) as folder:
+        with _connected(folder, limits) as connection, _told():
             holding = await asyncio.to_thread(may_hold, connection, asked.sql)
         paths = []
         for shard in asked.shards_needed(manifest, holding):
-            paths.append(Path(name) / f"{shard.sha256}.parquet")
+            paths.append(folder / f"{shard.sha256}.parquet")
             await versions.download(shard, paths[-1])
-        with _connected(Path(name), limits) as connection, _told(), _interrupted_after(connection, limits.seconds_max):
+        with _connected(folder, limits) as connection, _told(), _interrupted_after(connection, limits.seconds_max):
             empty = RETRACTIONS_SCHEMA if asked.kind is RowKind.RETRACTIONS else DECIDED_SCHEMA
             reader = await asyncio.to_thread(_reader, connection, paths, asked.sql, empty)
             while (batch := await asyncio.to_thread(next, reader, None)) is not None:

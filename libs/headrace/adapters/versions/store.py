@@ -1,7 +1,6 @@
 """Reading dataset versions: heads, manifests, rows, one sample. Nothing here changes a version."""
 
 import asyncio
-import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from headrace.adapters.scratch import scratch_folder
 from headrace.adapters.versions.finder import VersionFinder
 from headrace.adapters.versions.gaps import VersionGaps, pruned_before
 from headrace.adapters.versions.shards import find_rows, read_shard, verify_file
@@ -213,8 +213,8 @@ class VersionStore:
     @asynccontextmanager
     async def local(self, shard: Shard) -> AsyncIterator[Path]:
         """The shard as a local file, verified; gone afterwards."""
-        with tempfile.TemporaryDirectory(prefix="headrace-shard-", dir=self.folder, ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / "shard.parquet"
+        with scratch_folder("shard", self.folder) as folder:
+            path = folder / "shard.parquet"
             await self.download(shard, path)
             yield path
 

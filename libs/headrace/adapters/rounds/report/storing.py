@@ -1,7 +1,6 @@
 """Writing a round's report into the object store, from what lies there."""
 
 import asyncio
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from headrace.adapters.rounds.report.page import render
 from headrace.adapters.rounds.report.rewrite_reading import rewrite_numbers, version_numbers
 from headrace.adapters.rounds.report.table_reading import RowsDrawn, SignalTableReading
 from headrace.adapters.rounds.signal_table import SignalFile
+from headrace.adapters.scratch import scratch_folder
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
 from headrace.core.rounds.progress import RoundState
@@ -48,9 +48,9 @@ async def store_report(
     """
     key, survey = report_key(round_prefix(state.dataset_id, state.round_id)), _survey(state)
     versions = VersionStore(objects, folder)
-    with tempfile.TemporaryDirectory(prefix="headrace-report-", dir=folder, ignore_cleanup_errors=True) as scratch:
+    with scratch_folder("report", folder) as scratch:
         summary = await _summary(objects, survey, limits)
-        table, drawn = await _table(objects, survey, summary, Path(scratch), limits)
+        table, drawn = await _table(objects, survey, summary, scratch, limits)
         if table is None and state.selected is not None and await objects.stat(key) is not None:
             return key
         manifest = await _manifest(versions, state)
