@@ -34,9 +34,9 @@ from headrace.core.ports.object_store import ObjectStore
 from headrace.core.ports.signal_model import ModelMissing
 from headrace.core.roll_out import RollOuts
 from headrace.core.rounds.binding import holds_out_too_little, whole_version_of
+from headrace.core.rounds.facts import RoundStarted
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.planning import Measuring, bound_versions, kept_bases, planned, round_id_at
-from headrace.core.rounds.progress import RoundStarted
 from headrace.core.samples import Sample
 from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, ROUND_STATE
 from headrace.runtime.app import CannotStart, Runtime

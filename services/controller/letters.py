@@ -8,7 +8,8 @@ from contextlib import aclosing
 from headrace.adapters.kafka.streams import BrokerUnreachable, KafkaError
 from headrace.adapters.rounds.dead_letters import Letter
 from headrace.core.events import Send, Stop
-from headrace.core.rounds.progress import RoundAsked, RoundProgressed, RoundState, RowLost
+from headrace.core.rounds.facts import RoundAsked, RoundProgressed, RowLost
+from headrace.core.rounds.state import RoundState
 from headrace.core.rounds.surveys import Purpose
 from headrace.core.topics import ROUND_PROGRESSED
 from services.controller.rounds import States

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from headrace.core.events import Emit, Event, Reject, Result
-from headrace.core.rounds.progress import Phase, RoundState
+from headrace.core.rounds.state import Phase, RoundState
 from headrace.core.versions import DamagedVersion
 from services.controller.rounds import States
 

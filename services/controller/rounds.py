@@ -12,21 +12,19 @@ from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
 from headrace.core.policies import Policy
 from headrace.core.roll_out import is_of_rollback
 from headrace.core.rounds.binding import holds_out_too_little, whole_version_of
+from headrace.core.rounds.facts import (
+    CheckpointMeasures,
+    DeadlinePassed,
+    RoundCommitted,
+    RoundProgressed,
+    RoundStarted,
+    RowsSelected,
+)
 from headrace.core.rounds.machine import advance
 from headrace.core.rounds.moves import LIMITS, Limits, cut_asked_for, timer
 from headrace.core.rounds.pages import RowsMissing
 from headrace.core.rounds.planning import following, round_id_at
-from headrace.core.rounds.progress import (
-    CheckpointMeasures,
-    DeadlinePassed,
-    Phase,
-    RoundCommitted,
-    RoundProgressed,
-    RoundStarted,
-    RoundState,
-    RoundTimer,
-    RowsSelected,
-)
+from headrace.core.rounds.state import Phase, RoundState, RoundTimer
 from headrace.core.rounds.surveys import RoundStepRequested, SelectionRequested
 from headrace.core.rounds.thresholds import TooManyRows
 from headrace.core.topics import ROUND_PROGRESSED, ROUND_STATE

@@ -11,7 +11,7 @@ from headrace.core.dossiers import DatasetCommitted, PolicyPublished
 from headrace.core.events import Emit, Event, Result, Send
 from headrace.core.policies import Policy
 from headrace.core.rounds.calibrating import of_round
-from headrace.core.rounds.progress import RoundProgressed, RowsSelected
+from headrace.core.rounds.facts import RoundProgressed, RowsSelected
 from headrace.core.rounds.standing import StandingThresholds
 from headrace.core.rounds.surveys import Purpose, RoundStepRequested
 from headrace.core.topics import POLICY_PUBLISHED

@@ -8,16 +8,8 @@ from typing import Protocol
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send, no_policy
 from headrace.core.policies import Policy
 from headrace.core.retractions import RetractionReason, RetractionRequested
+from headrace.core.rounds.facts import Fact, RewritesRequested, RoundProgressed, RowsEvicted, RowsMeasured, RowsReverted, RowsSent
 from headrace.core.rounds.pages import RefiningPage, RevertPage, RowsMissing, SurveyPage, why_not_made
-from headrace.core.rounds.progress import (
-    Fact,
-    RewritesRequested,
-    RoundProgressed,
-    RowsEvicted,
-    RowsMeasured,
-    RowsReverted,
-    RowsSent,
-)
 from headrace.core.rounds.revisions import NoRevisionLeft
 from headrace.core.rounds.stored import BadRoundId, survey_prefix
 from headrace.core.rounds.surveys import (

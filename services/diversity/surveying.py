@@ -8,8 +8,8 @@ from headrace.core.dossiers import IndexedSample
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send, no_policy
 from headrace.core.policies import Policy
 from headrace.core.ports.vector_index import AcceptedPoint, Content, Space, VectorIndex, Vectors
+from headrace.core.rounds.facts import DensitiesMade, RoundProgressed
 from headrace.core.rounds.pages import RowsMissing
-from headrace.core.rounds.progress import DensitiesMade, RoundProgressed
 from headrace.core.rounds.stored import BadRoundId
 from headrace.core.rounds.surveys import DensityRequested, MeasuredSample, Purpose, RoundStepRequested
 from headrace.core.topics import INDEXED, ROUND_PROGRESSED, ROUND_STEP_REQUESTED

@@ -13,7 +13,7 @@ from headrace.core.policies import Policy
 from headrace.core.ports.chat_model import ChatModel, KeptReplies
 from headrace.core.rounds.acceptance import gate_of
 from headrace.core.rounds.attempts import ended, not_begun
-from headrace.core.rounds.progress import Ending
+from headrace.core.rounds.facts import Ending
 from headrace.core.rounds.rewrite_costs import BUDGET, AllowedChat, summed
 from headrace.core.rounds.rewriting import NotRewritable, Recipes, RewritingLimits, Task, task_for
 from headrace.core.rounds.rules import Axis, Mode

@@ -12,7 +12,7 @@ from headrace.core.checkpoints import CheckpointPublished
 from headrace.core.events import Stop
 from headrace.core.policies import TrainingRules
 from headrace.core.rounds.binding import is_trained_on
-from headrace.core.rounds.progress import Phase, RoundState
+from headrace.core.rounds.state import Phase, RoundState
 from headrace.core.topics import CHECKPOINT_PUBLISHED, COMMITTED
 
 _LOOK_S = 1.0

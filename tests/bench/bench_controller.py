@@ -21,22 +21,20 @@ from headrace.adapters.wire.envelope import derived_id
 from headrace.adapters.wire.events import decode, encode
 from headrace.core.dossiers import DatasetCutRequested
 from headrace.core.events import Emit, Event, Position, Send
-from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import (
+from headrace.core.rounds.facts import (
     Ending,
     Fact,
-    Phase,
     RewriteEnded,
     RewritesRequested,
     RoundProgressed,
-    RoundState,
-    RoundTimer,
     RowLost,
     RowsMeasured,
     RowsSelected,
     RowsSent,
 )
+from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import Phase, RoundState, RoundTimer
 from headrace.core.rounds.surveys import (
     Purpose,
     RefiningRequested,

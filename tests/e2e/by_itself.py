@@ -19,7 +19,7 @@ from headrace.adapters.object_store import open_object_store
 from headrace.adapters.rounds.round_states import RoundStates
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.checkpoints import CheckpointPublished
-from headrace.core.rounds.progress import Phase, RoundState
+from headrace.core.rounds.state import Phase, RoundState
 from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT, Topic
 from headrace.core.versions import RowKind
 from tests.e2e import rounds

@@ -15,7 +15,8 @@ from headrace.adapters.rounds.round_states import RoundStates
 from headrace.core.checkpoints import CheckpointRolledOut
 from headrace.core.dossiers import CURRENT, Dossier
 from headrace.core.events import Send
-from headrace.core.rounds.progress import RoundProgressed, RoundState
+from headrace.core.rounds.facts import RoundProgressed
+from headrace.core.rounds.state import RoundState
 from headrace.core.topics import CHECKPOINT_ROLLED_OUT, COMMITTED, DECIDED, ROUND_PROGRESSED
 from tests.e2e.mending import Mender
 from tests.e2e.rounds import ended, policy, samples

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from headrace.adapters.object_store import open_object_store
 from headrace.adapters.triton.rows import conversation_json
 from headrace.adapters.versions.store import VersionStore
-from headrace.core.rounds.progress import RoundState
+from headrace.core.rounds.state import RoundState
 from headrace.core.rounds.stored import selection_key
 from headrace.core.samples import Message, Sample
 from headrace.core.versions import RowKind

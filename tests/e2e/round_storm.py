@@ -6,7 +6,7 @@ import time
 from collections import Counter
 
 from headrace.adapters.rounds.round_states import RoundStates
-from headrace.core.rounds.progress import Phase, RoundState
+from headrace.core.rounds.state import Phase, RoundState
 from tests.e2e.spine import Spine
 
 PHASES = (Phase.SURVEYING, Phase.THRESHOLDS, Phase.REFINING, Phase.VALIDATING, Phase.COMMITTING)

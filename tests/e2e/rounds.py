@@ -14,7 +14,7 @@ from headrace.adapters.object_store import open_object_store
 from headrace.adapters.rounds.round_states import RoundStates
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.ledger import Account
-from headrace.core.rounds.progress import RoundState
+from headrace.core.rounds.state import RoundState
 from headrace.core.rounds.stored import selection_key, thresholds_key
 from headrace.core.versions import RowKind
 from tests.e2e.mending import Mender

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.core.rounds.progress import Phase
+from headrace.core.rounds.state import Phase
 from tests.e2e import by_itself, rounds
 from tests.e2e.by_itself import End
 from tests.e2e.mending import Mender

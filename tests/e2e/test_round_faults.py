@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from headrace.core.rounds.progress import RoundState
+from headrace.core.rounds.state import RoundState
 from tests.e2e import round_compat, round_undone, rounds
 from tests.e2e.mending import Mender
 from tests.e2e.round_cases import (

@@ -44,27 +44,20 @@ from headrace.core.dossiers import (
 )
 from headrace.core.retractions import RetractionRequested
 from headrace.core.rounds.counts import PutOff, ReasonCount, RewriteCounts, RowCounts
-from headrace.core.rounds.progress import (
+from headrace.core.rounds.facts import (
     Action,
-    Awaited,
     CheckpointMeasures,
     Cut,
     DeadlinePassed,
     DensitiesMade,
     Ending,
-    HeldOutMeasured,
-    PassedPhase,
-    Phase,
     RestorationEnded,
-    RevertCounts,
     RewriteEnded,
     RewritesRequested,
     RoundAsked,
     RoundCommitted,
     RoundProgressed,
     RoundStarted,
-    RoundState,
-    RoundTimer,
     RowLost,
     RowsEvicted,
     RowsMeasured,
@@ -73,6 +66,7 @@ from headrace.core.rounds.progress import (
     RowsSent,
 )
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import Awaited, HeldOutMeasured, PassedPhase, Phase, RevertCounts, RoundState, RoundTimer
 from headrace.core.rounds.surveys import (
     DensityRequested,
     EvictionRequested,

@@ -7,10 +7,7 @@ from typing import Any
 from headrace.core.checkpoints import RollbackRequested
 from headrace.core.dossiers import DatasetCutRequested
 from headrace.core.events import Send
-from headrace.core.rounds.machine import advance
-from headrace.core.rounds.moves import LIMITS, Limits, cut_asked_for
-from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import (
+from headrace.core.rounds.facts import (
     CheckpointMeasures,
     Cut,
     DeadlinePassed,
@@ -23,8 +20,6 @@ from headrace.core.rounds.progress import (
     RoundCommitted,
     RoundProgressed,
     RoundStarted,
-    RoundState,
-    RoundTimer,
     RowLost,
     RowsEvicted,
     RowsMeasured,
@@ -32,7 +27,11 @@ from headrace.core.rounds.progress import (
     RowsSelected,
     RowsSent,
 )
+from headrace.core.rounds.machine import advance
+from headrace.core.rounds.moves import LIMITS, Limits, cut_asked_for
+from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import RoundState, RoundTimer
 from headrace.core.rounds.surveys import (
     DensityRequested,
     EvictionRequested,

@@ -28,18 +28,10 @@ from headrace.core.dossiers import (
 )
 from headrace.core.reasons import Reason
 from headrace.core.rounds.counts import RewriteCounts, RowCounts
+from headrace.core.rounds.facts import CheckpointMeasures, RoundCommitted, RoundStarted, RowsSelected
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import (
-    CheckpointMeasures,
-    HeldOutMeasured,
-    PassedPhase,
-    Phase,
-    RoundCommitted,
-    RoundStarted,
-    RoundState,
-    RowsSelected,
-)
 from headrace.core.rounds.rules import Axis, SelectionRules
+from headrace.core.rounds.state import HeldOutMeasured, PassedPhase, Phase, RoundState
 from headrace.core.rounds.stored import selection_key, signals_key, thresholds_key
 from headrace.core.rounds.surveys import Judge, MeasuredSample, Purpose, Survey
 from headrace.core.samples import Message, Origin, OriginKind, Sample, content_hash_of, prompt_hash_of

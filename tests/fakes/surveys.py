@@ -9,7 +9,7 @@ from headrace.adapters.versions.cut import VersionCutter
 from headrace.adapters.versions.draft import CutSettings
 from headrace.core.dossiers import BASE, CURRENT, Cost, Dossier, Embeddings, Judgement, Signals
 from headrace.core.ports.object_store import ObjectStore
-from headrace.core.rounds.progress import DensitiesMade
+from headrace.core.rounds.facts import DensitiesMade
 from headrace.core.rounds.surveys import DensityRequested, Judge, MeasuredSample, Purpose, Survey
 from headrace.core.samples import Sample, prompt_hash_of
 from headrace.core.staged import Place

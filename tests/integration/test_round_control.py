@@ -25,20 +25,19 @@ from headrace.core.events import Send
 from headrace.core.fine_tuning import is_held_out
 from headrace.core.policies import Policy
 from headrace.core.ports.object_store import ObjectStore
-from headrace.core.rounds.policy import AxisBounds, Deadlines, RoundPolicy
-from headrace.core.rounds.progress import (
+from headrace.core.rounds.facts import (
     Ending,
     Fact,
-    Phase,
     RewriteEnded,
     RewritesRequested,
     RoundProgressed,
     RoundStarted,
-    RoundState,
     RowsMeasured,
     RowsSent,
 )
+from headrace.core.rounds.policy import AxisBounds, Deadlines, RoundPolicy
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import Phase, RoundState
 from headrace.core.rounds.stored import selection_key, thresholds_key
 from headrace.core.rounds.surveys import (
     MeasuredSample,

@@ -31,7 +31,7 @@ from headrace.adapters.versions.store import VersionStore
 from headrace.core.events import Emit, Event, Result, Send, Stop
 from headrace.core.policies import Policy
 from headrace.core.ports.object_store import ObjectStore
-from headrace.core.rounds.progress import DensitiesMade, RewritesRequested, RowsEvicted, RowsMeasured, RowsSent
+from headrace.core.rounds.facts import DensitiesMade, RewritesRequested, RowsEvicted, RowsMeasured, RowsSent
 from headrace.core.rounds.rules import AxisRule, SelectionRules
 from headrace.core.rounds.stored import selection_key, thresholds_key
 from headrace.core.rounds.surveys import (

@@ -16,7 +16,8 @@ from headrace.cli.version_reading import DatasetName
 if TYPE_CHECKING:  # clients cost most of a second that `headrace --help` need not pay
     from collections.abc import AsyncIterator, Sequence
 
-    from headrace.core.rounds.progress import Action, RoundState
+    from headrace.core.rounds.facts import Action
+    from headrace.core.rounds.state import RoundState
 
 app = typer.Typer(
     name="round",
@@ -190,7 +191,7 @@ def abort(
 
 def _ask(dataset: str, action: str, reason: str, *, as_json: bool) -> None:
     from headrace.cli.round_reading import record_of_state  # noqa: PLC0415
-    from headrace.core.rounds.progress import Action  # noqa: PLC0415
+    from headrace.core.rounds.facts import Action  # noqa: PLC0415
 
     state = asyncio.run(_asked(dataset, Action(action), reason))
     if as_json:
@@ -216,7 +217,8 @@ async def _asked(dataset: str, action: "Action", reason: str) -> "RoundState":
     from headrace.adapters.kafka.streams import EventPublisher  # noqa: PLC0415
     from headrace.cli.round_reading import chosen, open_states  # noqa: PLC0415
     from headrace.core.events import Send  # noqa: PLC0415
-    from headrace.core.rounds.progress import Action, Phase, RoundAsked, RoundProgressed  # noqa: PLC0415
+    from headrace.core.rounds.facts import Action, RoundAsked, RoundProgressed  # noqa: PLC0415
+    from headrace.core.rounds.state import Phase  # noqa: PLC0415
     from headrace.core.topics import ROUND_PROGRESSED  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
 
@@ -262,8 +264,8 @@ def answered(known: "Sequence[RoundState]", action: "Action", before: "RoundStat
 
 
 def _require_revertible(state: "RoundState") -> None:
-    from headrace.core.rounds.progress import Phase  # noqa: PLC0415
     from headrace.core.rounds.reverting import REVERTIBLE  # noqa: PLC0415
+    from headrace.core.rounds.state import Phase  # noqa: PLC0415
 
     if state.working_in is Phase.REVERTING:
         raise CannotDo(f"round {state.round_id} is being undone: `headrace round watch {state.dataset_id}`, or resume it")
@@ -286,7 +288,7 @@ async def _until_halted(dataset: str, round_id: str) -> "RoundState":
 
 
 def _is_halted(state: "RoundState") -> bool:
-    from headrace.core.rounds.progress import Phase  # noqa: PLC0415
+    from headrace.core.rounds.state import Phase  # noqa: PLC0415
 
     return not state.running or state.phase is Phase.FROZEN
 

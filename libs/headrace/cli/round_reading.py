@@ -16,8 +16,8 @@ if TYPE_CHECKING:  # clients cost most of a second that `headrace --help` need n
 
     from headrace.adapters.rounds.round_states import RoundStates
     from headrace.core.ports.object_store import ObjectStore
-    from headrace.core.rounds.progress import RoundState
     from headrace.core.rounds.report.distributions import Histogram
+    from headrace.core.rounds.state import RoundState
 
 _LOOK_S = 5.0
 """How often `watch` looks at the rows measured so far."""

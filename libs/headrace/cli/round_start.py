@@ -11,8 +11,9 @@ from headrace.cli.failures import CannotDo
 if TYPE_CHECKING:  # clients cost most of a second that `headrace --help` need not pay
     from headrace.adapters.kafka.streams import RecordReader
     from headrace.core.policies import Policy
+    from headrace.core.rounds.facts import RoundStarted
     from headrace.core.rounds.planning import Measuring
-    from headrace.core.rounds.progress import RoundStarted, RoundState
+    from headrace.core.rounds.state import RoundState
     from headrace.core.versions import Version
 
 
@@ -42,7 +43,7 @@ async def begin(asked: Asked, wait_s: float) -> "RoundState":
     """
     from headrace.adapters.kafka.streams import EventPublisher, RecordReader  # noqa: PLC0415
     from headrace.core.events import Send  # noqa: PLC0415
-    from headrace.core.rounds.progress import RoundProgressed  # noqa: PLC0415
+    from headrace.core.rounds.facts import RoundProgressed  # noqa: PLC0415
     from headrace.core.rounds.reasons import RoundReason  # noqa: PLC0415
     from headrace.core.topics import ROUND_PROGRESSED, ROUND_STATE  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
@@ -186,7 +187,7 @@ async def _announced() -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
 
 async def _state_of(reader: "RecordReader", round_id: str) -> "RoundState":
     from headrace.adapters.kafka.streams import decoded  # noqa: PLC0415
-    from headrace.core.rounds.progress import RoundState  # noqa: PLC0415
+    from headrace.core.rounds.state import RoundState  # noqa: PLC0415
     from headrace.core.topics import ROUND_STATE  # noqa: PLC0415
 
     async for record in reader:

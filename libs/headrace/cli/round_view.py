@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.core.rounds.counts import RowCounts
-from headrace.core.rounds.progress import Awaited, Ending, Phase, RoundState
+from headrace.core.rounds.facts import Ending
 from headrace.core.rounds.reasons import ROUND_MEANING, RoundReason
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.spending import not_asked_for
+from headrace.core.rounds.state import Awaited, Phase, RoundState
 
 if TYPE_CHECKING:  # numpy, which is not needed to list rounds
     from headrace.core.rounds.report.distributions import Histogram

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.core.checkpoint_manifests import manifest_key
 from headrace.core.roll_out import RollOuts
-from headrace.core.rounds.progress import RoundState
+from headrace.core.rounds.state import RoundState
 from headrace.core.versions import canonical_json
 
 WEIGHTS_SUFFIX = ".safetensors"

@@ -18,7 +18,8 @@ from headrace.core.dossiers import (
     ScoredSample,
 )
 from headrace.core.retractions import RetractionRequested
-from headrace.core.rounds.progress import RoundProgressed, RoundState, RoundTimer
+from headrace.core.rounds.facts import RoundProgressed
+from headrace.core.rounds.state import RoundState, RoundTimer
 from headrace.core.rounds.surveys import MeasuredSample, RefinementRequested, RoundStepRequested, SurveyedSample
 
 HOUR_MS = 3_600_000

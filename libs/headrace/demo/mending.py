@@ -16,8 +16,8 @@ from headrace.cli.round_view import RoundView, meaning_of
 from headrace.client.seen_samples import seen_samples
 from headrace.core.checkpoints import CheckpointPublished
 from headrace.core.events import Stop
-from headrace.core.rounds.progress import Phase, RoundState
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import Phase, RoundState
 from headrace.demo import loop
 from headrace.local.state import home_folder
 

@@ -7,8 +7,9 @@ import pytest
 
 from headrace.cli.failures import CannotDo
 from headrace.cli.round import answered
-from headrace.core.rounds.progress import Action, Phase, RoundAsked, RoundState
+from headrace.core.rounds.facts import Action, RoundAsked
 from headrace.core.rounds.reasons import RoundReason
+from headrace.core.rounds.state import Phase, RoundState
 from tests.fakes.round_parts import Rounds, going
 
 

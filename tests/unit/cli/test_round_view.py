@@ -13,10 +13,11 @@ from headrace.cli.failures import CannotDo
 from headrace.cli.round_reading import bounds_of, chosen, record_of_state
 from headrace.cli.round_view import RoundView, drawn, line_of, meaning_of, training_of, undone_of, why_of
 from headrace.core.rounds.counts import RewriteCounts
-from headrace.core.rounds.progress import Action, Awaited, Ending, Phase, RewriteEnded, RewritesRequested, RoundAsked, RoundState
+from headrace.core.rounds.facts import Action, Ending, RewriteEnded, RewritesRequested, RoundAsked
 from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.report.distributions import Frame, HistogramCount
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import Awaited, Phase, RoundState
 from tests.fakes.bodies import STATE
 from tests.fakes.round_parts import Parts, Rounds, started
 

@@ -13,8 +13,8 @@ from headrace.adapters.wire import events as wire
 from headrace.adapters.wire.envelope import DISCARDED, ERROR, event_of, texts_of
 from headrace.core.dossiers import DatasetCutRequested, Dossier, Rewrite, ScoredSample
 from headrace.core.events import Position
+from headrace.core.rounds.facts import Action, Fact, RoundAsked, RoundProgressed, RowLost
 from headrace.core.rounds.moves import cut_asked_for
-from headrace.core.rounds.progress import Action, Fact, RoundAsked, RoundProgressed, RowLost
 from headrace.core.rounds.restorations import is_restored
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import MeasuredSample, RefinementRequested, RoundStepRequested, Survey, SurveyedSample

@@ -17,7 +17,7 @@ from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.versions.shards import write_segment
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.rounds.densities import QUERY_ROWS, Neighbourhoods, nearest
-from headrace.core.rounds.progress import DensitiesMade
+from headrace.core.rounds.facts import DensitiesMade
 from headrace.core.rounds.stored import densities_from, densities_key, densities_prefix
 from headrace.core.rounds.surveys import DensityRequested, Survey
 from headrace.core.versions import DamagedVersion

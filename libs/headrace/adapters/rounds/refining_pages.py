@@ -19,8 +19,8 @@ from headrace.adapters.versions.shards import parquet
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.dossiers import Rewrite
 from headrace.core.retractions import is_retracted
+from headrace.core.rounds.facts import Ending, RewriteEnded
 from headrace.core.rounds.pages import RefiningPage
-from headrace.core.rounds.progress import Ending, RewriteEnded
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.stored import selection_key, signals_key, thresholds_key
 from headrace.core.rounds.surveys import RefiningRequested

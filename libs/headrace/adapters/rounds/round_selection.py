@@ -19,8 +19,8 @@ from headrace.adapters.rounds.signal_table import SignalFile, read_batches
 from headrace.adapters.rounds.survey_table import build_signal_table
 from headrace.adapters.scratch import scratch_folder
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
+from headrace.core.rounds.facts import RowsSelected
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import RowsSelected
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.stored import collapsed_key, selection_key, signals_key, thresholds_key
 from headrace.core.rounds.surveys import Purpose, SelectionRequested, Survey

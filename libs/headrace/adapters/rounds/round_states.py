@@ -7,7 +7,7 @@ from typing import Self
 
 from headrace.adapters.kafka.streams import START_S, RecordReader, decoded
 from headrace.core.events import Stop
-from headrace.core.rounds.progress import RoundState
+from headrace.core.rounds.state import RoundState
 from headrace.core.topics import ROUND_STATE
 
 _AGAIN_S = 0.02

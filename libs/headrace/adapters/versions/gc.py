@@ -22,7 +22,7 @@ from headrace.adapters.versions.store import VersionStore
 from headrace.adapters.versions.sweeps import SWEEP_S_MAX, SweepTooLong, store_now, sweeping
 from headrace.core.checkpoint_manifests import blob_key
 from headrace.core.ports.object_store import ObjectEntry, ObjectStore
-from headrace.core.rounds.progress import RoundState
+from headrace.core.rounds.state import RoundState
 from headrace.core.rounds.stored import ROUNDS_PREFIX, report_key, round_prefix
 from headrace.core.staged import segment_from
 

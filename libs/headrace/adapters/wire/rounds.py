@@ -7,7 +7,8 @@ from typing import Any
 
 from headrace.adapters.wire.fields import require, require_dataset_id, serialized
 from headrace.adapters.wire.mirror import fill, mirrored_from
-from headrace.core.rounds.progress import RoundProgressed, RoundState, RoundTimer
+from headrace.core.rounds.facts import RoundProgressed
+from headrace.core.rounds.state import RoundState, RoundTimer
 from headrace.core.rounds.surveys import MeasuredSample, RefinementRequested, RoundStepRequested, SurveyedSample
 from headrace_protos.round.v1 import round_pb2
 

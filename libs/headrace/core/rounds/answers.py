@@ -6,9 +6,10 @@ somebody else's request, or the round's own end, can have led to says that this 
 
 from enum import Enum, auto
 
-from headrace.core.rounds.progress import Action, Phase, RoundState
+from headrace.core.rounds.facts import Action
 from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.reverting import REVERTIBLE
+from headrace.core.rounds.state import Phase, RoundState
 
 
 class Answer(Enum):

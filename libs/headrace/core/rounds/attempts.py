@@ -8,7 +8,7 @@ from headrace.core.policies import Policy
 from headrace.core.reasons import Reason
 from headrace.core.retractions import RetractionReason, RetractionRequested
 from headrace.core.rounds.acceptance import gate_of
-from headrace.core.rounds.progress import Ending, RewriteEnded, RoundProgressed
+from headrace.core.rounds.facts import Ending, RewriteEnded, RoundProgressed
 from headrace.core.rounds.revisions import ATTEMPTS_MAX, stands_beside
 from headrace.core.rounds.rewrite_costs import BUDGET, spent_so_far, summed, tokens_of
 from headrace.core.rounds.rules import Axis

@@ -4,28 +4,25 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from headrace.core.rounds.counts import PutOff, ReasonCount, RewriteCounts, RowCounts
-from headrace.core.rounds.guards import REPLACING, is_near_duplicate
-from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import (
-    Awaited,
+from headrace.core.rounds.facts import (
     CheckpointMeasures,
     Cut,
     DensitiesMade,
     Ending,
     Fact,
-    HeldOutMeasured,
-    Phase,
     RewriteEnded,
     RewritesRequested,
     RoundCommitted,
-    RoundState,
     RowLost,
     RowsEvicted,
     RowsMeasured,
     RowsSelected,
     RowsSent,
 )
+from headrace.core.rounds.guards import REPLACING, is_near_duplicate
+from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import Awaited, HeldOutMeasured, Phase, RoundState
 from headrace.core.rounds.surveys import Purpose
 
 NAMES_BYTES_MAX = 150_000

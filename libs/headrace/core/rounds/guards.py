@@ -7,10 +7,11 @@ it is not known yet: they count as written by people. What is computed here is t
 from dataclasses import dataclass
 
 from headrace.core.reasons import Reason
+from headrace.core.rounds.facts import RewriteEnded
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import RewriteEnded, RoundState
 from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.rules import Axis, Mode
+from headrace.core.rounds.state import RoundState
 
 NEAR_DUPLICATE = Reason.NEAR_DUPLICATE.value
 REPLACING = frozenset({Axis.HARD, Axis.LOW_QUALITY})

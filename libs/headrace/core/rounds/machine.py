@@ -14,20 +14,11 @@ from dataclasses import dataclass, replace
 from headrace.core.events import Send
 from headrace.core.rounds import reverting
 from headrace.core.rounds.counting import counted
+from headrace.core.rounds.facts import Action, DeadlinePassed, Fact, RoundAsked, RoundProgressed, RoundStarted
 from headrace.core.rounds.moves import LIMITS, REVERTING_REASONS, Limits, Moved, entered, halted, moved_on, timer
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import (
-    Action,
-    Awaited,
-    DeadlinePassed,
-    Fact,
-    Phase,
-    RoundAsked,
-    RoundProgressed,
-    RoundStarted,
-    RoundState,
-)
 from headrace.core.rounds.reasons import RoundReason
+from headrace.core.rounds.state import Awaited, Phase, RoundState
 from headrace.core.rounds.surveys import SurveyRequested
 
 DEAD_LETTERS_NAMED_MAX = 100

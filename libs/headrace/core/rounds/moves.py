@@ -8,11 +8,12 @@ from headrace.core.dossiers import DatasetCutRequested
 from headrace.core.events import Send
 from headrace.core.rounds.counting import NAMES_BYTES_MAX, is_full, named_in
 from headrace.core.rounds.counts import RewriteCounts, RowCounts
+from headrace.core.rounds.facts import Cut
 from headrace.core.rounds.guards import dropped, evictions, tripped
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import Awaited, Cut, Phase, RevertCounts, RoundState, RoundTimer
 from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.spending import Left, affordable, given_up, is_limited, left_of, not_asked_for
+from headrace.core.rounds.state import Awaited, Phase, RevertCounts, RoundState, RoundTimer
 from headrace.core.rounds.surveys import (
     DensityRequested,
     EvictionRequested,

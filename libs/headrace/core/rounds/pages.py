@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from headrace.core.dossiers import CURRENT, Dossier, Rewrite
 from headrace.core.retractions import RetractionRequested
-from headrace.core.rounds.progress import RewriteEnded
+from headrace.core.rounds.facts import RewriteEnded
 from headrace.core.rounds.surveys import MeasuredSample, RevertRequested, SurveyedSample, SurveyRequested
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from headrace.core.policies import Policy
-from headrace.core.rounds.progress import Phase, RoundStarted, RoundState
+from headrace.core.rounds.facts import RoundStarted
+from headrace.core.rounds.state import Phase, RoundState
 from headrace.core.rounds.surveys import Judge, Purpose, Survey
 
 

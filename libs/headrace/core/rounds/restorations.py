@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from headrace.core.dossiers import Dossier, Verdict
 from headrace.core.reasons import Reason
 from headrace.core.retractions import RetractionReason, RetractionRequested
-from headrace.core.rounds.progress import RestorationEnded, RoundProgressed
+from headrace.core.rounds.facts import RestorationEnded, RoundProgressed
 from headrace.core.rounds.revisions import revision_back
 from headrace.core.samples import Sample
 

@@ -11,22 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from headrace.core.rounds.counting import is_full
+from headrace.core.rounds.facts import Cut, Fact, RestorationEnded, RoundCommitted, RowLost, RowsEvicted, RowsReverted
 from headrace.core.rounds.moves import Limits, Moved, entered, halted, request_cut, step_requested, undone
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import (
-    Awaited,
-    Cut,
-    Fact,
-    Phase,
-    RestorationEnded,
-    RevertCounts,
-    RoundCommitted,
-    RoundState,
-    RowLost,
-    RowsEvicted,
-    RowsReverted,
-)
 from headrace.core.rounds.reasons import RoundReason
+from headrace.core.rounds.state import Awaited, Phase, RevertCounts, RoundState
 from headrace.core.rounds.surveys import RevertRequested
 
 REVERTIBLE = frozenset({Phase.STOPPED, Phase.ROLLED_BACK})

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 from headrace.core.rounds.counting import tallied
 from headrace.core.rounds.counts import PutOff, RewriteCounts
+from headrace.core.rounds.facts import Ending
 from headrace.core.rounds.policy import Budget
-from headrace.core.rounds.progress import Ending, Phase, RoundState
 from headrace.core.rounds.rewrite_costs import BUDGET
+from headrace.core.rounds.state import Phase, RoundState
 
 
 @dataclass(frozen=True, slots=True)

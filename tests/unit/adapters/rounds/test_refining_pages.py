@@ -25,8 +25,8 @@ from headrace.adapters.versions.staging import StagingArea
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.dossiers import Gate, Judgement
 from headrace.core.fine_tuning import is_held_out
+from headrace.core.rounds.facts import Ending, RewriteEnded
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import Ending, RewriteEnded
 from headrace.core.rounds.revisions import identity_of_rewrite
 from headrace.core.rounds.rules import Axis, AxisRule, SelectionRules
 from headrace.core.rounds.stored import selection_key, signals_key, survey_prefix, thresholds_key

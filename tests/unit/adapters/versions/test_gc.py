@@ -14,7 +14,7 @@ from headrace.adapters.versions.store import PrunedVersion, VersionStore
 from headrace.adapters.versions.sweeps import SWEEP_KEY, SWEEP_S_MAX, SweepRunning, SweepWatch, sweeping
 from headrace.adapters.versions.tags import create_tag
 from headrace.core.events import Stop
-from headrace.core.rounds.progress import Phase, RoundState
+from headrace.core.rounds.state import Phase, RoundState
 from headrace.core.versions import DamagedVersion, RowKind, Version
 from tests.fakes.certain import certain
 from tests.fakes.decisions import DATASET

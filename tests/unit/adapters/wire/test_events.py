@@ -29,7 +29,7 @@ from headrace.core.dossiers import (
     Signals,
     Verdict,
 )
-from headrace.core.rounds.progress import RoundProgressed
+from headrace.core.rounds.facts import RoundProgressed
 from headrace.core.rounds.surveys import MeasuredSample, RefinementRequested, RoundStepRequested
 from headrace.core.samples import Message, Origin, OriginKind, Reference, Sample, ToolCall
 from headrace.core.topics import TOPICS

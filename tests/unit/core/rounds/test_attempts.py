@@ -8,7 +8,7 @@ from headrace.core.budgets import Spend
 from headrace.core.dossiers import Comparison, Cost, Decision, Verdict
 from headrace.core.policies import Policy
 from headrace.core.rounds.attempts import FAILURE_CHARS_MAX, Consequences, consequences_of, ended, not_begun
-from headrace.core.rounds.progress import Ending, RewriteEnded
+from headrace.core.rounds.facts import Ending, RewriteEnded
 from tests.fakes.evidence import dossier
 from tests.fakes.rewrites import evidence, rewrite
 

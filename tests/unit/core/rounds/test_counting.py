@@ -9,13 +9,10 @@ from hypothesis import strategies as st
 
 from headrace.adapters.wire.events import encode
 from headrace.core.rounds.counting import NAMES_BYTES_MAX, is_full
-from headrace.core.rounds.guards import prospect
-from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import (
+from headrace.core.rounds.facts import (
     Action,
     Ending,
     Fact,
-    Phase,
     RewriteEnded,
     RewritesRequested,
     RoundAsked,
@@ -23,8 +20,11 @@ from headrace.core.rounds.progress import (
     RowsMeasured,
     RowsSent,
 )
+from headrace.core.rounds.guards import prospect
+from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import Phase
 from headrace.core.rounds.surveys import Purpose
 from headrace.runtime.settings import DeliverySettings
 from tests.fakes.round_parts import Parts, Rounds, started

@@ -6,16 +6,11 @@ import pytest
 
 from headrace.core.checkpoints import RollbackRequested
 from headrace.core.dossiers import DatasetCutRequested, Gate
-from headrace.core.rounds.machine import advance
-from headrace.core.rounds.moves import Limits
-from headrace.core.rounds.policy import AxisBounds, Budget, Guards, RoundPolicy
-from headrace.core.rounds.progress import (
-    PASSED_MAX,
+from headrace.core.rounds.facts import (
     Action,
     CheckpointMeasures,
     DeadlinePassed,
     Ending,
-    Phase,
     RewriteEnded,
     RewritesRequested,
     RoundAsked,
@@ -25,8 +20,12 @@ from headrace.core.rounds.progress import (
     RowsMeasured,
     RowsSent,
 )
+from headrace.core.rounds.machine import advance
+from headrace.core.rounds.moves import Limits
+from headrace.core.rounds.policy import AxisBounds, Budget, Guards, RoundPolicy
 from headrace.core.rounds.reasons import ROUND_MEANING, RoundReason
 from headrace.core.rounds.rules import Axis, Mode
+from headrace.core.rounds.state import PASSED_MAX, Phase
 from headrace.core.rounds.surveys import EvictionRequested, Purpose, RefiningRequested, SurveyRequested
 from tests.fakes.certain import certain
 from tests.fakes.round_parts import NEXT_VERSION, NOW, SURVEY, Parts, Rounds, going, started, steps_of, timers_of

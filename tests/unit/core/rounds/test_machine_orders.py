@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core.dossiers import DatasetCutRequested
+from headrace.core.rounds.facts import Action, Cut, DeadlinePassed, Ending, Fact, RoundAsked
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.policy import Budget, Guards, RoundPolicy
-from headrace.core.rounds.progress import ENDED, Action, Cut, DeadlinePassed, Ending, Fact, Phase, RoundAsked, RoundState
+from headrace.core.rounds.state import ENDED, Phase, RoundState
 from headrace.core.rounds.surveys import RefiningRequested, RevertRequested
 from tests.fakes.round_parts import Parts, Rounds, started
 

@@ -11,7 +11,7 @@ from headrace.core.dossiers import CheckOutcome, DuplicateKind
 from headrace.core.placement import question_of
 from headrace.core.policies import Policy
 from headrace.core.retractions import RetractionReason
-from headrace.core.rounds.progress import RestorationEnded
+from headrace.core.rounds.facts import RestorationEnded
 from headrace.core.rounds.restorations import follows_from, restored
 from headrace.core.rounds.revisions import NoRevisionLeft, identity_of_rewrite, revision_back
 from headrace.core.samples import Origin, OriginKind

@@ -8,15 +8,10 @@ from hypothesis import strategies as st
 
 from headrace.core.checkpoints import RollbackRequested
 from headrace.core.dossiers import DatasetCutRequested
-from headrace.core.rounds.moves import cut_asked_for
-from headrace.core.rounds.planning import bound_versions
-from headrace.core.rounds.policy import Guards, RoundPolicy
-from headrace.core.rounds.progress import (
+from headrace.core.rounds.facts import (
     Action,
-    Awaited,
     Cut,
     Ending,
-    Phase,
     RestorationEnded,
     RewriteEnded,
     RewritesRequested,
@@ -26,8 +21,12 @@ from headrace.core.rounds.progress import (
     RowsEvicted,
     RowsReverted,
 )
+from headrace.core.rounds.moves import cut_asked_for
+from headrace.core.rounds.planning import bound_versions
+from headrace.core.rounds.policy import Guards, RoundPolicy
 from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import Awaited, Phase
 from headrace.core.rounds.surveys import EvictionRequested, RefiningRequested, RevertRequested
 from tests.fakes.certain import certain
 from tests.fakes.round_parts import SURVEY, Parts, Rounds, started, steps_of

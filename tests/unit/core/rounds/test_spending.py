@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from headrace.core.rounds.counting import OTHER_REASONS, REASONS_MAX, tallied
 from headrace.core.rounds.counts import PutOff, RewriteCounts
+from headrace.core.rounds.facts import Ending, Fact, RewriteEnded, RewritesRequested, RowLost
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.policy import Budget, RoundPolicy
-from headrace.core.rounds.progress import Ending, Fact, Phase, RewriteEnded, RewritesRequested, RoundState, RowLost
 from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.spending import Left, affordable, left_of, not_asked_for, refining_s
+from headrace.core.rounds.state import Phase, RoundState
 from headrace.core.rounds.surveys import RefiningRequested
 from tests.fakes.round_parts import NOW, Parts, Rounds, started
 

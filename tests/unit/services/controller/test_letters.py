@@ -10,8 +10,9 @@ from headrace.adapters.rounds.dead_letters import SOURCES, Letter, letter_in, sa
 from headrace.adapters.wire.events import encode
 from headrace.core.dossiers import DatasetCutRequested, ScoredSample
 from headrace.core.events import Stop
-from headrace.core.rounds.progress import Action, RoundAsked, RoundProgressed, RoundState, RowLost
+from headrace.core.rounds.facts import Action, RoundAsked, RoundProgressed, RowLost
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import RoundState
 from headrace.core.rounds.surveys import Purpose
 from headrace.core.samples import Origin
 from headrace.core.topics import MEASURED, dlq_topic_name

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from headrace.core.events import Emit, Event, Position, Reject, Stop
-from headrace.core.rounds.progress import Phase, RoundState
+from headrace.core.rounds.state import Phase, RoundState
 from headrace.core.topics import ROUND_STATE
 from headrace.core.versions import DamagedVersion
 from services.controller.reporting import Reporting, report_rounds

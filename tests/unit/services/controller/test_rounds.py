@@ -12,25 +12,23 @@ from headrace.core.checkpoints import CheckpointRefused, RefusedStep, VersionPar
 from headrace.core.dossiers import DatasetCommitted
 from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Send, Stop
 from headrace.core.policies import Policy, TrainingRules
-from headrace.core.rounds.moves import Limits
-from headrace.core.rounds.pages import RowsMissing
-from headrace.core.rounds.planning import Measuring, bound_versions, kept_bases, planned, round_id_at
-from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import (
+from headrace.core.rounds.facts import (
     CheckpointMeasures,
     Cut,
     DeadlinePassed,
-    Phase,
     RoundCommitted,
     RoundProgressed,
     RoundStarted,
-    RoundState,
-    RoundTimer,
     RowsMeasured,
     RowsSelected,
     RowsSent,
 )
+from headrace.core.rounds.moves import Limits
+from headrace.core.rounds.pages import RowsMissing
+from headrace.core.rounds.planning import Measuring, bound_versions, kept_bases, planned, round_id_at
+from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.reasons import RoundReason
+from headrace.core.rounds.state import Phase, RoundState, RoundTimer
 from headrace.core.rounds.surveys import Judge, Purpose, RoundStepRequested, SelectionRequested
 from headrace.core.topics import (
     CHECKPOINT_REFUSED,

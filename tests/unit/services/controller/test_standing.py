@@ -8,7 +8,7 @@ import pytest
 from headrace.core.dossiers import DatasetCommitted, PolicyPublished
 from headrace.core.events import Emit, Event, Position, Reject, Stop
 from headrace.core.policies import Policy
-from headrace.core.rounds.progress import RowsSelected
+from headrace.core.rounds.facts import RowsSelected
 from headrace.core.rounds.standing import StandingThresholds
 from headrace.core.rounds.surveys import Purpose, RoundStepRequested, SelectionRequested
 from headrace.core.topics import COMMITTED, POLICY_PUBLISHED, ROUND_PROGRESSED, ROUND_STEP_REQUESTED

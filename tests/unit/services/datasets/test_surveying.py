@@ -11,16 +11,8 @@ from headrace.adapters.rounds.survey_pages import PageLimits, SurveyPages
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.events import Emit, Event, Position, Reject, Retry, Stop
 from headrace.core.policies import Policy
+from headrace.core.rounds.facts import Ending, RewriteEnded, RewritesRequested, RowsEvicted, RowsMeasured, RowsReverted, RowsSent
 from headrace.core.rounds.pages import RefiningPage, RevertPage, RowsMissing
-from headrace.core.rounds.progress import (
-    Ending,
-    RewriteEnded,
-    RewritesRequested,
-    RowsEvicted,
-    RowsMeasured,
-    RowsReverted,
-    RowsSent,
-)
 from headrace.core.rounds.revisions import NoRevisionLeft
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import (

@@ -15,7 +15,7 @@ from headrace.core.dossiers import Embeddings
 from headrace.core.events import Emit, Event, Position, Reject, Retry, Stop
 from headrace.core.policies import Policy
 from headrace.core.ports.vector_index import AcceptedPoint, Content, Space, Vectors
-from headrace.core.rounds.progress import DensitiesMade
+from headrace.core.rounds.facts import DensitiesMade
 from headrace.core.rounds.surveys import DensityRequested, EvictionRequested, Purpose, RoundStepRequested
 from headrace.core.topics import INDEXED, MEASURED, ROUND_PROGRESSED, ROUND_STEP_REQUESTED
 from headrace.runtime.app import CannotStart, Runtime

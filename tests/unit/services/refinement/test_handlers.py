@@ -12,7 +12,7 @@ from headrace.core.chat import ANSWERER, REFINER, Call, Hindrance, NotMade, Outc
 from headrace.core.dossiers import Cost, Dossier
 from headrace.core.events import Position, Reject, Retry, Stop
 from headrace.core.policies import Policy
-from headrace.core.rounds.progress import Ending
+from headrace.core.rounds.facts import Ending
 from headrace.core.rounds.rewriting import RewritingLimits, Style
 from headrace.core.topics import ROUND_PROGRESSED, SUBMITTED
 from services.refinement.handlers import REPLIES_MAX, Refinement, refine

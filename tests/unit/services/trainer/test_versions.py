@@ -11,8 +11,9 @@ from headrace.core.checkpoints import CheckpointKind, CheckpointPublished, Train
 from headrace.core.events import Stop
 from headrace.core.fine_tuning import Stage
 from headrace.core.policies import TrainingRules
+from headrace.core.rounds.facts import Action, RoundAsked, RoundCommitted
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import Action, Phase, RevertCounts, RoundAsked, RoundCommitted, RoundState
+from headrace.core.rounds.state import Phase, RevertCounts, RoundState
 from services.trainer import training
 from services.trainer.runs import NothingToTrain
 from services.trainer.versions import Due, awaited, is_busy, is_trained, is_undone

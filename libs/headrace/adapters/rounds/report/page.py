@@ -5,9 +5,9 @@ from importlib import resources
 from headrace.adapters.rounds.report import rewrite_sections, round_sections, selection_sections
 from headrace.adapters.rounds.report.markup import CELL_CHARS_MAX, Section, paragraph
 from headrace.adapters.rounds.report.wording import escaped, moment, number, plural, shortened, signed
-from headrace.core.rounds.progress import ENDED
 from headrace.core.rounds.reasons import ROUND_MEANING, RoundReason
 from headrace.core.rounds.report.contents import ReportData
+from headrace.core.rounds.state import ENDED
 
 _SECTIONS = (
     round_sections.versions,

@@ -6,8 +6,8 @@ from headrace.adapters.rounds.report.charts import held_out_chart
 from headrace.adapters.rounds.report.markup import Guide, Html, Section, empty, guide, heading, paragraph, picture, table
 from headrace.adapters.rounds.report.wording import UNKNOWN, duration, moment, number, plural, signed
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import Phase, RoundState
 from headrace.core.rounds.report.contents import PhaseSpan, ReportData, RuleSeen
+from headrace.core.rounds.state import Phase, RoundState
 from headrace.core.version_costs import NANOS, US, StageCost
 
 _LOST_SHOWN = 20

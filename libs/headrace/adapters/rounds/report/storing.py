@@ -14,10 +14,10 @@ from headrace.adapters.rounds.signal_table import SignalFile
 from headrace.adapters.scratch import scratch_folder
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
-from headrace.core.rounds.progress import RoundState
 from headrace.core.rounds.report.composing import report_of, summary_from
 from headrace.core.rounds.report.contents import RewriteNumbers, RewriteSeen, TableNumbers
 from headrace.core.rounds.rules import Mode
+from headrace.core.rounds.state import RoundState
 from headrace.core.rounds.stored import report_key, round_prefix, selection_key, signals_key, thresholds_key
 from headrace.core.rounds.surveys import Purpose, Survey
 from headrace.core.rounds.tally import SelectionSummary

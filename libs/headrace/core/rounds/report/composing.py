@@ -6,7 +6,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from headrace.core.reasons import Reason
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import RoundState
 from headrace.core.rounds.report.contents import (
     EmbeddingMap,
     HeldOutOfRound,
@@ -19,6 +18,7 @@ from headrace.core.rounds.report.contents import (
 )
 from headrace.core.rounds.report.gains import AxisGains, gain_of, gains_on
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import RoundState
 from headrace.core.rounds.tally import SelectionSummary
 from headrace.core.samples import OriginKind
 

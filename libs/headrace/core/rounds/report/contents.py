@@ -10,10 +10,10 @@ import numpy.typing as npt
 from headrace.core.dossiers import Comparison
 from headrace.core.rounds.moments import Floats
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import HeldOutMeasured, Phase, RoundState
 from headrace.core.rounds.report.distributions import Histogram
 from headrace.core.rounds.report.gains import AxisGains
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import HeldOutMeasured, Phase, RoundState
 from headrace.core.rounds.tally import SelectionSummary
 from headrace.core.version_costs import StageCost
 

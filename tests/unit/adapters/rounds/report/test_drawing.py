@@ -13,11 +13,11 @@ from headrace.adapters.rounds.report import charts
 from headrace.adapters.rounds.report.palette import OUTCOMES, VERDICTS
 from headrace.adapters.rounds.report.svg import Figure, Scale, spread
 from headrace.adapters.rounds.report.wording import duration, escaped, moment, number, percent, plural, signed
-from headrace.core.rounds.progress import HeldOutMeasured, Phase
 from headrace.core.rounds.report.contents import EmbeddingMap, HeldOutOfRound, Points, RewriteSeen
 from headrace.core.rounds.report.distributions import HistogramCount, frame_of
 from headrace.core.rounds.report.gains import gains_on
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import HeldOutMeasured, Phase
 from headrace.core.rounds.thresholds import ColumnBound
 
 

@@ -12,8 +12,9 @@ from headrace.adapters.rounds.report.storing import store_report
 from headrace.adapters.versions.gaps import note_pruned
 from headrace.core.events import Stop
 from headrace.core.rounds.counts import ReasonCount, RowCounts
-from headrace.core.rounds.progress import Ending, HeldOutMeasured, Phase
+from headrace.core.rounds.facts import Ending
 from headrace.core.rounds.rules import Mode, SelectionRules
+from headrace.core.rounds.state import HeldOutMeasured, Phase
 from headrace.core.rounds.stored import BadRoundId, signals_key, thresholds_key
 from headrace.core.versions import DamagedVersion
 from tests.fakes.bodies import STATE

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from headrace.core.reasons import Reason
 from headrace.core.rounds.policy import RoundPolicy
-from headrace.core.rounds.progress import HeldOutMeasured, PassedPhase, Phase
 from headrace.core.rounds.report.composing import report_of, summary_from
 from headrace.core.rounds.report.contents import RewriteNumbers, RewriteSeen, VersionNumbers
 from headrace.core.rounds.rules import Axis
+from headrace.core.rounds.state import HeldOutMeasured, PassedPhase, Phase
 from tests.fakes.round_reports import BEGAN, a_state
 
 
