@@ -18,6 +18,7 @@ from headrace.core.checkpoints import CheckpointPublished, TrainingData
 from headrace.core.events import Stop
 from headrace.core.fine_tuning import Progress, Stage
 from headrace.core.policies import TrainingRules
+from headrace.core.version_names import NoSuchVersion
 from headrace.core.versions import Version
 from headrace.lm.weights import weights_sha256
 from headrace.local.checkout import model_python
@@ -58,7 +59,8 @@ async def follow_versions(dataset: str, settings: TrainerSettings, show: Show) -
 
     The one that a round waits for comes first, and as long as a round is at work nothing else does; else it is the latest,
     however many have come meanwhile. A version that has a checkpoint is not trained again, nor is one that undid a round: the
-    model of the version before measures again then. While store or broker are gone it waits, but not at the beginning.
+    model of the version before measures again then. One without rows, or that was pruned, is left aside. While store or broker
+    are gone it waits, but not at the beginning.
 
     Raises:
         ValueError: there is no such dataset.
@@ -68,32 +70,32 @@ async def follow_versions(dataset: str, settings: TrainerSettings, show: Show) -
     """
     await _rules_of(dataset)
     async with _opened(dataset, settings) as trainer, News.opened(RuntimeSettings().kafka, dataset, settings.model) as news:
-        empty: set[str] = set()
+        aside: set[str] = set()
         while True:
-            published = await _next(trainer, news, empty, show)
+            published = await _next(trainer, news, aside, show)
             if published is not None:
                 yield published
 
 
-async def _next(trainer: Trainer, news: News, empty: set[str], show: Show) -> CheckpointPublished | None:
+async def _next(trainer: Trainer, news: News, aside: set[str], show: Show) -> CheckpointPublished | None:
     """The checkpoint of what is due; None where nothing is, or nothing came of it, and it is time to look again."""
     try:
-        due = await _due(trainer, news, empty, show)
+        due = await _due(trainer, news, aside, show)
         if due is None:
             await news.wait()
             return None
-        chosen = await VersionStore(trainer.objects).version(news.dataset_id, due.version)
         try:
+            chosen = await VersionStore(trainer.objects).version(news.dataset_id, due.version)
             return await _trained(trainer, chosen, due.rules, show)
-        except NothingToTrain:
-            empty.add(due.version)
+        except (NothingToTrain, NoSuchVersion):  # without rows, or pruned meanwhile
+            aside.add(due.version)
     except (Stop, BrokerUnreachable, KafkaError):
         show(Progress(stage=Stage.AWAY))
         await asyncio.sleep(_AGAIN_S)
     return None
 
 
-async def _due(trainer: Trainer, news: News, empty: Collection[str], show: Show) -> Due | None:
+async def _due(trainer: Trainer, news: News, aside: Collection[str], show: Show) -> Due | None:
     """What is to be trained now; None where there is nothing, and what is waited for is shown."""
     states = await news.rounds()
     due = awaited(states, news.model)
@@ -102,7 +104,7 @@ async def _due(trainer: Trainer, news: News, empty: Collection[str], show: Show)
         latest = await VersionStore(trainer.objects).latest(news.dataset_id)
         if latest is not None and not is_undone(states, latest.id):
             due = Due(latest.id, await _rules_of(news.dataset_id))
-    if due is None or due.version in empty or is_trained(await news.published(), news.dataset_id, news.model, due):
+    if due is None or due.version in aside or is_trained(await news.published(), news.dataset_id, news.model, due):
         show(Progress(stage=Stage.WAITING_FOR_ROUND if busy else Stage.WAITING))
         return None
     return due

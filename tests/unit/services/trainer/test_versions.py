@@ -14,6 +14,7 @@ from headrace.core.policies import TrainingRules
 from headrace.core.rounds.facts import Action, RoundAsked, RoundCommitted
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.state import Phase, RevertCounts, RoundState
+from headrace.core.version_names import NoSuchVersion
 from services.trainer import training
 from services.trainer.runs import NothingToTrain
 from services.trainer.versions import Due, awaited, is_busy, is_trained, is_undone
@@ -78,7 +79,7 @@ class World:
     happens: list[Callable[[], None]] = field(default_factory=list)
     """What happens while the trainer waits, one thing at a time; at the end of it the test is over."""
 
-    empty: set[str] = field(default_factory=set)
+    aside: set[str] = field(default_factory=set)
     dataset_id: str = "arithmetic"
     model: str = "signals"
     objects: object = None
@@ -105,9 +106,12 @@ def world(monkeypatch) -> World:
             pass
 
         async def latest(self, _):
-            return await self.version("", world.latest) if world.latest else None
+            return type("Version", (), {"id": world.latest}) if world.latest else None
 
         async def version(self, _, name):
+            if name == "pruned":
+                world.latest = VERSION
+                raise NoSuchVersion("it was pruned")
             return type("Version", (), {"id": name})
 
     async def trained(_, chosen, rules, show):
@@ -135,7 +139,7 @@ async def follow(world):
     """What is trained until nothing happens any more."""
     with contextlib.suppress(asyncio.CancelledError):
         while True:
-            await training._next(world, world, world.empty, lambda progress: world.shown.append(progress.stage))
+            await training._next(world, world, world.aside, lambda progress: world.shown.append(progress.stage))
     return world.trained
 
 
@@ -166,9 +170,9 @@ async def test_a_version_that_undid_a_round_is_not_trained(world, rounds):
     assert await follow(world) == []
 
 
-async def test_what_is_empty_or_away_for_a_while_does_not_end_it(world):
-    """No version yet, one without rows that could be trained on, a store that is gone for a moment."""
+async def test_what_is_empty_gone_or_away_for_a_while_does_not_end_it(world):
+    """No version yet, one without rows that could be trained on, one that was pruned, a store that is gone for a moment."""
     world.latest = ""
-    world.happens = [lambda: setattr(world, "latest", "empty"), lambda: setattr(world, "latest", "away")]
+    world.happens = [lambda latest=latest: setattr(world, "latest", latest) for latest in ("empty", "pruned", "away")]
     assert await follow(world) == [VERSION]
     assert Stage.AWAY in world.shown
