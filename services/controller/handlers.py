@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace.adapters.triton.model_repository import NoSuchModel
 from headrace.core.checkpoints import (
@@ -120,18 +120,18 @@ async def _rolled_out(task: _Task, controller: Controller, steps: Steps, history
     model = published.model
     bound = await controller.bound(model)
     present, before = await _standing(model, controller, steps, history, bound)
-    first = int(next(iter(history.checkpoints)))
     version = history.number_for(task.event.first_position.offset)
     try:
-        await steps.install(published, version, first=first, like=present)
+        await _install(published, version, steps, history, present)
         load_seconds = await steps.load(model, present, version, bound)
         golden = await steps.measure(model, version)
         steps.require_plausible(golden, before)
+        weights = await steps.weights_sha256(model, version)
     except Refused:
         await steps.take_back(model, present, version, remove=True, bound=bound)
         raise
-    steps.tidy(model, first)
-    return _told(task, controller, version, present, golden, before, load_seconds)
+    steps.tidy(model, _first(history))
+    return replace(_told(task, controller, version, present, golden, before, load_seconds), weights_sha256=weights)
 
 
 async def _rolled_back(task: _Task, controller: Controller, steps: Steps, history: RollOuts) -> CheckpointRolledOut | None:
@@ -153,14 +153,31 @@ async def _rolled_back(task: _Task, controller: Controller, steps: Steps, histor
             published = history.published.get(checkpoint_id)
             if published is None:
                 raise Refused(RefusedStep.ROLLBACK, f"the weights of version {version} are gone")  # noqa: TRY301 - one way out
-            await steps.install(published, version, first=int(next(iter(history.checkpoints))), like=present)
+            await _install(published, version, steps, history, present)
         load_seconds = await steps.load(model, present, version, bound)
         golden = await steps.measure(model, version)
         require_same_dimensions(golden, before)  # its loss was plausible once
+        weights = await steps.weights_sha256(model, version)
     except Refused:
         await steps.take_back(model, present, version, remove=False, bound=bound)
         raise
-    return _told(task, controller, version, present, golden, before, load_seconds, checkpoint_id)
+    told = _told(task, controller, version, present, golden, before, load_seconds, checkpoint_id)
+    return replace(told, weights_sha256=weights)
+
+
+def _first(history: RollOuts) -> int:
+    """The version that the model server began with."""
+    return int(next(iter(history.checkpoints)))
+
+
+async def _install(published: CheckpointPublished, version: int, steps: Steps, history: RollOuts, like: int) -> None:
+    """Makes the version; before it the one that an adapter belongs to, where that has left the disk."""
+    base = history.base_of(published)
+    if base is not None and int(base) not in steps.repository.versions(published.model):
+        its = history.published.get(history.checkpoints[base])
+        if its is not None:
+            await _install(its, int(base), steps, history, like)
+    await steps.install(published, version, first=_first(history), like=like)
 
 
 async def _standing(
@@ -176,7 +193,13 @@ async def _standing(
         return present, await _as_it_is(steps, model, present)
     present = await steps.newest(model)
     golden = await _as_it_is(steps, model, present)
-    first = CheckpointRolledOut(model, "", str(present), "", golden.loss, golden.dimensions, 0.0, 0.0, controller.clock())
+    try:
+        weights = await steps.weights_sha256(model, present)
+    except Refused as refused:
+        raise Stop(f"the present version cannot be read: {refused}") from refused
+    first = CheckpointRolledOut(
+        model, "", str(present), "", golden.loss, golden.dimensions, 0.0, 0.0, controller.clock(), weights_sha256=weights
+    )
     await controller.announce_first(first)
     history.take(first)
     return present, golden

@@ -29,6 +29,9 @@ class ControllerSettings(BaseSettings):
     versions_kept: int = Field(3, ge=2, le=100, description="Versions that stay on disk, beside the first one and those served.")
 
     golden: Path | None = Field(None, description="Conversations, JSON Lines, that a version is checked on; unset: our own.")
+    golden_loss_min: float = Field(
+        0.001, ge=0, description="Lowest mean loss on them: below it the weights, or they, are broken."
+    )
     golden_loss_max: float = Field(8.0, gt=0, description="Highest mean loss on them, nats per response token.")
     golden_loss_ratio_max: float = Field(1.5, gt=0, description="Highest ratio of that loss to the present version's.")
 

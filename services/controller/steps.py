@@ -17,6 +17,7 @@ from headrace.core.events import Stop
 from headrace.core.ports.model_server import ModelServer, NotLoaded
 from headrace.core.ports.signal_model import Measured, ModelMissing, Unmeasured
 from headrace.core.samples import Sample
+from headrace.lm.weights import weights_sha256
 from services.controller.settings import ControllerSettings
 
 _log = logging.getLogger("headrace.controller")
@@ -104,6 +105,15 @@ class Steps:
         except OSError as error:
             raise Refused(RefusedStep.INSTALL, error) from error
 
+    async def weights_sha256(self, model: str, version: int) -> str:
+        """The name of a version's weights, which reads them all; empty where it has none. Raises Refused where that fails."""
+        try:
+            return await asyncio.to_thread(weights_sha256, self.repository.weights(model, version))
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise Refused(RefusedStep.INSTALL, error) from error
+
     async def load(self, model: str, present: int, version: int, bound: frozenset[int] = _NONE) -> float:
         """Both versions are served, with those that running rounds are `bound` to, and no other one.
 
@@ -138,6 +148,9 @@ class Steps:
         """Raises Refused where the loss is out of the plausible range, or the embeddings are of other dimensions."""
         settings = self.settings
         require_same_dimensions(golden, before)
+        if golden.loss < settings.golden_loss_min:
+            limit = f"HEADRACE_CONTROLLER_GOLDEN_LOSS_MIN ({settings.golden_loss_min:g})"
+            raise Refused(RefusedStep.GOLDEN, f"loss {golden.loss:.6f} on the golden samples is below {limit}")
         if golden.loss > settings.golden_loss_max:
             limit = f"HEADRACE_CONTROLLER_GOLDEN_LOSS_MAX ({settings.golden_loss_max:g})"
             raise Refused(RefusedStep.GOLDEN, f"loss {golden.loss:.4f} on the golden samples is above {limit}")

@@ -246,7 +246,9 @@ BODIES: dict[str, Any] = {
         {"loss": 1.25, "seconds": 60.0},
         "run-1",
     ),
-    "CheckpointRolledOut": CheckpointRolledOut("signals", "ab" * 32, "2", "1", 1.5, 576, 12.5, 4.25, NOON, 1.75, "rollback-1"),
+    "CheckpointRolledOut": CheckpointRolledOut(
+        "signals", "ab" * 32, "2", "1", 1.5, 576, 12.5, 4.25, NOON, 1.75, "rollback-1", "cd" * 32
+    ),
     "CheckpointRefused": CheckpointRefused("signals", "ab" * 32, RefusedStep.VERIFY, "the hash is wrong", NOON, "rollback-1"),
     "RollbackRequested": RollbackRequested("signals", "rollback-1", "ab" * 32, "ada"),
     "SurveyedSample": SurveyedSample(SURVEY, SAMPLE, (SIGNALS_NOT_MADE,)),

@@ -69,7 +69,8 @@ def unneeded(
 
     Needed are, of each model, what measures, the `keep_last` latest versions that led to it (`KEPT_MIN` at least) and as many
     checkpoints published last; what waits for its roll-out; the models of rounds that run, that ended after `ended_since` (Unix
-    seconds) or were a dataset's latest; and what dataset versions name. `rounds` are in the order of their beginnings.
+    seconds) or were a dataset's latest; what dataset versions name; and what adapters among all these were trained on. `rounds`
+    are in the order of their beginnings.
     """
     keep_last = max(keep_last, KEPT_MIN)
     needed = {each for outs in models.values() for each in _of_model(outs, keep_last)}
@@ -80,7 +81,8 @@ def unneeded(
         needed |= {state.begun.checkpoint_id, state.checkpoint.checkpoint_id if state.checkpoint else ""}
     needed |= {models[model].checkpoints.get(version, "") for model, version in versions if model in models}
     published = {each.checkpoint_id: each for outs in models.values() for each in outs.published.values()}
-    return frozenset(id_ for id_, each in published.items() if id_ not in needed and each.data.version not in named.tagged)
+    needed |= {id_ for id_, each in published.items() if each.data.version in named.tagged}
+    return frozenset(published.keys() - {each for outs in models.values() for each in _with_bases(outs, needed)})
 
 
 def _of_model(outs: RollOuts, keep_last: int) -> Iterator[str]:
@@ -89,6 +91,19 @@ def _of_model(outs: RollOuts, keep_last: int) -> Iterator[str]:
     yield from (each.checkpoint_id for each in latest[-keep_last:])
     answered = {*outs.checkpoints.values(), *outs.refused}
     yield from (each for each in outs.published if each not in answered)
+
+
+def _with_bases(outs: RollOuts, needed: Collection[str]) -> set[str]:
+    """The needed checkpoints of a model, with those that adapters among them belong to, and that those belong to in turn."""
+    found: set[str] = set()
+    left = [each for each in needed if each in outs.published]
+    while left:
+        found.add(checkpoint_id := left.pop())
+        base = outs.base_of(outs.published[checkpoint_id])
+        its = "" if base is None else outs.checkpoints[base]
+        if its in outs.published and its not in found:
+            left.append(its)
+    return found
 
 
 def _of_interest(rounds: Iterable[RoundState], ended_since: float) -> Iterator[RoundState]:

@@ -115,7 +115,8 @@ class CheckpointRolledOut:
 
     `checkpoint_id` is empty for the weights that the model server began with. Losses are the mean over the golden samples,
     in nats per response token. `seconds` run from publication to this event; `load_seconds` of them were the model
-    server's. `rollback_request_id` is empty for a new checkpoint.
+    server's. `rollback_request_id` is empty for a new checkpoint. `weights_sha256` is the hash of the version's weights, as an
+    adapter trained on them names it (`CheckpointPublished.base_sha256`); empty from an earlier release.
     """
 
     model: str
@@ -129,6 +130,7 @@ class CheckpointRolledOut:
     rolled_out_at: float
     previous_golden_loss: float | None = None
     rollback_request_id: str = ""
+    weights_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

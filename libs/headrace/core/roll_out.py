@@ -6,7 +6,13 @@ The three topics may be read in any order against each other, each in its own or
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, CheckpointRolledOut, RefusedStep
+from headrace.core.checkpoints import (
+    CheckpointKind,
+    CheckpointPublished,
+    CheckpointRefused,
+    CheckpointRolledOut,
+    RefusedStep,
+)
 
 Told = CheckpointPublished | CheckpointRolledOut | CheckpointRefused
 
@@ -23,7 +29,8 @@ class RollOuts:
     takes back to where it goes. `checkpoints` names the checkpoint of every version that was ever announced, the weights that
     the model server began with first (an empty name). `answered` are the rollback requests that were granted, `refused` the
     latest refusal of each checkpoint, `not_gone_back` that of each rollback by the checkpoint it was to go to (an empty name: the
-    one before), `latest` the announcement that stands.
+    one before), `latest` the announcement that stands. `weights` names the version with weights of this SHA-256; those announced
+    by earlier releases are not among them.
     """
 
     published: dict[str, CheckpointPublished] = field(default_factory=dict)
@@ -33,6 +40,7 @@ class RollOuts:
     refused: dict[str, CheckpointRefused] = field(default_factory=dict)
     not_gone_back: dict[str, CheckpointRefused] = field(default_factory=dict)
     latest: CheckpointRolledOut | None = None
+    weights: dict[str, str] = field(default_factory=dict)
 
     def take(self, told: Told) -> None:
         """Take in one more event of this model."""
@@ -46,6 +54,8 @@ class RollOuts:
                 self.checkpoints[told.model_version] = told.checkpoint_id
                 self.line = _moved(self.line, told.model_version)
                 self.latest = told
+                if told.weights_sha256:
+                    self.weights.setdefault(told.weights_sha256, told.model_version)
                 if told.rollback_request_id:
                     self.answered.add(told.rollback_request_id)
 
@@ -57,6 +67,10 @@ class RollOuts:
     def version_of(self, checkpoint_id: str) -> str | None:
         """The version that a checkpoint was announced as, None where it never was."""
         return next((version for version, its in self.checkpoints.items() if its == checkpoint_id), None)
+
+    def base_of(self, published: CheckpointPublished) -> str | None:
+        """The version that an adapter was trained on, None where it is not known, and for a full checkpoint."""
+        return self.weights.get(published.base_sha256) if published.kind is CheckpointKind.ADAPTER else None
 
     def way_back(self, checkpoint_id: str) -> str:
         """The version that a rollback goes to; an empty `checkpoint_id` is the one before the present one.

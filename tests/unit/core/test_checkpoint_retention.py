@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from headrace.core.checkpoint_retention import NamedByDatasets, collected_key, collected_of, unneeded
-from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, CheckpointRolledOut, RefusedStep
+from headrace.core.checkpoints import CheckpointKind, CheckpointPublished, CheckpointRefused, CheckpointRolledOut, RefusedStep
 from headrace.core.roll_out import RollOuts, Told, folded
 from tests.fakes.bodies import BODIES
 from tests.fakes.round_parts import Parts, Rounds, started
@@ -90,3 +90,19 @@ def test_a_record_lies_where_its_checkpoint_is_told_from():
     key = collected_key(MODEL, "ab" * 32)
     assert key == f"collected/{MODEL}/{'ab' * 32}.json"
     assert collected_of(key) == "ab" * 32
+
+
+def test_what_a_needed_adapter_was_trained_on_stays_and_what_that_was_trained_on():
+    """Else nobody could go back to it. An adapter that goes holds nothing."""
+    told: list[Told] = [rolled_out(0)]
+    for number, base in ((1, 0), (2, 1), (3, 0), (4, 0), (5, 2), (6, 0)):
+        told += [
+            replace(published(number), kind=CheckpointKind.ADAPTER, base_sha256=f"{base:064x}"),
+            replace(rolled_out(number), weights_sha256=f"{number:064x}"),
+        ]
+    outs = models(*told)
+    assert going(outs) == [3, 4]
+    assert going(outs, named=NamedByDatasets({(MODEL, "13")})) == [4]
+    outs[MODEL].take(published(7))
+    outs[MODEL].take(rolled_out(7))
+    assert going(outs) == [1, 2, 3, 4, 5]

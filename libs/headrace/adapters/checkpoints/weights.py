@@ -87,7 +87,7 @@ class Assembler:
                 return folder
         raise UnknownBase(
             f"base_sha256 {published.base_sha256[:12]} is none of the {len(candidates)} versions of {model} that lie in "
-            "HEADRACE_CONTROLLER_MODEL_REPOSITORY: the adapter was trained on other weights"
+            "HEADRACE_CONTROLLER_MODEL_REPOSITORY, and of none that was announced: the adapter was trained on other weights"
         )
 
     def _require_same(self, fetched: Path, base: Path) -> None:

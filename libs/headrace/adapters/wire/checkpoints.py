@@ -101,6 +101,7 @@ def rolled_out_from(message: checkpoint_pb2.CheckpointRolledOut, _: bytes) -> Ch
         load_seconds=finite(message.load_seconds, "load_seconds"),
         rollback_request_id=message.rollback_request_id,
         rolled_out_at=seconds_of(message, "rolled_out_at"),
+        weights_sha256=message.weights_sha256,
     )
 
 
@@ -119,6 +120,7 @@ def encode_rolled_out(rolled_out: CheckpointRolledOut) -> bytes:
             load_seconds=rolled_out.load_seconds,
             rollback_request_id=rolled_out.rollback_request_id,
             rolled_out_at=timestamp_of(rolled_out.rolled_out_at),
+            weights_sha256=rolled_out.weights_sha256,
         )
     )
 

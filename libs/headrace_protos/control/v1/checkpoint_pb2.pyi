@@ -119,7 +119,7 @@ class CheckpointPublished(_message.Message):
     def __init__(self, model: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., manifest_key: _Optional[str] = ..., kind: _Optional[_Union[CheckpointKind, str]] = ..., files: _Optional[_Iterable[_Union[CheckpointFile, _Mapping]]] = ..., base_model: _Optional[str] = ..., base_sha256: _Optional[str] = ..., data: _Optional[_Union[TrainingData, _Mapping]] = ..., hyperparameters_json: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., run_id: _Optional[str] = ..., published_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CheckpointRolledOut(_message.Message):
-    __slots__ = ("model", "checkpoint_id", "model_version", "previous_version", "golden_loss", "previous_golden_loss", "dimensions", "seconds", "load_seconds", "rollback_request_id", "rolled_out_at")
+    __slots__ = ("model", "checkpoint_id", "model_version", "previous_version", "golden_loss", "previous_golden_loss", "dimensions", "seconds", "load_seconds", "rollback_request_id", "rolled_out_at", "weights_sha256")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +131,7 @@ class CheckpointRolledOut(_message.Message):
     LOAD_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ROLLBACK_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ROLLED_OUT_AT_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_SHA256_FIELD_NUMBER: _ClassVar[int]
     model: str
     checkpoint_id: str
     model_version: str
@@ -142,7 +143,8 @@ class CheckpointRolledOut(_message.Message):
     load_seconds: float
     rollback_request_id: str
     rolled_out_at: _timestamp_pb2.Timestamp
-    def __init__(self, model: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., model_version: _Optional[str] = ..., previous_version: _Optional[str] = ..., golden_loss: _Optional[float] = ..., previous_golden_loss: _Optional[float] = ..., dimensions: _Optional[int] = ..., seconds: _Optional[float] = ..., load_seconds: _Optional[float] = ..., rollback_request_id: _Optional[str] = ..., rolled_out_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    weights_sha256: str
+    def __init__(self, model: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., model_version: _Optional[str] = ..., previous_version: _Optional[str] = ..., golden_loss: _Optional[float] = ..., previous_golden_loss: _Optional[float] = ..., dimensions: _Optional[int] = ..., seconds: _Optional[float] = ..., load_seconds: _Optional[float] = ..., rollback_request_id: _Optional[str] = ..., rolled_out_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., weights_sha256: _Optional[str] = ...) -> None: ...
 
 class CheckpointRefused(_message.Message):
     __slots__ = ("model", "checkpoint_id", "step", "reason", "refused_at", "rollback_request_id")
