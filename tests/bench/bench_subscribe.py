@@ -35,10 +35,10 @@ from headrace.local.kafka import Kafka
 from headrace.local.object_store import ObjectStore
 from headrace.local.running import running
 from headrace_protos.sample.v1 import dossier_pb2
-from tests.bench.staged_rows import WORDS
 from tests.fakes.accepted_topics import new_dataset, publish
 from tests.fakes.certain import certain
 from tests.fakes.decisions import DECIDED, dossier
+from tests.fakes.staged_rows import WORDS
 
 BATCH = 2_000
 WORDS_A_ROW = 150

@@ -23,9 +23,9 @@ from headrace.adapters.versions.shards import ShardLimits, read_columns
 from headrace.core.version_diff import AcceptedRow, ChangeKind, unshared
 from headrace.core.versions import Manifest, RowKind
 from tests.bench.bench_versions import MIB, FolderStore
-from tests.bench.staged_rows import StagedRows
 from tests.fakes.certain import certain
 from tests.fakes.decisions import DATASET, DECIDED, dossier, place
+from tests.fakes.staged_rows import StagedRows
 
 SHARDS = 100
 

@@ -25,10 +25,10 @@ from headrace.adapters.versions.draft import CutSettings
 from headrace.adapters.versions.shards import read_segment
 from headrace.core.ports.object_store import ObjectEntry, ObjectMissing
 from headrace.core.versions import RowKind
-from tests.bench.staged_rows import StagedRows
 from tests.fakes.certain import certain
 from tests.fakes.decisions import DATASET, DECIDED, INDEXED, dossier, place
 from tests.fakes.object_store import FakeObjectStore
+from tests.fakes.staged_rows import StagedRows
 
 MIB = 1024 * 1024
 

@@ -63,7 +63,8 @@ async def test_a_rollback_to_an_adapter_whose_base_left_the_disk_as_well_fetches
     assert not {2, 3} & {*world.repository.versions("signals")}
     told = await world.deliver(RollbackRequested("signals", "r", adapter.checkpoint_id, "ada"))
     assert isinstance(told, CheckpointRolledOut)
-    assert (told.model_version, told.golden_loss) == ("3", pytest.approx(1.75))
+    assert told.model_version == "3"
+    assert told.golden_loss == pytest.approx(1.75)
 
 
 async def test_where_the_base_was_collected_the_refusal_says_so(world):

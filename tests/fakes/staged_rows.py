@@ -1,4 +1,4 @@
-"""Staged rows by the million for benchmarks: a few thousand real ones, drawn again and again under names of their own."""
+"""Staged rows by the million: a few thousand real ones, drawn again and again under names of their own."""
 
 import random
 from collections.abc import Callable, Sequence
