@@ -64,8 +64,8 @@ test-unit: install ## the tests that need no server: minutes, `.venv/bin/pytest 
 test-connected: install model-env ## the tests on real servers
 	.venv/bin/pytest -m "connected and not slow"
 
-test-cluster: install model-env ## the tests on three brokers: minutes
-	.venv/bin/pytest -m slow -k cluster
+test-cluster: install model-env ## the tests on three brokers, with their counts: minutes
+	.venv/bin/pytest -m slow -k cluster -s
 
 test-storm: install model-env ## storms of kills over the spine, the loop of training and whole rounds, with their counts: three quarters of an hour
 	.venv/bin/pytest -m "connected or slow" -k "whatever_is_killed or loop_by_itself" -s tests/e2e

@@ -43,6 +43,7 @@ def _further(dataset: str, rejected_id: str) -> list[str]:
         f"headrace dataset show {dataset}",
         f"headrace policy init > policy.yaml && headrace replay --dataset {dataset} -f policy.yaml",
         "headrace checkpoint ls    headrace checkpoint show ID    headrace checkpoint rollback",
+        f"headrace round status {dataset}    headrace round report {dataset}    headrace round start {dataset}",
         f"headrace dataset export {dataset} FOLDER --format messages",
         "headrace account    headrace watch    headrace lag    headrace dlq ls    headrace status",
         "headrace down       (and `headrace up` finds everything again)",

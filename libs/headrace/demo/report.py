@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.core.ledger import Account
+from headrace.core.reasons import Reason
 from headrace.core.separation import auroc
 from headrace.demo.champ import DemoSample
 
@@ -31,6 +32,9 @@ class Spent:
     stage: str
     seconds: float
     tokens: int
+
+
+_DUPLICATES = (Reason.EXACT_DUPLICATE, Reason.NEAR_DUPLICATE, Reason.ALREADY_ADMITTED)
 
 
 def render(samples: Sequence[DemoSample], ended: dict[str, Ended], account: Account, spent: Sequence[Spent]) -> RenderableType:
@@ -66,6 +70,7 @@ def _account_table(account: Account) -> Table:
         table.add_row(f"dead-lettered in {service}", str(count))
     table.add_row("in flight", str(account.in_flight))
     table.add_row("[bold]submitted[/bold]", f"[bold]{account.submitted}[/bold]")
+    table.add_row("of these duplicates", str(sum(account.reasons.get(reason, 0) for reason in _DUPLICATES)))
     return table
 
 
