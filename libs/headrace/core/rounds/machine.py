@@ -33,6 +33,7 @@ _DEADLINES = {
 }
 _WAIVABLE = REVERTING_REASONS | {
     RoundReason.ROWS_LOST, RoundReason.MODEL_WRITTEN_SHARE, RoundReason.HUMAN_ROWS, RoundReason.NEAR_DUPLICATE_SHARE,
+    RoundReason.HELD_OUT_LOSS,
 }  # fmt: skip
 
 

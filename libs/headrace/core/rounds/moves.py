@@ -316,6 +316,10 @@ def _verdict(at: _At) -> Moved:
     rise = held_out.after - held_out.before
     told = f"held-out loss {held_out.before:.4f} to {held_out.after:.4f} over {held_out.rows} rows, a rise of {rise:+.4f}"
     if rise <= at.rules.held_out_rise_max:
+        highest = at.rules.guards.held_out_loss_max
+        if highest is not None and held_out.after > highest and RoundReason.HELD_OUT_LOSS not in at.state.waived:
+            told += f": above guards.held_out_loss_max ({highest:g})"
+            return halted(at.state, Phase.FROZEN, RoundReason.HELD_OUT_LOSS, told, at.now)
         return at.keep(RoundReason.HELD_OUT_HELD, told)
     told += f" (held_out_rise_max {at.rules.held_out_rise_max:g})"
     if at.rules.on_worse == "revert":

@@ -76,6 +76,13 @@ class Guards(_Section):
     model_written_share_max: Share = Field(0.5, description="Share of the new version's rows that a model wrote.")
     human_rows_min: Whole = Field(0, description="Rows that nobody but people wrote, at least so many.")
     near_duplicate_share_max: Share = Field(0.5, description="Share of the rewrites that were near-duplicates.")
+    held_out_loss_max: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        strict=True,
+        description="Mean held-out loss under the new model, nats per token: what each round tolerates adds up. None: any.",
+    )
     lost_rows_max: int = Field(
         100, ge=0, le=5_000, strict=True, description="Rows that ended among the dead letters; more of them freeze the round."
     )

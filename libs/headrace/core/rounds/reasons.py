@@ -34,6 +34,7 @@ class RoundReason(StrEnum):
     MODEL_WRITTEN_SHARE = "model_written_share"
     HUMAN_ROWS = "human_rows"
     NEAR_DUPLICATE_SHARE = "near_duplicate_share"
+    HELD_OUT_LOSS = "held_out_loss"
 
 
 ROUND_MEANING: dict[RoundReason, str] = {
@@ -65,4 +66,5 @@ ROUND_MEANING: dict[RoundReason, str] = {
     RoundReason.MODEL_WRITTEN_SHARE: "frozen: models would have written more of the new version than the policy allows",
     RoundReason.HUMAN_ROWS: "frozen: fewer rows written by people would be left than the policy asks for",
     RoundReason.NEAR_DUPLICATE_SHARE: "frozen: more of the rewrites were near-duplicates than the policy allows",
+    RoundReason.HELD_OUT_LOSS: "frozen: the held-out loss is higher than the policy allows, however little it rose",
 }

@@ -102,6 +102,8 @@ def test_a_risen_held_out_loss_goes_back():
         ({"guards": Guards(model_written_share_max=0.1)}, {}, Phase.FROZEN, RoundReason.MODEL_WRITTEN_SHARE),
         ({"guards": Guards(human_rows_min=9)}, {}, Phase.FROZEN, RoundReason.HUMAN_ROWS),
         ({"guards": Guards(lost_rows_max=0)}, {"lost": 1}, Phase.FROZEN, RoundReason.ROWS_LOST),
+        ({"guards": Guards(held_out_loss_max=1.3)}, {}, Phase.FROZEN, RoundReason.HELD_OUT_LOSS),
+        ({"guards": Guards(held_out_loss_max=1.4)}, {}, Phase.KEPT, RoundReason.HELD_OUT_HELD),
     ],
 )
 def test_a_round_says_why_it_ended(rules, parts, phase, reason):
@@ -126,16 +128,19 @@ def test_near_duplicates_freeze_the_round():
     assert "4 of 4 rewrites" in state.detail
 
 
-def test_a_person_waives_a_guard():
+@pytest.mark.parametrize(
+    ("guards", "reason"), [(Guards(human_rows_min=9), "human_rows"), (Guards(held_out_loss_max=1.3), "held_out_loss")]
+)
+def test_a_person_waives_a_guard(guards: Guards, reason: str):
     """A resumed round goes on past the guard that froze it, and remembers that it was waived."""
     rounds, parts = Rounds(), Parts()
-    rounds.run(started(RoundPolicy(guards=Guards(human_rows_min=9))), parts)
+    rounds.run(started(RoundPolicy(guards=guards)), parts)
     sends = list(rounds.tell(RoundAsked(Action.RESUME, "looked at it", "ada")))
     while sends:
         for fact in parts.answer(sends.pop(0)):
             sends += rounds.tell(fact)
     assert rounds.states["r1"].phase is Phase.KEPT
-    assert rounds.states["r1"].waived == ("human_rows",)
+    assert rounds.states["r1"].waived == (reason,)
 
 
 def test_one_round_at_a_time():

@@ -122,6 +122,8 @@ def _guards(
         RuleSeen("human_rows_min", "rows of the new version that nobody but people wrote", human, ">=", bounds.human_rows_min),
         RuleSeen("near_duplicate_share_max", "share of the attempts decided that were near-duplicates", near, "<=",
                  bounds.near_duplicate_share_max),
+        RuleSeen("held_out_loss_max", "held-out loss under the new model, nats per token",
+                 state.held_out.after if state.held_out else None, "<=", bounds.held_out_loss_max),
         RuleSeen("lost_rows_max", "rows and rewrites among the dead letters", lost, "<=", bounds.lost_rows_max),
     )  # fmt: skip
 
