@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from headrace.adapters.triton.model_repository import NoSuchModel
 from headrace.core.checkpoints import (
@@ -131,7 +131,7 @@ async def _rolled_out(task: _Task, controller: Controller, steps: Steps, history
         await steps.take_back(model, present, version, remove=True, bound=bound)
         raise
     steps.tidy(model, _first(history))
-    return replace(_told(task, controller, version, present, golden, before, load_seconds), weights_sha256=weights)
+    return _told(task, controller, version, present, golden, before, load_seconds, weights)
 
 
 async def _rolled_back(task: _Task, controller: Controller, steps: Steps, history: RollOuts) -> CheckpointRolledOut | None:
@@ -157,12 +157,11 @@ async def _rolled_back(task: _Task, controller: Controller, steps: Steps, histor
         load_seconds = await steps.load(model, present, version, bound)
         golden = await steps.measure(model, version)
         require_same_dimensions(golden, before)  # its loss was plausible once
-        weights = await steps.weights_sha256(model, version)
+        weights = history.weights_of(str(version)) or await steps.weights_sha256(model, version)
     except Refused:
         await steps.take_back(model, present, version, remove=False, bound=bound)
         raise
-    told = _told(task, controller, version, present, golden, before, load_seconds, checkpoint_id)
-    return replace(told, weights_sha256=weights)
+    return _told(task, controller, version, present, golden, before, load_seconds, weights, checkpoint_id)
 
 
 def _first(history: RollOuts) -> int:
@@ -221,6 +220,7 @@ def _told(
     golden: Golden,
     before: Golden,
     load_seconds: float,
+    weights_sha256: str,
     checkpoint_id: str | None = None,
 ) -> CheckpointRolledOut:
     now = controller.clock()
@@ -236,6 +236,7 @@ def _told(
         load_seconds=load_seconds,
         rolled_out_at=now,
         rollback_request_id=task.request_id,
+        weights_sha256=weights_sha256,
     )
 
 

@@ -68,6 +68,10 @@ class RollOuts:
         """The version that a checkpoint was announced as, None where it never was."""
         return next((version for version, its in self.checkpoints.items() if its == checkpoint_id), None)
 
+    def weights_of(self, version: str) -> str:
+        """The SHA-256 of a version's weights, empty where it is not known."""
+        return next((sha256 for sha256, its in self.weights.items() if its == version), "")
+
     def base_of(self, published: CheckpointPublished) -> str | None:
         """The version that an adapter was trained on, None where it is not known, and for a full checkpoint."""
         return self.weights.get(published.base_sha256) if published.kind is CheckpointKind.ADAPTER else None
