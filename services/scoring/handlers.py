@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from headrace.core.dossiers import BASE, CURRENT, Dossier, Rewrite, ScoredSample
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send, Stop, no_policy
 from headrace.core.policies import Policy
-from headrace.core.ports.signal_model import ModelMissing, SignalModels
+from headrace.core.ports.signal_model import Asks, ModelMissing, SignalModels
 from headrace.core.rounds.surveys import Judge
 from headrace.core.topics import SCORED
 from services.scoring.sheets import Clock, Sheet, measure_base, measure_current
@@ -64,7 +64,7 @@ async def _measure_current(sheets_by_judge: Mapping[Judge, Sequence[Sheet]], sco
     try:
         model = await scoring.models.current()
         for judge, sheets in sheets_by_judge.items():
-            await measure_current(model, sheets, scoring.clock, judge)
+            await measure_current(model, sheets, scoring.clock, Asks(judge))
     except ModelMissing as missing:
         raise Stop(f"{missing}: load it, or name another in HEADRACE_SCORING_MODEL") from missing
 
@@ -79,7 +79,7 @@ def _judge_of(rewrite: Rewrite) -> Judge | None:
 async def _measure_rewrites(name: str, version: str, judge: Judge, sheets: Sequence[Sheet], scoring: Scoring) -> None:
     """A round's model that is gone holds up that round's rewrites, and no other sample."""
     try:
-        await measure_current(scoring.models.at(name, version), sheets, scoring.clock, judge)
+        await measure_current(scoring.models.at(name, version), sheets, scoring.clock, Asks(judge))
     except ModelMissing as missing:
         for sheet in sheets:
             sheet.ended = Retry("model_missing", f"the round measured with model {name} version {version}: {missing}")

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from headrace.core.dossiers import BASE, CURRENT, Cost, Signals
 from headrace.core.events import Reject, Retry
-from headrace.core.ports.signal_model import Measured, SignalModel
-from headrace.core.rounds.surveys import Judge
+from headrace.core.ports.signal_model import NOTHING_MORE, Asks, Measured, SignalModel
 from headrace.core.samples import Sample
 
 STAGE = "scoring"
@@ -43,24 +42,24 @@ class Sheet:
         return Cost(STAGE, seconds=self.seconds, prompt_tokens=self.tokens, completion_tokens=0)
 
 
-async def measure_current(model: SignalModel, sheets: Sequence[Sheet], clock: Clock, judge: Judge = Judge.NONE) -> None:
+async def measure_current(model: SignalModel, sheets: Sequence[Sheet], clock: Clock, asks: Asks = NOTHING_MORE) -> None:
     """Fills in what this model says. Raises as `SignalModel.measure` does."""
-    for sheet, measured in await _measured(model, CURRENT, sheets, clock, judge):
+    for sheet, measured in await _measured(model, CURRENT, sheets, clock, asks):
         sheet.current = measured
 
 
 async def measure_base(model: SignalModel, sheets: Sequence[Sheet], clock: Clock) -> None:
     """Fills in what this model says beside the current one. Raises as `SignalModel.measure` does."""
-    for sheet, measured in await _measured(model, BASE, sheets, clock, Judge.NONE):
+    for sheet, measured in await _measured(model, BASE, sheets, clock, NOTHING_MORE):
         sheet.base = measured.signals
 
 
 async def _measured(
-    model: SignalModel, role: str, sheets: Sequence[Sheet], clock: Clock, judge: Judge
+    model: SignalModel, role: str, sheets: Sequence[Sheet], clock: Clock, asks: Asks
 ) -> list[tuple[Sheet, Measured]]:
     """The sheets whose samples the server took; the time is shared out by tokens."""
     began = clock()
-    outcomes = await model.measure([sheet.sample for sheet in sheets], role, judge)
+    outcomes = await model.measure([sheet.sample for sheet in sheets], role, asks)
     seconds = clock() - began
     taken = []
     for sheet, outcome in zip(sheets, outcomes, strict=True):
@@ -76,4 +75,4 @@ async def _measured(
 
 
 def _tokens(measured: Measured) -> int:
-    return measured.signals.prompt_tokens + measured.signals.response_tokens + measured.judge_tokens
+    return measured.signals.prompt_tokens + measured.signals.response_tokens + measured.extra_tokens

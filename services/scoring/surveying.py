@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from headrace.core.dossiers import BASE, Signals
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send
-from headrace.core.ports.signal_model import ModelMissing
+from headrace.core.ports.signal_model import Asks, ModelMissing
 from headrace.core.rounds.merge_keys import merge_key_of_sample
-from headrace.core.rounds.surveys import Judge, MeasuredSample, SurveyedSample
+from headrace.core.rounds.surveys import MeasuredSample, SurveyedSample
 from headrace.core.samples import prompt_hash_of
 from headrace.core.topics import MEASURED
 from services.scoring.handlers import Scoring
@@ -35,12 +35,13 @@ async def survey(events: Sequence[Event[SurveyedSample]], scoring: Scoring) -> l
 
 
 async def _measure_current(rows: Sequence[tuple[SurveyedSample, Sheet]], scoring: Scoring) -> None:
-    groups: defaultdict[tuple[str, str, Judge], list[Sheet]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str, Asks], list[Sheet]] = defaultdict(list)
     for row, sheet in rows:
-        groups[row.survey.model, row.survey.model_version, row.survey.judge].append(sheet)
-    for (name, version, judge), sheets in groups.items():
+        survey = row.survey
+        groups[survey.model, survey.model_version, Asks(survey.judge, survey.plain_prompts)].append(sheet)
+    for (name, version, asks), sheets in groups.items():
         try:
-            await measure_current(scoring.models.at(name, version), sheets, scoring.clock, judge)
+            await measure_current(scoring.models.at(name, version), sheets, scoring.clock, asks)
         except ModelMissing as missing:
             _end(sheets, name, version, missing)
 
@@ -88,5 +89,6 @@ def _result(event: Event[SurveyedSample], sheet: Sheet) -> Result:
         sheet.current.embeddings if sheet.current else None,
         sheet.cost,
         event.sent_back,
+        sheet.current.plain_prompt if sheet.current else b"",
     )
     return Emit((Send(MEASURED, measured),))

@@ -20,7 +20,7 @@ from tests.e2e.mending import Mender
 from tests.e2e.round_cases import begin, done, ends
 from tests.e2e.rounds import policy, samples
 from tests.e2e.spine import Spine
-from tests.fakes.signal_model import pseudo_scores, pseudo_signals
+from tests.fakes.signal_model import pseudo_plain, pseudo_scores, pseudo_signals
 
 RULES = policy(mode="middo_compat") | {"training": {"held_out_share": 0.0}}
 EACH_AXIS = {"hard": 1.0, "sparse": 1.0, "low_quality": 1.0}
@@ -46,7 +46,7 @@ def signals_of(rows: list[dict[str, Any]]) -> Table:
     """What the stub of a model says of these texts under both models, and densities by an exact product."""
     texts = [_text(row) for row in rows]
     said = [pseudo_signals(text) for text in texts]
-    prompts = np.array([each.prompt for each in said], dtype=np.float64)
+    prompts = np.array([pseudo_plain(each) for each in said], dtype=np.float64)
     cosines = prompts @ prompts.T
     np.fill_diagonal(cosines, -np.inf)
     scores = np.array([pseudo_scores(text) for text in texts])

@@ -10,7 +10,7 @@ import numpy as np
 
 from headrace.adapters.triton.rows import conversation_json
 from headrace.core.dossiers import JUDGED, Embeddings, Judgement, Signals
-from headrace.core.ports.signal_model import Measured, ModelMissing, SignalModel, Unmeasured
+from headrace.core.ports.signal_model import NOTHING_MORE, Asks, Measured, ModelMissing, SignalModel, Unmeasured
 from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Sample
 
@@ -81,26 +81,35 @@ PSEUDO_RULER = "5" * 64
 NO_SCORE = "asked not to be judged"
 JUDGE_TOKENS = 7
 """What judging any text costs."""
+PLAIN_TOKENS = 5
+"""What embedding any prompt as plain text costs."""
+
+
+def pseudo_plain(said: PseudoSignals) -> np.ndarray:
+    """The embedding of a prompt as plain text: every third number of the other one counts, so that others lie apart."""
+    some = np.where(np.arange(len(said.prompt)) % 3 == 1, said.prompt, 0.02)
+    unit: np.ndarray = (some / np.linalg.norm(some)).astype(np.float32)
+    return unit
 
 
 @dataclass
 class FakeSignalModel:
-    """One version of one model; `calls` holds the ids measured in each call, `judges` by which judge."""
+    """One version of one model; `calls` holds the ids measured in each call, `asked` what else it was asked."""
 
     name: str
     version: str
     calls: list[list[str]] = field(default_factory=list)
-    judges: list[Judge] = field(default_factory=list)
+    asked: list[Asks] = field(default_factory=list)
     fails_with: Exception | None = None
 
-    async def measure(self, samples: Sequence[Sample], role: str, judge: Judge = Judge.NONE) -> Sequence[Measured | Unmeasured]:
+    async def measure(self, samples: Sequence[Sample], role: str, asks: Asks = NOTHING_MORE) -> Sequence[Measured | Unmeasured]:
         self.calls.append([sample.id for sample in samples])
-        self.judges.append(judge)
+        self.asked.append(asks)
         if self.fails_with is not None:
             raise self.fails_with
-        return [self._measured(conversation_json(sample), role, judge) for sample in samples]
+        return [self._measured(conversation_json(sample), role, asks) for sample in samples]
 
-    def _measured(self, text: bytes, role: str, judge: Judge) -> Measured | Unmeasured:
+    def _measured(self, text: bytes, role: str, asks: Asks) -> Measured | Unmeasured:
         if REFUSED.encode() in text:
             return Unmeasured("asked to be refused")
         said = pseudo_signals(text)
@@ -113,10 +122,15 @@ class FakeSignalModel:
             said.prompt_tokens,
             said.response_tokens,
             error=said.error,
-            judgement=_judgement(text, said.error, judge) if judge else None,
+            judgement=_judgement(text, said.error, asks.judge) if asks.judge else None,
         )
         embeddings = Embeddings(self.name, self.version, said.prompt.tobytes(), said.conversation.tobytes())
-        return Measured(signals, None if said.error else embeddings, JUDGE_TOKENS if judge else 0)
+        return Measured(
+            signals,
+            None if said.error else embeddings,
+            pseudo_plain(said).tobytes() if asks.plain_prompt and not said.error else b"",
+            JUDGE_TOKENS * bool(asks.judge) + PLAIN_TOKENS * asks.plain_prompt,
+        )
 
 
 def _judgement(text: bytes, error: str, judge: Judge) -> Judgement:

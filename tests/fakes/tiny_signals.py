@@ -16,7 +16,7 @@ site.addsitedir(os.environ["HEADRACE_LM_PACKAGES"])
 import numpy as np
 import triton_python_backend_utils as pb  # type: ignore[import-not-found]  # only Triton has it
 
-INPUTS = ("CONVERSATION", "JUDGE")
+INPUTS = ("CONVERSATION", "JUDGE", "PLAIN")
 Q = "model.layers.0.self_attn.q_proj.weight"
 
 
@@ -39,7 +39,7 @@ class TritonPythonModel:
     def execute(self, requests):
         return [self._answer(*(pb.get_input_tensor_by_name(request, name) for name in INPUTS)) for request in requests]
 
-    def _answer(self, conversations, judge):
+    def _answer(self, conversations, judge, plain):
         texts = conversations.as_numpy().ravel()
         rows, directions = len(texts), np.stack([_direction(text, self._size) for text in texts])
         columns = {
@@ -61,6 +61,8 @@ class TritonPythonModel:
                 "JUDGE_RULER": np.array([[b"5" * 64]] * rows, np.object_),
                 "JUDGE_ERROR": np.array([[b""]] * rows, np.object_),
             }
+        if plain is not None:
+            columns |= {"PLAIN_EMBEDDING": np.roll(directions, 1, axis=1), "PLAIN_TOKENS": np.full((rows, 1), 2, np.int32)}
         return pb.InferenceResponse([pb.Tensor(name, values) for name, values in columns.items()])
 
 

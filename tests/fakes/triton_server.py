@@ -18,10 +18,12 @@ from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 from tests.fakes.signal_model import (
     JUDGE_TOKENS,
     NO_SCORE,
+    PLAIN_TOKENS,
     PSEUDO_RULER,
     REFUSED,
     UNJUDGEABLE,
     PseudoSignals,
+    pseudo_plain,
     pseudo_scores,
     pseudo_signals,
 )
@@ -105,9 +107,12 @@ class StubTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "asked to be refused")
         version = self.answers_as or request.model_version or self.models[request.model_name][-1]
         columns = _columns([pseudo_signals(text, self.embedding_size) for text in texts])
-        if [tensor.name for tensor in request.inputs] == ["CONVERSATION", "JUDGE"]:
+        asked = {tensor.name for tensor in request.inputs}
+        if "JUDGE" in asked:
             self.judged += len(texts)
             columns |= _judge_columns(texts)
+        if "PLAIN" in asked:
+            columns |= _plain_columns([pseudo_signals(text, self.embedding_size) for text in texts])
         return _response(request.model_name, version, columns)
 
     async def RepositoryModelUnload(self, _request: Any, _context: Any) -> Any:  # noqa: N802 - the interface's name
@@ -150,6 +155,13 @@ def _judge_columns(texts: Sequence[bytes]) -> dict[str, np.ndarray]:
         "JUDGE_TRUNCATED": np.zeros((rows, 1), np.bool_),
         "JUDGE_RULER": np.array([[PSEUDO_RULER.encode()]] * rows, np.object_),
         "JUDGE_ERROR": np.array([[error.encode()] for error in errors], np.object_),
+    }
+
+
+def _plain_columns(rows: Sequence[PseudoSignals]) -> dict[str, np.ndarray]:
+    return {
+        "PLAIN_EMBEDDING": np.stack([pseudo_plain(row) for row in rows]),
+        "PLAIN_TOKENS": np.full((len(rows), 1), PLAIN_TOKENS, np.int32),
     }
 
 

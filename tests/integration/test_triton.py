@@ -12,7 +12,7 @@ import pytest
 from headrace.adapters.triton.signals import TritonLimits, TritonSignalModels
 from headrace.core.dossiers import CURRENT
 from headrace.core.events import Stop
-from headrace.core.ports.signal_model import Measured, ModelMissing, SignalModel, Unmeasured
+from headrace.core.ports.signal_model import Asks, Measured, ModelMissing, SignalModel, Unmeasured
 from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Message, Sample
 from headrace.local.ports import free_port
@@ -205,7 +205,7 @@ async def test_only_who_asks_is_judged_and_generated_judgements_go_one_by_one() 
         assert stub.judged == 0
         for judge, requests in ((Judge.LOGITS, [4]), (Judge.GENERATED, [1, 1, 1, 1])):
             stub.rows.clear()
-            judged = await model.measure(samples, CURRENT, judge)
+            judged = await model.measure(samples, CURRENT, Asks(judge))
             assert stub.rows == requests
             for one, unjudged in zip(judged, plain, strict=True):
                 assert isinstance(one, Measured)
@@ -232,14 +232,37 @@ async def test_a_version_is_measured_with_whichever_measures_now() -> None:
 
 @pytest.mark.connected
 @pytest.mark.model
+async def test_a_real_model_embeds_a_prompt_as_plain_text_when_asked(triton: str) -> None:
+    """Another vector than with the template, the same whatever the answer is; the signals beside it stay what they were."""
+    samples = [sample(1), sample(1, "another answer"), Sample("d", "none", 0, "", (Message("user", "?"),)), sample(3)]
+    async with opened(triton, TritonLimits(rows_max=2)) as models:
+        model = models.at("signals", "1")
+        embedded, usual = await asyncio.gather(
+            model.measure(samples, CURRENT, Asks(plain_prompt=True)), model.measure(samples, CURRENT)
+        )
+    found = [one for one in embedded if isinstance(one, Measured)]
+    assert [bool(one.plain_prompt) for one in found] == [True, True, False, True]
+    assert [one.plain_prompt for one in usual if isinstance(one, Measured)] == [b""] * 4
+    first, second, third = (np.frombuffer(found[row].plain_prompt, "<f4") for row in (0, 1, 3))
+    assert first @ second == pytest.approx(1, abs=1e-2)
+    assert first @ third < first @ second
+    assert found[0].embeddings is not None
+    assert first @ np.frombuffer(found[0].embeddings.prompt, "<f4") < 0.99
+    assert isinstance(usual[0], Measured)
+    assert found[0].signals.loss_mean == pytest.approx(usual[0].signals.loss_mean, abs=0.05)
+    assert found[0].extra_tokens > 0
+
+
+@pytest.mark.connected
+@pytest.mark.model
 async def test_a_real_model_judges_itself_when_asked(triton: str) -> None:
     """Six scores beside the signals, the same when asked again, or from text; bad rows say why; others need not ask."""
     samples = [sample(1), sample(2, "`" * 80), Sample("d", "none", 0, "", (Message("user", "?"),)), sample(3)]
     async with opened(triton, TritonLimits(rows_max=2)) as models:
         model = models.at("signals", "1")
-        judged, plain = await asyncio.gather(model.measure(samples, CURRENT, Judge.LOGITS), model.measure(samples, CURRENT))
-        again = await model.measure(samples[:1], CURRENT, Judge.LOGITS)
-        (written,) = await model.measure(samples[:1], CURRENT, Judge.GENERATED)
+        judged, plain = await asyncio.gather(model.measure(samples, CURRENT, Asks(Judge.LOGITS)), model.measure(samples, CURRENT))
+        again = await model.measure(samples[:1], CURRENT, Asks(Judge.LOGITS))
+        (written,) = await model.measure(samples[:1], CURRENT, Asks(Judge.GENERATED))
     found = [one.signals.judgement for one in judged if isinstance(one, Measured)]
     assert [one is not None and not one.error for one in found] == [True, False, False, True]
     assert [one.signals.judgement for one in plain if isinstance(one, Measured)] == [None] * 4
@@ -254,7 +277,7 @@ async def test_a_real_model_judges_itself_when_asked(triton: str) -> None:
     assert all(0 < (score or 0) < 10 for score in first.scores)
     assert [score or 0 for score in first.scores] == pytest.approx([score or 0 for score in second.scores], abs=0.1)
     assert isinstance(judged[0], Measured)
-    assert judged[0].judge_tokens > 300
+    assert judged[0].extra_tokens > 300
     assert isinstance(written, Measured)
     assert written.signals.judgement is not None
     assert (written.signals.judgement.mode, written.signals.judgement.error) == ("generated", "")

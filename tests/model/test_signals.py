@@ -97,6 +97,24 @@ def test_the_prompts_embedding_does_not_depend_on_the_response(meter_of: Callabl
     assert not np.allclose(first.conversation_embedding, second.conversation_embedding, atol=1e-2)
 
 
+def test_prompts_as_plain_text_have_the_models_own_mean(
+    meter_of: Callable[..., SignalMeter], model: PreTrainedModel, reader: ConversationReader
+) -> None:
+    """However rows are packed, without the template, with a BOS where the tokenizer has one; what is no prompt has none."""
+    sent = conversations(20)
+    found = meter_of(row_tokens_max=64).plain_prompts([*sent, {"messages": []}, None])
+    for conversation, one in zip(sent, found, strict=False):
+        ids = reader.plain_prompt(conversation)
+        with torch.inference_mode():
+            hidden = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0].float().numpy()
+        expected = hidden.mean(axis=0)
+        assert one.embedding is not None
+        np.testing.assert_allclose(one.embedding, expected / np.linalg.norm(expected), atol=1e-4)
+        assert one.tokens == len(ids)
+    assert [(one.embedding, one.tokens) for one in found[-2:]] == [(None, 0)] * 2
+    assert meter_of(tokens_max=3).plain_prompts(sent[:1])[0].tokens == 3
+
+
 def test_a_conversation_that_is_too_long_is_cut_at_its_end(meter_of: Callable[..., SignalMeter]) -> None:
     """What fits is measured, and the cut is told."""
     turns = [{"role": "user", "content": "two?"}, {"role": "assistant", "content": "the answer is " * 200}]

@@ -137,6 +137,18 @@ class ConversationReader:
         ids = self._tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
         return [Tokens(ids[index], ids[index + 1]) for index in range(0, len(ids), 2)]
 
+    def plain_prompt(self, conversation: Mapping[str, Any]) -> list[int]:
+        """The token ids of the prompt as plain text, without the template, with what the tokenizer puts around any text (a BOS).
+
+        None where there is no text.
+
+        Raises:
+            Unreadable: as `plain` does.
+        """
+        text = self.plain(conversation).prompt
+        ids: list[int] = self._tokenizer(text)["input_ids"] if text else []
+        return ids
+
     def _adapted(self, turns: list[dict[str, Any]], tools: object) -> list[dict[str, Any]]:
         if not self._knows_developer:
             turns = [turn | {"role": "system"} if turn["role"] == "developer" else turn for turn in turns]

@@ -4,6 +4,7 @@ Many conversations go through the model in one row, end to end, each attending t
 result does not depend on what else was in the row beyond rounding. Logits are made for response tokens alone.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,14 @@ class Measurement:
     prompt_embedding: np.ndarray | None = None
     conversation_embedding: np.ndarray | None = None
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPrompt:
+    """The embedding of a prompt as plain text, float32 of unit length, None where there is none, and its tokens."""
+
+    embedding: np.ndarray | None = None
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,29 @@ class SignalMeter:
         for piece, measurement in self._measured(pieces):
             measurements[piece.index] = measurement
         return [measurement for measurement in measurements if measurement is not None]
+
+    def plain_prompts(self, conversations: Sequence[Mapping[str, Any]]) -> list[PlainPrompt]:
+        """The embedding of each conversation's prompt as plain text, without the chat template, in a pass of its own.
+
+        So the authors of Middo embed prompts (mode middo_compat): an unweighted mean over all tokens, a BOS included. What has no
+        such text has no embedding. As everywhere here a text is cut at `tokens_max`; theirs is not.
+        """
+        found = [PlainPrompt()] * len(conversations)
+        pieces = []
+        for index, conversation in enumerate(conversations):
+            with contextlib.suppress(Unreadable):
+                pieces.append(cut(index, Tokens(self._reader.plain_prompt(conversation), []), self._limits.tokens_max))
+        packs = packed([piece for piece in pieces if piece.length], tokens_max=self._limits.row_tokens_max, workers=self._workers)
+        for pack, pools in zip(packs, self._pool.map(self._pooled, packs), strict=True):
+            for piece, pool in zip(pack.pieces, pools, strict=True):
+                found[piece.index] = PlainPrompt(pool if np.isfinite(pool).all() and pool.any() else None, piece.length)
+        return found
+
+    @torch.inference_mode()
+    def _pooled(self, pack: Pack) -> np.ndarray:
+        hidden = hidden_states(self._model, torch.tensor(pack.ids, device=self._device), pack.positions, pack.borders)
+        pools: np.ndarray = _pools(hidden.float(), pack)[:, 0].cpu().numpy()
+        return pools
 
     def _measured(self, pieces: Sequence[Piece]) -> list[tuple[Piece, Measurement]]:
         packs = packed(pieces, tokens_max=self._limits.row_tokens_max, workers=self._workers)

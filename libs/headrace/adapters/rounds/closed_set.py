@@ -100,14 +100,16 @@ class PromptVectors:
         return low if low < len(self) and ids[low].as_py() == sample_id else None
 
 
-async def build_prompt_vectors(objects: ObjectStore, survey: Survey, rows: int, folder: Path) -> PromptVectors:
-    """Write the closed set into a folder of its own. Raises what `closed_rows` raises."""
-    sorter = await closed_rows(objects, survey, rows, ("prompt",), folder)
-    await asyncio.to_thread(_write, latest_revisions(sorter.tables()), folder)
+async def build_prompt_vectors(
+    objects: ObjectStore, survey: Survey, rows: int, folder: Path, column: str = "prompt"
+) -> PromptVectors:
+    """Write the closed set into a folder of its own, with the embeddings in that column. Raises what `closed_rows` raises."""
+    sorter = await closed_rows(objects, survey, rows, (column,), folder)
+    await asyncio.to_thread(_write, latest_revisions(sorter.tables()), folder, column)
     return await asyncio.to_thread(_opened, folder)
 
 
-def _write(tables: Iterator[pa.Table], folder: Path) -> None:
+def _write(tables: Iterator[pa.Table], folder: Path, column: str) -> None:
     place = dimensions = 0
     with (
         (folder / _VECTORS_FILE).open("wb") as vectors,
@@ -115,10 +117,10 @@ def _write(tables: Iterator[pa.Table], folder: Path) -> None:
         pa.ipc.new_file(file, _NAMES) as names,
     ):
         for table in tables:
-            lengths = pc.fill_null(pc.binary_length(table["prompt"]), 0).to_numpy()
+            lengths = pc.fill_null(pc.binary_length(table[column]), 0).to_numpy()
             dimensions = dimensions or int(next((length for length in lengths if length), 0)) // _FLOAT32_BYTES
             fits = (lengths == dimensions * _FLOAT32_BYTES) & (lengths > 0)
-            unit, usable = _unit_vectors(table.filter(pa.array(fits)), dimensions)
+            unit, usable = _unit_vectors(table[column].filter(pa.array(fits)), dimensions)
             has_vector = np.zeros(table.num_rows, dtype=np.bool_)
             has_vector[np.flatnonzero(fits)[usable]] = True
             places = np.where(has_vector, place + np.cumsum(has_vector) - 1, -1)
@@ -127,9 +129,9 @@ def _write(tables: Iterator[pa.Table], folder: Path) -> None:
             names.write_table(pa.table([table["sample_id"], table["revision"], pa.array(places)], schema=_NAMES))
 
 
-def _unit_vectors(table: pa.Table, dimensions: int) -> tuple[Vectors, npt.NDArray[np.bool_]]:
+def _unit_vectors(embeddings: pa.ChunkedArray, dimensions: int) -> tuple[Vectors, npt.NDArray[np.bool_]]:
     """The embeddings, scaled to unit length where they are off by more than rounding, and which of them can be used at all."""
-    found = np.frombuffer(b"".join(table["prompt"].to_pylist()), "<f4").reshape(table.num_rows, dimensions or 1)
+    found = np.frombuffer(b"".join(embeddings.to_pylist()), "<f4").reshape(len(embeddings), dimensions or 1)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         lengths = np.linalg.norm(found.astype(np.float64), axis=1)
         usable = np.isfinite(lengths) & (lengths > 0)

@@ -56,7 +56,7 @@ class DensityBlocks:
         """
         began, row = self._clock(), asked.first_row
         async with self._surveys.of(asked.survey) as local:
-            closed = await local.prompts(asked.rows)
+            closed = await local.compared(asked.rows)
             while row < len(closed):
                 row += await make_block(local.objects, asked.survey, closed, row, asked.neighbours)
                 if self._clock() - began >= self._slice_s:

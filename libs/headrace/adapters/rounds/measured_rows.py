@@ -15,7 +15,7 @@ from headrace.adapters.rounds.parquet_rows import read_table
 from headrace.adapters.rounds.signal_table import RULER, SIGNAL_TABLE
 from headrace.adapters.versions.sample_rows import POSITION_FIELDS
 from headrace.adapters.versions.shards import write_segment
-from headrace.core.dossiers import BASE, CURRENT, JUDGED, Embeddings
+from headrace.core.dossiers import BASE, CURRENT, JUDGED
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
 from headrace.core.rounds.pages import why_not_made
 from headrace.core.rounds.stored import closed_key, measured_from, measured_key, measured_prefix
@@ -27,14 +27,21 @@ _CLOSED_BYTES_MAX = 1024 * 1024
 _FLOAT32_BYTES = 4
 _LATER = ("density", "neighbours")
 
+PLAIN_PROMPT = "plain_prompt"
+"""The prompt's embedding as plain text, without the chat template: null where the survey did not ask for it."""
+
 MEASURED_ROWS = pa.schema(
     [
         *(field for field in SIGNAL_TABLE if field.name not in _LATER),
         *POSITION_FIELDS,
-        pa.field("prompt", pa.binary()),  # last: whoever does not need it reads one piece less
+        pa.field("prompt", pa.binary()),  # last: whoever does not need them reads one piece less
+        pa.field(PLAIN_PROMPT, pa.binary()),
     ]
 )
-"""The signal table's columns as far as they are known of a row alone, where it was read, and its prompt embedding."""
+"""The signal table's columns as far as they are known of a row alone, where it was read, and its prompt's embeddings."""
+
+_SINCE = (RULER, PLAIN_PROMPT)
+"""What segments staged by an earlier release lack."""
 
 Ends = Mapping[str, int]
 """The last offset that counts, by stream."""
@@ -94,8 +101,8 @@ class MeasuredRows:
     def read(self, survey: Survey, part: Slice, columns: Sequence[str]) -> pa.Table:
         """Some columns of a slice's rows, in order of their offsets, reading nothing else. Blocks: call it in a thread."""
         table = read_table(self._objects, measured_key(survey, part.segment), columns)
-        if RULER in columns and RULER not in table.column_names:  # staged by an earlier release
-            table = table.append_column(RULER, pa.nulls(table.num_rows, pa.string()))
+        for name in set(_SINCE).intersection(columns).difference(table.column_names):
+            table = table.append_column(name, pa.nulls(table.num_rows, MEASURED_ROWS.field(name).type))
         table = table.select(list(columns))
         offsets = table["offset"]
         return table.filter(pc.and_(pc.greater(offsets, part.after), pc.less_equal(offsets, part.upto)))
@@ -115,9 +122,8 @@ def slices_up_to(segments: Sequence[Segment], ends: Ends) -> Iterator[Slice]:
         yield from slices([each for each in segments if each.stream == stream], -1, ends[stream])
 
 
-def usable_vector(embeddings: Embeddings | None) -> bytes | None:
-    """The prompt's embedding, None where it is none."""
-    vector = embeddings.prompt if embeddings else b""
+def usable_vector(vector: bytes) -> bytes | None:
+    """An embedding, None where it is none."""
     return vector if vector and len(vector) % _FLOAT32_BYTES == 0 else None
 
 
@@ -143,5 +149,6 @@ def _record(measured: MeasuredSample, place: Place) -> dict[str, object]:
         RULER: (judgement.ruler_hash or None) if judgement else None,
         "stream": place.stream,
         "offset": place.offset,
-        "prompt": usable_vector(measured.embeddings),
+        "prompt": usable_vector(measured.embeddings.prompt if measured.embeddings else b""),
+        PLAIN_PROMPT: usable_vector(measured.plain_prompt),
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.adapters.rounds.closed_set import PromptVectors, build_prompt_vectors
+from headrace.adapters.rounds.measured_rows import PLAIN_PROMPT
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
 from headrace.core.rounds.stored import survey_prefix
 from headrace.core.rounds.surveys import Survey
@@ -30,17 +31,24 @@ class LocalSurvey:
     objects: ObjectStore
     users: int = 0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _prompts: PromptVectors | None = None
+    _vectors: dict[str, PromptVectors] = field(default_factory=dict)
 
     async def prompts(self, rows: int) -> PromptVectors:
         """The closed set with its embeddings. Raises RowsMissing where it is not closed and has fewer rows than these."""
+        return await self._built(rows, "prompt")
+
+    async def compared(self, rows: int) -> PromptVectors:
+        """The closed set with the embeddings that densities are made of. Raises as `prompts` does."""
+        return await self._built(rows, PLAIN_PROMPT if self.survey.plain_prompts else "prompt")
+
+    async def _built(self, rows: int, column: str) -> PromptVectors:
         async with self._lock:
-            if self._prompts is None:
-                folder = self.folder / "prompts"
+            if column not in self._vectors:
+                folder = self.folder / column
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
-                self._prompts = await build_prompt_vectors(self.objects, self.survey, rows, folder)
-            return self._prompts
+                self._vectors[column] = await build_prompt_vectors(self.objects, self.survey, rows, folder, column)
+            return self._vectors[column]
 
     async def file(self, key: str) -> Path | None:
         """The object under a key of the survey; None where there is none."""

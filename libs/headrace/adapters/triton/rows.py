@@ -10,7 +10,7 @@ from tritonclient.grpc import InferResult
 
 from headrace.adapters.wire.samples import chat_form
 from headrace.core.dossiers import JUDGED, Embeddings, Judgement, Signals
-from headrace.core.ports.signal_model import Measured
+from headrace.core.ports.signal_model import NOTHING_MORE, Asks, Measured
 from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Sample
 
@@ -43,11 +43,12 @@ def parts(texts: Sequence[bytes], *, rows_max: int, bytes_max: int) -> Iterator[
 
 
 def measured_rows(
-    result: InferResult, rows: int, *, role: str, model: str, model_version: str, judge: Judge = Judge.NONE
+    result: InferResult, rows: int, *, role: str, model: str, model_version: str, asks: Asks = NOTHING_MORE
 ) -> Iterator[Measured]:
     """One outcome per row; a row with an error, or with a number that is not finite, was not made.
 
-    With a judge each row's signals carry a judgement; what of a sample it could not read counts as cut off there too.
+    With a judge each row's signals carry a judgement; what of a sample it could not read counts as cut off there too. A prompt
+    that has no usable embedding as plain text has none; nothing else of its row is in doubt for that.
 
     Raises:
         Unintelligible: outputs are missing or misshapen, or another version answered.
@@ -61,8 +62,9 @@ def measured_rows(
     truncated = _column(result, "TRUNCATED", rows)
     prompts = _matrix(result, "PROMPT_EMBEDDING", rows)
     conversations = _matrix(result, "CONVERSATION_EMBEDDING", rows)
-    verdicts = _verdicts(result, rows, judge) if judge else [_Verdict()] * rows
-    for row, verdict in enumerate(verdicts):
+    verdicts = _verdicts(result, rows, asks.judge) if asks.judge else [_Verdict()] * rows
+    plain = _plain_prompts(result, rows) if asks.plain_prompt else [(b"", 0)] * rows
+    for row, (verdict, (plain_prompt, plain_tokens)) in enumerate(zip(verdicts, plain, strict=True)):
         error = _text(errors[row]) or _doubt(float(means[row]), float(stds[row]), prompts[row], conversations[row])
         signals = Signals(
             role=role,
@@ -79,7 +81,8 @@ def measured_rows(
         yield Measured(
             signals,
             None if error else Embeddings(model, model_version, prompts[row].tobytes(), conversations[row].tobytes()),
-            verdict.tokens,
+            b"" if error else plain_prompt,
+            verdict.tokens + plain_tokens,
         )
 
 
@@ -105,6 +108,13 @@ def _verdicts(result: InferResult, rows: int, judge: Judge) -> list[_Verdict]:
             max(0, int(tokens[row])),
         )
         for row in range(rows)
+    ]
+
+
+def _plain_prompts(result: InferResult, rows: int) -> list[tuple[bytes, int]]:
+    vectors, tokens = _matrix(result, "PLAIN_EMBEDDING", rows), _column(result, "PLAIN_TOKENS", rows)
+    return [
+        (vector.tobytes() if _is_unit(vector) else b"", max(0, int(count))) for vector, count in zip(vectors, tokens, strict=True)
     ]
 
 

@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 from headrace.adapters.triton.revival import Revival, has_died
 from headrace.adapters.triton.rows import Unintelligible, conversation_json, measured_rows, parts
 from headrace.core.events import Stop
-from headrace.core.ports.signal_model import Measured, ModelMissing, SignalModel, Unmeasured
+from headrace.core.ports.signal_model import NOTHING_MORE, Asks, Measured, ModelMissing, SignalModel, Unmeasured
 from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Sample
 
@@ -78,15 +78,15 @@ class TritonSignalModel:
     server: _Server
     forget: Callable[[], None]
 
-    async def measure(self, samples: Sequence[Sample], role: str, judge: Judge = Judge.NONE) -> Sequence[Outcome]:
+    async def measure(self, samples: Sequence[Sample], role: str, asks: Asks = NOTHING_MORE) -> Sequence[Outcome]:
         """As `SignalModel.measure`. What is judged by generated text goes alone: writing takes seconds."""
         texts = [conversation_json(sample) for sample in samples]
         limits = self.server.limits
         try:
             async with asyncio.TaskGroup() as group:
-                rows_max = 1 if judge is Judge.GENERATED else limits.rows_max
+                rows_max = 1 if asks.judge is Judge.GENERATED else limits.rows_max
                 split = parts(texts, rows_max=rows_max, bytes_max=limits.bytes_max)
-                asked = [group.create_task(self._part(part, role, judge)) for part in split]
+                asked = [group.create_task(self._part(part, role, asks)) for part in split]
         except ExceptionGroup as failures:  # callers know the errors, not that parts were asked side by side
             failure = failures.exceptions[0]
             if isinstance(failure, ModelMissing):
@@ -97,7 +97,7 @@ class TritonSignalModel:
             raise Stop(f"{self._where} refuses every conversation: {outcomes[0]}")
         return outcomes
 
-    async def _part(self, texts: Sequence[bytes], role: str, judge: Judge, *, alone: bool = False) -> list[Outcome]:
+    async def _part(self, texts: Sequence[bytes], role: str, asks: Asks, *, alone: bool = False) -> list[Outcome]:
         """Halves what the server refuses until the conversation at fault is alone.
 
         When the model's process dies, all requests on their way fail, the guilty one and the others: each is made again when
@@ -105,34 +105,34 @@ class TritonSignalModel:
         """
         life = self.server.revival.life_of(self.name)
         try:
-            result = await self._infer(texts, role, judge)
+            result = await self._infer(texts, role, asks)
         except InferenceServerException as refusal:
             if has_died(refusal):
                 await self.server.revival.revive(self.name, life)
                 if not alone:
                     async with self.server.revival.turn:
-                        return await self._part(texts, role, judge, alone=True)
+                        return await self._part(texts, role, asks, alone=True)
             if len(texts) == 1:
                 return [Unmeasured(f"{self._where}: {_told(refusal)}")]
             middle = len(texts) // 2
             return [
-                *await self._part(texts[:middle], role, judge, alone=alone),
-                *await self._part(texts[middle:], role, judge, alone=alone),
+                *await self._part(texts[:middle], role, asks, alone=alone),
+                *await self._part(texts[middle:], role, asks, alone=alone),
             ]
         try:
             named = {"role": role, "model": self.name, "model_version": self.version}
-            return [*measured_rows(result, len(texts), **named, judge=judge)]
+            return [*measured_rows(result, len(texts), **named, asks=asks)]
         except Unintelligible as error:
             raise Stop(f"{self._where} is no model of headrace: {error}") from error
 
-    async def _infer(self, texts: Sequence[bytes], role: str, judge: Judge) -> InferResult:
+    async def _infer(self, texts: Sequence[bytes], role: str, asks: Asks) -> InferResult:
         """Asks until the server has room. Raises InferenceServerException where it refuses the conversations themselves."""
         clock = asyncio.get_running_loop().time
         limits = self.server.limits
         began, wait = clock(), limits.back_off_s_min
         while True:
             try:
-                return await self._infer_once(texts, role, judge)
+                return await self._infer_once(texts, role, asks)
             except InferenceServerException as error:
                 self._raise_unless_refused(error)
                 if error.status() not in _GONE:
@@ -142,10 +142,14 @@ class TritonSignalModel:
             await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the callers, guards nothing
             wait = min(2 * wait, limits.back_off_s_max)
 
-    async def _infer_once(self, texts: Sequence[bytes], role: str, judge: Judge) -> InferResult:
+    async def _infer_once(self, texts: Sequence[bytes], role: str, asks: Asks) -> InferResult:
         inputs = [_column("CONVERSATION", texts)]
-        if judge:
-            inputs.append(_column("JUDGE", [judge.value.encode()] * len(texts)))
+        if asks.judge:
+            inputs.append(_column("JUDGE", [asks.judge.value.encode()] * len(texts)))
+        if asks.plain_prompt:
+            plain = InferInput("PLAIN", [len(texts), 1], "BOOL")
+            plain.set_data_from_numpy(np.ones((len(texts), 1), dtype=np.bool_))
+            inputs.append(plain)
         async with self.server.in_flight:
             clock = asyncio.get_running_loop().time
             began, outcome = clock(), "failed"

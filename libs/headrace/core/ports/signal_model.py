@@ -17,12 +17,26 @@ class ModelMissing(LookupError):
 class Measured:
     """What the model says of one sample. Where the signals carry an error nothing was made and `embeddings` is None.
 
-    `judge_tokens` counts what the model read and wrote as its own judge.
+    `plain_prompt` is the embedding of the prompt as plain text, without the chat template (float32 little-endian, unit length),
+    empty where it was not asked for or there is none. `extra_tokens` counts what the model read for it, and what it read and
+    wrote as its own judge.
     """
 
     signals: Signals
     embeddings: Embeddings | None
-    judge_tokens: int = 0
+    plain_prompt: bytes = b""
+    extra_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """What a model is asked beside its signals: to judge itself, to embed the prompt as plain text too."""
+
+    judge: Judge = Judge.NONE
+    plain_prompt: bool = False
+
+
+NOTHING_MORE = Asks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +59,8 @@ class SignalModel(Protocol):
         """The pinned version, recorded with every signal: no call is ever answered by another."""
         ...
 
-    async def measure(self, samples: Sequence[Sample], role: str, judge: Judge = Judge.NONE) -> Sequence[Measured | Unmeasured]:
-        """One outcome per sample, in order; `role` is recorded with the signals, which carry a judgement where one is asked for.
+    async def measure(self, samples: Sequence[Sample], role: str, asks: Asks = NOTHING_MORE) -> Sequence[Measured | Unmeasured]:
+        """One outcome per sample, in order; `role` is recorded with the signals.
 
         Raises:
             headrace.core.events.Stop: the server is gone, or stays too busy to answer. No sample is at fault.

@@ -78,7 +78,13 @@ def request_cut(state: RoundState, cut: Cut = Cut.MADE) -> Send:
 def evaluation_of(survey: Survey, model_version: str) -> Survey:
     """The survey of the rows held out of training, under the version trained on what the round made."""
     return replace(
-        survey, purpose=Purpose.EVALUATION, model_version=model_version, base_model="", base_model_version="", judge=Judge.NONE
+        survey,
+        purpose=Purpose.EVALUATION,
+        model_version=model_version,
+        base_model="",
+        base_model_version="",
+        judge=Judge.NONE,
+        plain_prompts=False,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from headrace.core.policies import Policy
 from headrace.core.rounds.facts import RoundStarted
+from headrace.core.rounds.rules import Mode
 from headrace.core.rounds.state import Phase, RoundState
 from headrace.core.rounds.surveys import Judge, Purpose, Survey
 
@@ -59,6 +60,7 @@ def planned(
         judge=Judge(rules.gate().judge),
         held_out_share=policy.training.held_out_share,
         held_out_seed=policy.training.held_out_seed,
+        plain_prompts=rules.mode is Mode.MIDDO_COMPAT and rules.sparse.enabled,
     )
     return RoundStarted(
         survey,

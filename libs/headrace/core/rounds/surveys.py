@@ -25,7 +25,11 @@ class Judge(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What is measured, and with which models. `base_model` is empty where no second loss is wanted."""
+    """What is measured, and with which models. `base_model` is empty where no second loss is wanted.
+
+    With `plain_prompts` densities are those of the prompts as plain text, without the chat template, as the authors' are
+    (reference/middo.md section 3); they are embedded in a pass of their own.
+    """
 
     dataset_id: str
     round_id: str
@@ -38,6 +42,7 @@ class Survey:
     judge: Judge = Judge.NONE
     held_out_share: float = 0.0
     held_out_seed: str = ""
+    plain_prompts: bool = False
 
     def holds_out(self, prompt_hash: str) -> bool:
         """Whether rows with this prompt are held out of training."""
@@ -69,7 +74,7 @@ class SurveyedSample:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredSample:
-    """One row's signals for the survey's table; `embeddings` is None where they were not made.
+    """One row's signals for the survey's table; `embeddings` is None where they were not made, `plain_prompt` empty.
 
     `merge_key` is what the authors' code tells rows apart by: SHA-256 of prompt and response, without what surrounds them.
     `sent_back` rows were among the dead letters before: a round may have counted them as lost.
@@ -86,6 +91,7 @@ class MeasuredSample:
     embeddings: Embeddings | None
     cost: Cost | None = None
     sent_back: bool = False
+    plain_prompt: bytes = b""
 
     @property
     def dataset_id(self) -> str:

@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Survey(_message.Message):
-    __slots__ = ("dataset_id", "round_id", "purpose", "version", "model", "model_version", "base_model", "base_model_version", "judge", "held_out_share", "held_out_seed")
+    __slots__ = ("dataset_id", "round_id", "purpose", "version", "model", "model_version", "base_model", "base_model_version", "judge", "held_out_share", "held_out_seed", "plain_prompts")
     DATASET_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,7 @@ class Survey(_message.Message):
     JUDGE_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_SHARE_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_SEED_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_PROMPTS_FIELD_NUMBER: _ClassVar[int]
     dataset_id: str
     round_id: str
     purpose: str
@@ -35,7 +36,8 @@ class Survey(_message.Message):
     judge: str
     held_out_share: float
     held_out_seed: str
-    def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., purpose: _Optional[str] = ..., version: _Optional[str] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., base_model: _Optional[str] = ..., base_model_version: _Optional[str] = ..., judge: _Optional[str] = ..., held_out_share: _Optional[float] = ..., held_out_seed: _Optional[str] = ...) -> None: ...
+    plain_prompts: bool
+    def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., purpose: _Optional[str] = ..., version: _Optional[str] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., base_model: _Optional[str] = ..., base_model_version: _Optional[str] = ..., judge: _Optional[str] = ..., held_out_share: _Optional[float] = ..., held_out_seed: _Optional[str] = ..., plain_prompts: _Optional[bool] = ...) -> None: ...
 
 class RoundStepRequested(_message.Message):
     __slots__ = ("survey", "density", "selection", "refining", "eviction", "revert")
@@ -76,7 +78,7 @@ class SurveyedSample(_message.Message):
     def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., sample: _Optional[_Union[_sample_pb2.Sample, _Mapping]] = ..., known: _Optional[_Iterable[_Union[_dossier_pb2.Signals, _Mapping]]] = ...) -> None: ...
 
 class MeasuredSample(_message.Message):
-    __slots__ = ("survey", "sample_id", "revision", "content_hash", "prompt_hash", "origin_kind", "merge_key", "signals", "embeddings", "cost", "sent_back")
+    __slots__ = ("survey", "sample_id", "revision", "content_hash", "prompt_hash", "origin_kind", "merge_key", "signals", "embeddings", "cost", "sent_back", "plain_prompt")
     SURVEY_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +90,7 @@ class MeasuredSample(_message.Message):
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     SENT_BACK_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_PROMPT_FIELD_NUMBER: _ClassVar[int]
     survey: Survey
     sample_id: str
     revision: int
@@ -99,7 +102,8 @@ class MeasuredSample(_message.Message):
     embeddings: _dossier_pb2.Embeddings
     cost: _dossier_pb2.Cost
     sent_back: bool
-    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., sample_id: _Optional[str] = ..., revision: _Optional[int] = ..., content_hash: _Optional[str] = ..., prompt_hash: _Optional[str] = ..., origin_kind: _Optional[str] = ..., merge_key: _Optional[str] = ..., signals: _Optional[_Iterable[_Union[_dossier_pb2.Signals, _Mapping]]] = ..., embeddings: _Optional[_Union[_dossier_pb2.Embeddings, _Mapping]] = ..., cost: _Optional[_Union[_dossier_pb2.Cost, _Mapping]] = ..., sent_back: _Optional[bool] = ...) -> None: ...
+    plain_prompt: bytes
+    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., sample_id: _Optional[str] = ..., revision: _Optional[int] = ..., content_hash: _Optional[str] = ..., prompt_hash: _Optional[str] = ..., origin_kind: _Optional[str] = ..., merge_key: _Optional[str] = ..., signals: _Optional[_Iterable[_Union[_dossier_pb2.Signals, _Mapping]]] = ..., embeddings: _Optional[_Union[_dossier_pb2.Embeddings, _Mapping]] = ..., cost: _Optional[_Union[_dossier_pb2.Cost, _Mapping]] = ..., sent_back: _Optional[bool] = ..., plain_prompt: _Optional[bytes] = ...) -> None: ...
 
 class DensityRequested(_message.Message):
     __slots__ = ("survey", "first_row", "rows", "neighbours")

@@ -7,17 +7,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from headrace.adapters.rounds import density_blocks
+from headrace.adapters.rounds import density_blocks, measured_rows
 from headrace.adapters.rounds.closed_set import build_prompt_vectors
-from headrace.adapters.rounds.density_blocks import make_block
-from headrace.adapters.rounds.measured_rows import MeasuredRows
+from headrace.adapters.rounds.density_blocks import DensityBlocks, make_block
+from headrace.adapters.rounds.measured_rows import MEASURED_ROWS, MeasuredRows
 from headrace.adapters.rounds.selection_scan import select
 from headrace.adapters.rounds.signal_table import SIGNAL_TABLE
+from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.rounds.survey_table import build_signal_table
 from headrace.core.events import Stop
 from headrace.core.rounds.pages import RowsMissing
 from headrace.core.rounds.rules import SelectionRules
 from headrace.core.rounds.stored import BadRoundId, densities_prefix, measured_prefix, survey_prefix
+from headrace.core.rounds.surveys import DensityRequested
 from headrace.core.versions import DamagedVersion
 from tests.fakes.decisions import dossier
 from tests.fakes.object_store import FakeObjectStore
@@ -52,6 +54,45 @@ async def table_of(objects, folder, rows=25, *, densities=True):
     folder.mkdir()
     built = await build_signal_table(objects, SURVEY, rows, folder, densities=densities)
     return built, pq.read_table(built.path).to_pylist() if built.path else []
+
+
+async def densities_of(objects, of, folder):
+    """As diversity makes them."""
+    made = await DensityBlocks(SurveyFiles(lambda: _already(objects), folder), 60.0).make(DensityRequested(of, 0, 25, 2))
+    blocks = await density_blocks.block_keys(objects, of)
+    tables = list(density_blocks.read_densities(objects, of, blocks))
+    return made, [row for table in tables for row in table["density"].to_pylist()]
+
+
+async def _already(objects):
+    return objects
+
+
+async def test_densities_are_those_of_plain_prompts_where_the_survey_has_them(tmp_path):
+    """The rows' other embeddings stay what refinement and the index take; a row without such text has no density."""
+    objects, of = FakeObjectStore(), replace(SURVEY, plain_prompts=True)
+    plain = [vector_of(f"plain {each}").tobytes() for each in IDS]
+    rows = [replace(row, survey=of, plain_prompt=plain[n] if n else b"") for n, row in enumerate(rows_of(IDS))]
+    await MeasuredRows(objects).stage(of, "measured/00001", placed(rows))
+    (tmp_path / "built").mkdir()
+    made, densities = await densities_of(objects, of, tmp_path / "built")
+    assert (made.rows, made.complete, densities[0]) == (25, True, None)
+    vectors = np.stack([np.frombuffer(each, "<f4") for each in plain[1:]])
+    cosines = vectors @ vectors.T - 9 * np.eye(24)
+    np.testing.assert_allclose(densities[1:], np.sort(cosines, axis=1)[:, -2:].mean(axis=1), atol=1e-6)
+    async with SurveyFiles(lambda: _already(objects), tmp_path).of(of) as local:
+        assert (await local.prompts(25)).vector_of("s03") == vector_of("s03").tobytes()
+
+
+async def test_rows_staged_before_there_were_plain_prompts_have_none(tmp_path, monkeypatch):
+    """A release that comes in the middle of a survey reads what the one before staged."""
+    objects, of = FakeObjectStore(), replace(SURVEY, plain_prompts=True)
+    with monkeypatch.context() as earlier:
+        schema = MEASURED_ROWS.remove(MEASURED_ROWS.get_field_index("plain_prompt"))
+        earlier.setattr(measured_rows, "MEASURED_ROWS", schema)
+        await MeasuredRows(objects).stage(of, "measured/00001", placed([replace(row, survey=of) for row in rows_of(IDS)]))
+    _, densities = await densities_of(objects, of, tmp_path)
+    assert densities == [None] * 25
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tritonclient.grpc import InferResult, service_pb2
 from tritonclient.utils import serialize_byte_tensor
 
 from headrace.adapters.triton.rows import Unintelligible, conversation_json, measured_rows, parts
+from headrace.core.ports.signal_model import NOTHING_MORE, Asks
 from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Message, Sample, ToolCall
 
@@ -33,8 +34,8 @@ def answer(version: str = "2", **changed: np.ndarray) -> InferResult:
     return InferResult(response)
 
 
-def read(result: InferResult, judge: Judge = Judge.NONE) -> list[Any]:
-    return list(measured_rows(result, 2, role="current", model="signals", model_version="2", judge=judge))
+def read(result: InferResult, asks: Asks = NOTHING_MORE) -> list[Any]:
+    return list(measured_rows(result, 2, role="current", model="signals", model_version="2", asks=asks))
 
 
 def test_an_answer_becomes_signals_and_embeddings_with_their_model_version() -> None:
@@ -89,10 +90,10 @@ def judged(**changed: np.ndarray) -> dict[str, Any]:
 
 def test_a_judgement_arrives_with_its_ruler_or_says_why_there_is_none() -> None:
     """Six scores in their order; what the judge could not read of a sample counts as cut off."""
-    first, second = read(answer(**judged()), Judge.LOGITS)
+    first, second = read(answer(**judged()), Asks(Judge.LOGITS))
     assert first.signals.judgement.scores == (0, 1, 2, 3, 4, 10)
     assert (first.signals.judgement.mode, first.signals.judgement.ruler_hash) == ("logits", "abc")
-    assert (first.signals.truncated, first.judge_tokens) == (True, 30)
+    assert (first.signals.truncated, first.extra_tokens) == (True, 30)
     assert (second.signals.judgement.error, second.signals.judgement.quality) == ("too little", None)
     assert second.signals.loss_mean == 2.5
     assert read(answer(**judged()))[0].signals.judgement is None
@@ -103,7 +104,7 @@ def test_a_score_that_cannot_be_is_an_error_and_never_a_number(score: float) -> 
     """Scores are 0 to 10; the signals beside them stand."""
     scores = np.full((2, 6), 5, np.float32)
     scores[0, 3] = score
-    first, _ = read(answer(**judged(JUDGEMENT=scores)), Judge.LOGITS)
+    first, _ = read(answer(**judged(JUDGEMENT=scores)), Asks(Judge.LOGITS))
     assert first.signals.judgement.error
     assert set(first.signals.judgement.scores) == {None}
     assert first.signals.loss_mean == 1.5
@@ -114,9 +115,9 @@ def test_a_server_that_does_not_judge_when_asked_is_not_believed(missing: str) -
     """An older model of ours, or another's."""
     columns = {name: values for name, values in judged().items() if name != missing}
     with pytest.raises(Unintelligible, match=missing):
-        read(answer(**columns), Judge.LOGITS)
+        read(answer(**columns), Asks(Judge.LOGITS))
     with pytest.raises(Unintelligible, match="5 scores"):
-        read(answer(**judged(JUDGEMENT=np.zeros((2, 5), np.float32))), Judge.LOGITS)
+        read(answer(**judged(JUDGEMENT=np.zeros((2, 5), np.float32))), Asks(Judge.LOGITS))
 
 
 def test_a_conversation_is_sent_in_openai_form_with_its_tools() -> None:
@@ -157,3 +158,16 @@ def test_parts_keep_order_and_bounds(texts: list[bytes], rows_max: int, bytes_ma
     for part in split:
         assert 1 <= len(part) <= rows_max
         assert len(part) == 1 or sum(map(len, part)) <= bytes_max
+
+
+def test_a_prompt_as_plain_text_has_an_embedding_of_its_own_or_none() -> None:
+    """One that is not of unit length is none, and casts no doubt on its row; what was read for it counts."""
+    vectors = np.array([[0, 1, 0, 0], [0, 0, 0, 0]], np.float32)
+    columns: dict[str, Any] = {"PLAIN_EMBEDDING": vectors, "PLAIN_TOKENS": np.array([[9], [0]], np.int32)}
+    first, second = read(answer(**columns, **judged()), Asks(Judge.LOGITS, plain_prompt=True))
+    assert (first.plain_prompt, first.extra_tokens) == (vectors[0].tobytes(), 39)
+    assert (second.plain_prompt, second.extra_tokens) == (b"", 40)
+    assert second.signals.loss_mean == 2.5
+    assert read(answer(**columns))[0].plain_prompt == b""
+    with pytest.raises(Unintelligible, match="PLAIN_EMBEDDING"):
+        read(answer(), Asks(plain_prompt=True))

@@ -25,11 +25,11 @@ from headrace.core.rounds.facts import (
 )
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.pages import RowsMissing
-from headrace.core.rounds.planning import Measuring, bound_versions, kept_bases, planned, round_id_at
+from headrace.core.rounds.planning import bound_versions, kept_bases
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.state import Phase, RoundState, RoundTimer
-from headrace.core.rounds.surveys import Judge, Purpose, RoundStepRequested, SelectionRequested
+from headrace.core.rounds.surveys import Purpose, RoundStepRequested, SelectionRequested
 from headrace.core.topics import (
     CHECKPOINT_REFUSED,
     CHECKPOINT_ROLLED_OUT,
@@ -42,7 +42,7 @@ from headrace.core.topics import (
 from headrace.core.versions import DamagedVersion
 from services.controller.rounds import Rounds, take_checkpoints, take_facts, take_step, take_versions, wake
 from tests.fakes.bodies import BODIES
-from tests.fakes.round_parts import NEXT_VERSION, NOW, SURVEY, VERSION, Parts, started
+from tests.fakes.round_parts import NEXT_VERSION, NOW, SURVEY, Parts, started
 from tests.fakes.round_parts import Rounds as Machine
 from tests.fakes.signal_model import FakeSignalModel
 
@@ -383,15 +383,3 @@ async def test_the_base_is_the_first_version_unless_the_policy_says_otherwise(do
             return version in loaded
 
     assert await base_of(Policy.model_validate(document), "signals", "1", Server()) == base
-
-
-def test_a_plan_follows_the_policy():
-    """Judge, held-out prompts and rules are the policy's; what the models cannot give is refused."""
-    policy = Policy()
-    begun = planned(policy, "arithmetic", "r1", (VERSION, 5, 10), Measuring("signals", "2"), "ada", NOW)
-    assert (begun.survey.judge, begun.survey.held_out_share, begun.rows) == (Judge.LOGITS, 0.1, 10)
-    assert RoundPolicy.model_validate_json(begun.rules_json) == policy.rounds
-    compat = Policy.model_validate({"rounds": {"mode": "middo_compat"}})
-    with pytest.raises(ValueError, match="base model"):
-        planned(compat, "arithmetic", "r1", (VERSION, 5, 10), Measuring("signals", "2"), "ada", NOW)
-    assert round_id_at(0.0, "a") == "19700101-000000-ca9781" < round_id_at(1.0, "b")

@@ -9,7 +9,7 @@ import pytest
 from headrace.core.dossiers import BASE, CURRENT, Dossier, Gate, Rewrite, ScoredSample, Signals
 from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Stop
 from headrace.core.policies import Policy
-from headrace.core.ports.signal_model import ModelMissing
+from headrace.core.ports.signal_model import Asks, ModelMissing
 from headrace.core.rounds.surveys import Judge
 from headrace.core.samples import Message, Sample
 from headrace.core.topics import SCORED, SUBMITTED
@@ -78,7 +78,7 @@ async def test_submissions_are_judged_only_for_datasets_with_a_standing_quality(
     server = models()
     results = await score([event("a"), event("b", "judged"), event("c")], scoring(server))
     assert server.models[0].calls == [["a", "c"], ["b"]]
-    assert server.models[0].judges == [Judge.NONE, Judge.LOGITS]
+    assert server.models[0].asked == [Asks(), Asks(Judge.LOGITS)]
     found = [scored(result).dossier.signals_of(CURRENT) for result in results]
     assert [signals is not None and signals.judgement is not None for signals in found] == [False, True, False]
 

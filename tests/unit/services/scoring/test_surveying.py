@@ -7,13 +7,22 @@ import pytest
 
 from headrace.core.dossiers import BASE, CURRENT, Signals
 from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Stop
+from headrace.core.ports.signal_model import Asks
 from headrace.core.rounds.merge_keys import merge_key_of_sample
 from headrace.core.rounds.surveys import Judge, MeasuredSample, Purpose, Survey, SurveyedSample
 from headrace.core.samples import Message, Sample, prompt_hash_of
 from headrace.core.topics import MEASURED, SURVEYED
 from services.scoring.handlers import Scoring
 from services.scoring.surveying import survey
-from tests.fakes.signal_model import JUDGE_TOKENS, REFUSED, UNJUDGEABLE, UNMEASURABLE, FakeSignalModel, FakeSignalModels
+from tests.fakes.signal_model import (
+    JUDGE_TOKENS,
+    PLAIN_TOKENS,
+    REFUSED,
+    UNJUDGEABLE,
+    UNMEASURABLE,
+    FakeSignalModel,
+    FakeSignalModels,
+)
 
 PLAIN = Survey("plain", "r1", Purpose.ROUND, "v1", "signals", "2")
 JUDGED = replace(PLAIN, judge=Judge.LOGITS)
@@ -66,8 +75,23 @@ async def test_surveys_of_one_batch_are_kept_apart() -> None:
     other = replace(PLAIN, round_id="r2", model_version="3")
     results = await survey([row("a"), row("b", JUDGED), row("c", other), row("d")], scoring(server))
     assert [model.calls for model in server.models[:2]] == [[["c"]], [["a", "d"], ["b"]]]
-    assert server.models[1].judges == [Judge.NONE, Judge.LOGITS]
+    assert server.models[1].asked == [Asks(), Asks(Judge.LOGITS)]
     assert [measured(result).sample_id for result in results] == ["a", "b", "c", "d"]
+
+
+async def test_prompts_are_embedded_as_plain_text_where_the_survey_asks_for_it() -> None:
+    """By the model that judges alone, beside the embeddings that the index takes; the tokens that it read are told."""
+    server = models()
+    asked = replace(WITH_BASE, judge=Judge.NONE, plain_prompts=True)
+    (plain,), (usual,) = [await survey([row("a", each)], scoring(server)) for each in (asked, PLAIN)]
+    assert server.models[1].asked == [Asks(plain_prompt=True), Asks()]
+    assert server.models[2].asked == [Asks()]
+    found, without = measured(plain), measured(usual)
+    assert found.embeddings is not None
+    assert found.plain_prompt not in {b"", found.embeddings.prompt}
+    assert (without.plain_prompt, without.embeddings) == (b"", found.embeddings)
+    assert found.cost is not None
+    assert (found.cost.prompt_tokens or 0) - sum(one.prompt_tokens + one.response_tokens for one in found.signals) == PLAIN_TOKENS
 
 
 async def test_a_base_loss_that_is_known_is_not_measured_again() -> None:
@@ -81,7 +105,7 @@ async def test_a_base_loss_that_is_known_is_not_measured_again() -> None:
     assert first == replace(known, role=BASE)
     assert second is not None
     assert (second.model_version, second.judgement) == ("7", None)
-    assert server.models[2].judges == [Judge.NONE]
+    assert server.models[2].asked == [Asks()]
 
 
 async def test_a_base_that_is_the_surveys_own_model_is_not_measured_twice() -> None:

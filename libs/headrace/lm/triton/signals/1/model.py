@@ -56,23 +56,36 @@ class TritonPythonModel:
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request; the rows of all of them go through the model together."""
-        texts = [_texts(request, "CONVERSATION") for request in requests]
-        modes = [_texts(request, "JUDGE") for request in requests]
+        texts = [_values(request, "CONVERSATION") for request in requests]
+        modes = [_values(request, "JUDGE") for request in requests]
+        wishes = [_values(request, "PLAIN") for request in requests]
         conversations, unreadable = _parsed([text for some in texts for text in some])
         rows = iter(self._measured(conversations, unreadable))
         asked = [mode for some, judged in zip(texts, modes, strict=True) for mode in judged or [b""] * len(some)]
         verdicts = iter(self._judged(conversations, asked))
+        wanted = [wish for some, plain in zip(texts, wishes, strict=True) for wish in plain or [False] * len(some)]
+        prompts = iter(self._plain_prompts(conversations, wanted))
         size = self._meter.embedding_size
         responses = []
-        for some, judged in zip(texts, modes, strict=True):
+        for some, judged, plain in zip(texts, modes, wishes, strict=True):
             tensors = _tensors([next(rows) for _ in some], size)
             made = [next(verdicts) for _ in some]
-            responses.append(pb.InferenceResponse([*tensors, *(_judge_tensors(made) if judged else ())]))
+            embedded = [next(prompts) for _ in some]
+            asked_for = [*(_judge_tensors(made) if judged else ()), *(_plain_tensors(embedded, size) if plain else ())]
+            responses.append(pb.InferenceResponse([*tensors, *asked_for]))
         return responses
 
     def _measured(self, conversations: Sequence[Any], unreadable: Mapping[int, str]) -> list[Any]:
         rows = self._meter.measure(conversations)
         return [replace(row, error=unreadable.get(index, row.error)) for index, row in enumerate(rows)]
+
+    def _plain_prompts(self, conversations: Sequence[Any], wanted: Sequence[Any]) -> list[Any]:
+        """Of each row that asked for it the embedding of its prompt as plain text; of the others None."""
+        rows = [index for index, wish in enumerate(wanted) if wish]
+        made: list[Any] = [None] * len(wanted)
+        for index, one in zip(rows, self._meter.plain_prompts([conversations[index] for index in rows]), strict=True):
+            made[index] = one
+        return made
 
     def _judged(self, conversations: Sequence[Any], asked: Sequence[bytes]) -> list[tuple[Any, str]]:
         """What the judge says of each row, and the ruler's hash; of those that did not ask for it, that it was not asked."""
@@ -90,7 +103,7 @@ class TritonPythonModel:
         return made
 
 
-def _texts(request: Any, name: str) -> list[bytes]:
+def _values(request: Any, name: str) -> list[Any]:
     """The tensor's values, none where the request does not have it."""
     tensor = pb.get_input_tensor_by_name(request, name)
     return [] if tensor is None else list(tensor.as_numpy().ravel())
@@ -126,6 +139,15 @@ def _tensors(rows: Sequence[Any], size: int) -> list[Any]:
         pb.Tensor("PROMPT_EMBEDDING", _column(prompts, np.float32)),
         pb.Tensor("CONVERSATION_EMBEDDING", _column(conversations, np.float32)),
         pb.Tensor("ERROR", _column([row.error.encode() for row in rows], np.object_)),
+    ]
+
+
+def _plain_tensors(rows: Sequence[Any], size: int) -> list[Any]:
+    none = np.zeros(size, np.float32)
+    embeddings = [none if row is None or row.embedding is None else row.embedding for row in rows]
+    return [
+        pb.Tensor("PLAIN_EMBEDDING", _column(embeddings, np.float32)),
+        pb.Tensor("PLAIN_TOKENS", _column([0 if row is None else row.tokens for row in rows], np.int32)),
     ]
 
 
