@@ -11,6 +11,7 @@ from pathlib import Path
 
 from headrace.adapters.checkpoints.store import CheckpointLimits, CheckpointStore
 from headrace.adapters.checkpoints.weights import Assembler
+from headrace.adapters.kafka.catch_up import caught_up
 from headrace.adapters.kafka.streams import BrokerUnreachable, EventPublisher, KafkaError, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
 from headrace.adapters.policies.published import PolicyTopics, policy_in, standing_policies
@@ -38,7 +39,7 @@ from headrace.core.rounds.facts import RoundStarted
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.planning import Measuring, bound_versions, kept_bases, planned, round_id_at
 from headrace.core.samples import Sample
-from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, ROUND_STATE
+from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, DECIDED, ROUND_STATE
 from headrace.runtime.app import CannotStart, Runtime
 from headrace.runtime.service import Ping, Service
 from headrace.runtime.settings import DeliverySettings
@@ -57,6 +58,8 @@ _GOLDEN = Path(__file__).parent / "golden.jsonl"
 _GOLDEN_BYTES_MAX = 1024 * 1024
 _VISIBLE_S = 5.0
 """How long an announcement may take to be seen once its transaction has ended."""
+_STAGES = "datasets"
+"""Who lays decisions into the staging area."""
 
 
 @asynccontextmanager
@@ -117,7 +120,8 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             calibrate=Calibrations(VersionStore(objects), settings.calibration_s_max).calibrate,
         )
         pings["dead letters"] = _following_letters(stack, runtime, states, publisher)
-        reporting = Reporting(states, partial(store_report, objects, folder=settings.folder))
+        settle = partial(_settle, runtime.settings.kafka, settings.report_wait_s)
+        reporting = Reporting(states, partial(store_report, objects, folder=settings.folder), settle)
         yield Service(NAME, subscriptions(controller, rounds, standing, reporting), pings)
 
 
@@ -156,6 +160,15 @@ async def _bound(runtime: Runtime, states: RoundStates, model: str) -> frozenset
     """The versions that running rounds measure with, and those that the next ones will have as their base."""
     await states.refresh()
     return bound_versions(states.running(), model) | kept_bases(states.known(), runtime.policies.policy_of, model)
+
+
+async def _settle(kafka: str, wait_s: float) -> None:
+    """Waits until what was decided so far is staged."""
+    try:
+        if not await caught_up(kafka, DECIDED, _STAGES, wait_s=wait_s):
+            _log.warning("a report is written while decisions are not staged yet (HEADRACE_CONTROLLER_REPORT_WAIT_S)")
+    except (KafkaError, BrokerUnreachable) as error:
+        raise Stop(f"cannot tell whether all decisions are staged: {error}") from error
 
 
 async def _published(runtime: Runtime, model: str, checkpoint_id: str) -> CheckpointPublished | None:
@@ -218,6 +231,11 @@ def _require_time(settings: ControllerSettings, delivery: DeliverySettings) -> N
         raise CannotStart(
             f"a roll-out may take {settings.roll_out_s_max:g} s (HEADRACE_CONTROLLER_TURN_S_MAX, _FETCH_S_MAX, _LOAD_S_MAX, "
             f"_UNLOAD_S_MAX and twice _GOLDEN_S_MAX): that must be below HEADRACE_DELIVERY_HANDLER_S_MAX "
+            f"({delivery.handler_s_max:g})"
+        )
+    if settings.report_wait_s >= delivery.handler_s_max:
+        raise CannotStart(
+            f"{settings.report_wait_s:g} s (HEADRACE_CONTROLLER_REPORT_WAIT_S) must be below HEADRACE_DELIVERY_HANDLER_S_MAX "
             f"({delivery.handler_s_max:g})"
         )
     if READS_MAX * settings.calibration_s_max >= delivery.handler_s_max:

@@ -11,10 +11,15 @@ from services.controller.rounds import States
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """What the handler needs: the dataset's other rounds, and `store`, which writes a report in place of an earlier one."""
+    """What the handler needs: the dataset's other rounds, and `store`, which writes a report in place of an earlier one.
+
+    `settle` returns once what was decided before the call is staged, or after a bounded wait: a round without a version has its
+    rewrites there.
+    """
 
     states: States
     store: Callable[[RoundState, Iterable[RoundState]], Awaitable[str]]
+    settle: Callable[[], Awaitable[None]]
 
 
 async def report_rounds(events: Sequence[Event[RoundState]], reporting: Reporting) -> list[Result]:
@@ -29,11 +34,17 @@ async def report_rounds(events: Sequence[Event[RoundState]], reporting: Reportin
     halted = {number for number in latest.values() if _is_halted(events[number].body)}
     if halted:
         await reporting.states.refresh()
+    if any(_reads_staged(events[number].body) for number in halted):
+        await reporting.settle()
     return [await _reported(event.body, reporting) if n in halted else Emit() for n, event in enumerate(events)]
 
 
 def _is_halted(state: RoundState) -> bool:
     return bool(state.ordinal) and (not state.running or state.phase is Phase.FROZEN)
+
+
+def _reads_staged(state: RoundState) -> bool:
+    return state.committed is None and state.rewrites.ended > 0
 
 
 async def _reported(state: RoundState, reporting: Reporting) -> Result:

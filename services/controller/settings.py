@@ -50,6 +50,9 @@ class ControllerSettings(BaseSettings):
     calibration_s_max: float = Field(
         60.0, gt=0, le=600, description="Longest time to read a dataset's rows for standing thresholds; then there are none."
     )
+    report_wait_s: float = Field(
+        10.0, ge=0, le=60, description="Longest wait of the report of a round without a version for decisions not staged yet."
+    )
     folder: Path | None = Field(None, description="Where surveys' tables are put together; unset: the system's temporary folder.")
 
     @property

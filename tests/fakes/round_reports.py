@@ -67,7 +67,7 @@ async def a_round(rows: int, *, rewrites: int = 0, forged: int = 0, table: Any =
     vectors = _vectors(rows)
     if rows:
         await _measured(objects, vectors)
-    dossiers = [_rewrite(number, rows) for number in range(rewrites)]
+    dossiers = [a_rewrite(number, rows) for number in range(rewrites)]
     dossiers[:forged] = [replace(dossier, rewrite=None) for dossier in dossiers[:forged]]
     version = await _version(objects, dossiers, vectors) if rewrites else None
     by_axis = {outcome.threshold.axis: outcome.rows_selected for outcome in summary.axes}
@@ -95,6 +95,15 @@ async def a_round(rows: int, *, rewrites: int = 0, forged: int = 0, table: Any =
         passed=tuple(PassedPhase(phase, BEGAN + 600.0 * place) for place, phase in enumerate(list(Phase)[:8])),
     )  # fmt: skip
     return objects, state
+
+
+def rewrite_counts(dossiers: list[Dossier]) -> RewriteCounts:
+    """What the round counts of such attempts, each the last of its rewrite."""
+    ended: dict[bool, dict[str, int]] = {True: {}, False: {}}
+    for each in dossiers:
+        of_axis = ended[_accepted(each)]
+        of_axis[each.sample.origin.axis] = of_axis.get(each.sample.origin.axis, 0) + 1
+    return RewriteCounts(len(dossiers), True, ended[True], ended[False], attempts=len(dossiers))
 
 
 def earlier(state: RoundState) -> list[RoundState]:
@@ -173,7 +182,7 @@ def _six(score: float) -> tuple[float, float, float, float, float, float]:
     return (each, each, each, each, each, each)
 
 
-def _rewrite(number: int, rows: int) -> Dossier:
+def a_rewrite(number: int, rows: int) -> Dossier:
     """Attempts on all axes: two thirds accepted, the others turned away for one of three reasons; every seventh is hostile."""
     chance = np.random.default_rng(number)
     axis = list(Axis)[number % 3]
@@ -213,7 +222,7 @@ def _rewrite(number: int, rows: int) -> Dossier:
             Cost("refinement", 1.5, 400, 300, 0.0004, "USD") if known else Cost("refinement", 1.5),
         ),
         rewrite=Rewrite(
-            ROUND, 3, axis.value, 1 + number % 2, 2, parent, 1.0, "smol", "7", b"",
+            ROUND, 3, axis.value, 1 + number % 2 if accepted else 2, 2, parent, 1.0, "smol", "7", b"",
             parent_loss=float(before[Axis.HARD]), parent_density=float(before[Axis.SPARSE]),
             parent_quality=float(before[Axis.LOW_QUALITY]),
         ),

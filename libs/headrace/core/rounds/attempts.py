@@ -45,12 +45,18 @@ def consequences_of(decided: Dossier, policy: Policy, requested_by: str) -> Cons
         return Consequences(ended=ended(rewrite, Ending.ACCEPTED, decision.reason, spent_so_far(decided)))
     if decision.verdict is not Verdict.REJECTED or decision.reason == Reason.ALREADY_ADMITTED:
         return Consequences()
+    if not is_last(rewrite, decision):
+        return Consequences(again=RefinementRequested(_next_attempt(rewrite, decision, spent_so_far(decided))))
     gone = ended(rewrite, Ending.REJECTED, decision.reason, spent_so_far(decided), _numbers(decision))
     if decision.reason in _SETTLED_ELSEWHERE:
         return Consequences(ended=gone)
-    if rewrite.attempt < min(rewrite.attempts_max, ATTEMPTS_MAX):
-        return Consequences(again=RefinementRequested(_next_attempt(rewrite, decision, spent_so_far(decided))))
     return Consequences(ended=gone, retraction=_unmended(rewrite, policy, requested_by))
+
+
+def is_last(rewrite: Rewrite, decision: Decision) -> bool:
+    """Whether no attempt follows upon this one, which was accepted or rejected."""
+    no_more = rewrite.attempt >= min(rewrite.attempts_max, ATTEMPTS_MAX)
+    return decision.verdict is Verdict.ACCEPTED or decision.reason in _SETTLED_ELSEWHERE or no_more
 
 
 def ended(rewrite: Rewrite, ending: Ending, reason: str, spent: tuple[Cost, ...], detail: str = "") -> RoundProgressed:

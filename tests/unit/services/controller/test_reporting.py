@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 
 from headrace.core.events import Emit, Event, Position, Reject, Stop
+from headrace.core.rounds.counts import RewriteCounts
+from headrace.core.rounds.facts import RoundCommitted
 from headrace.core.rounds.state import Phase, RoundState
 from headrace.core.topics import ROUND_STATE
 from headrace.core.versions import DamagedVersion
@@ -22,6 +24,11 @@ class Store:
     def __init__(self) -> None:
         self.written: list[tuple[str, list[str]]] = []
         self.fails: Exception | None = None
+        self.settled = 0
+
+    async def settle(self) -> None:
+        assert not self.written
+        self.settled += 1
 
     async def __call__(self, state: RoundState, known: Iterable[RoundState]) -> str:
         if self.fails is not None:
@@ -39,7 +46,7 @@ def store() -> Store:
 def reporting(store) -> Reporting:
     states = FakeStates()
     states.states[STATE.dataset_id, "earlier"] = replace(STATE, round_id="earlier")
-    return Reporting(states, store)
+    return Reporting(states, store, store.settle)
 
 
 def events(*states: RoundState) -> list[Event[RoundState]]:
@@ -63,6 +70,18 @@ async def test_one_report_of_a_batch_is_enough(reporting, store):
     assert len(store.written) == 1
     assert await report_rounds(events(STATE, RUNNING), reporting) == [Emit()] * 2
     assert len(store.written) == 1
+
+
+async def test_staged_decisions_are_waited_for_where_a_report_reads_them(reporting, store):
+    """Once for a batch, and only for a round with rewrites and without a version."""
+    rewritten = replace(STATE, committed=None, rewrites=replace(STATE.rewrites, accepted={"hard": 1}))
+    committed = replace(rewritten, round_id="committed", committed=RoundCommitted("v" * 64, 3, 10))
+    bare = replace(STATE, round_id="bare", committed=None, rewrites=RewriteCounts())
+    await report_rounds(events(committed, bare), reporting)
+    assert store.settled == 0
+    store.written.clear()
+    await report_rounds(events(committed, rewritten, replace(rewritten, round_id="another")), reporting)
+    assert store.settled == 1
 
 
 async def test_a_damaged_round_has_no_report_and_a_store_that_is_gone_is_waited_for(reporting, store):

@@ -1,83 +1,91 @@
-"""A round's rewrites from the rows of the version that it committed, in bounded memory."""
+"""A round's rewrites from rows that were decided, in bounded memory."""
 
-import asyncio
 import hashlib
 import heapq
 import math
-from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.adapters.rounds.report.limits import ReportLimits
-from headrace.adapters.rounds.report.shard_groups import rows_where, value_counts
+from headrace.adapters.rounds.report.shard_groups import rows_where
 from headrace.adapters.versions.cost_tally import cost_tally
 from headrace.adapters.wire import events as wire
 from headrace.adapters.wire.fields import Undecodable
 from headrace.core.dossiers import CURRENT, Dossier, Rewrite, Verdict
 from headrace.core.ports.object_store import ObjectStore
-from headrace.core.rounds.report.contents import Exchange, RewriteNumbers, RewriteSeen, RewriteShown, VersionNumbers
+from headrace.core.reasons import Reason
+from headrace.core.rounds.attempts import is_last
+from headrace.core.rounds.report.contents import Exchange, RewriteNumbers, RewriteSeen, RewriteShown
 from headrace.core.rounds.rewrite_costs import STAGE, summed, tokens_of
 from headrace.core.rounds.rules import Axis
 from headrace.core.samples import Sample, last_assistant_index, response_text
 from headrace.core.version_costs import StageCost, costs_added
-from headrace.core.versions import Manifest, RowKind, Shard, added
+from headrace.core.versions import Shard
 
 _AXES = frozenset(Axis)
+_MET_BYTES = 16
 
 
-async def rewrite_numbers(objects: ObjectStore, manifest: Manifest, round_id: str, limits: ReportLimits) -> RewriteNumbers:
-    """Every attempt of the round that the version has a decision on.
+class Attempts:
+    """A round's attempts as they pass: their numbers, what they cost, and for each axis and verdict a few whole dossiers.
 
-    Raises:
-        DamagedVersion: a shard is missing or cannot be read.
-        Stop: the store is gone.
+    Each counts once, wherever it is met again: of a sample's revision with the same content the first decision.
     """
-    gathered = _Gathered(limits)
-    for kind in (RowKind.ACCEPTED, RowKind.REJECTED):
-        for shard in manifest.shards_of(kind):
-            await asyncio.to_thread(gathered.add, objects, shard, round_id)
-    return gathered.numbers()
 
-
-async def version_numbers(objects: ObjectStore, manifest: Manifest) -> VersionNumbers:
-    """The version's accepted rows by origin. Raises as `rewrite_numbers` does."""
-    shards = manifest.shards_of(RowKind.ACCEPTED)
-    return VersionNumbers(added(*[await asyncio.to_thread(value_counts, objects, shard, "origin_kind") for shard in shards]))
-
-
-class _Gathered:
-    """Attempts as they pass: their numbers, what they cost, and for each axis and verdict a few whole dossiers."""
-
-    def __init__(self, limits: ReportLimits) -> None:
+    def __init__(self, round_id: str, limits: ReportLimits) -> None:
+        self._round_id = round_id
         self._limits = limits
         self._attempts = 0
+        self._last = 0
+        self._met: set[bytes] = set()
         self._seen: list[RewriteSeen] = []
         self._costs: dict[str, StageCost] = {}
         self._few: dict[tuple[Axis, bool], list[tuple[int, int, RewriteShown]]] = {}
+        self._read_from: dict[str, int] = {}
 
-    def add(self, objects: ObjectStore, shard: Shard, round_id: str) -> None:
-        """Look through a shard; rows that carry no rewrite of this round, whatever their origin says, are passed over."""
-        ours = partial(_is_ours, round_id=round_id)
-        for table in rows_where(objects, shard, ["origin_round"], ours, ["dossier", "costs"]):
-            places = []
-            for place, dossier in enumerate(map(_dossier, table["dossier"].to_pylist())):
-                seen = _seen(dossier, round_id) if dossier else None
-                if dossier is None or dossier.rewrite is None or seen is None:
-                    continue
-                places.append(place)
-                self._attempts += 1
-                if len(self._seen) < self._limits.rewrites_max:
-                    self._seen.append(seen)
-                self._consider(dossier, dossier.rewrite, seen)
+    def look_through(self, objects: ObjectStore, shard: Shard, where: str) -> None:
+        """Take the attempts in a shard of the version `where`. It blocks, and raises, as `rows_where` does."""
+        for table in rows_where(objects, shard, ["origin_round"], self.are_ours, ["dossier", "costs"]):
+            self.take(table, where)
+
+    def are_ours(self, table: pa.Table) -> pa.Array:
+        """Which rows say that the round made them."""
+        return pc.fill_null(pc.equal(table["origin_round"], self._round_id), fill_value=False)
+
+    def take(self, table: pa.Table, where: str) -> None:
+        """Take rows that say so; those that carry no rewrite of this round are passed over."""
+        places = [place for place, body in enumerate(table["dossier"].to_pylist()) if self._took(body)]
+        if places:
+            self._read_from[where] = self._read_from.get(where, 0) + len(places)
             self._costs = costs_added(self._costs, cost_tally(table.take(pa.array(places, pa.int64()))))
 
-    def numbers(self) -> RewriteNumbers:
+    def numbers(self, unread: int = 0) -> RewriteNumbers:
         """What passed, in an order that does not depend on how the rows lay."""
         kinds = [(axis, accepted) for axis in Axis for accepted in (True, False)]
         shown = [each for kind in kinds for _, _, each in sorted(self._few.get(kind, []), key=lambda item: -item[0])]
         seen = sorted(self._seen, key=lambda each: (each.axis, each.sample_id, each.revision))
-        return RewriteNumbers(self._attempts, tuple(seen), tuple(shown), self._costs)
+        return RewriteNumbers(self._attempts, tuple(seen), tuple(shown), self._costs, self._last, dict(self._read_from), unread)
+
+    def _took(self, body: bytes) -> bool:
+        """Whether the dossier tells of an attempt that was not met before."""
+        dossier = _dossier(body)
+        seen = _seen(dossier, self._round_id) if dossier else None
+        if dossier is None or dossier.rewrite is None or seen is None or self._is_known(dossier.sample):
+            return False
+        self._attempts += 1
+        self._last += is_last(dossier.rewrite, dossier.decisions[-1])
+        if len(self._seen) < self._limits.rewrites_max:
+            self._seen.append(seen)
+        self._consider(dossier, dossier.rewrite, seen)
+        return True
+
+    def _is_known(self, sample: Sample) -> bool:
+        named = hashlib.sha256(f"{sample.id}/{sample.revision}/{sample.content_hash}".encode()).digest()[:_MET_BYTES]
+        known = named in self._met
+        if len(self._met) < self._limits.told_apart_max:
+            self._met.add(named)
+        return known
 
     def _consider(self, dossier: Dossier, rewrite: Rewrite, seen: RewriteSeen) -> None:
         """Keep those whose hashes are the least: a draw by chance that needs to know nothing of what is still to come."""
@@ -87,10 +95,6 @@ class _Gathered:
         if len(few) < self._limits.shown_max or rank > few[0][0]:
             push = heapq.heappush if len(few) < self._limits.shown_max else heapq.heapreplace
             push(few, (rank, self._attempts, _shown(dossier, rewrite, seen, self._limits.chars_max)))
-
-
-def _is_ours(names: pa.Table, round_id: str) -> pa.Array:
-    return pc.equal(names["origin_round"], round_id)
 
 
 def _dossier(body: bytes) -> Dossier | None:
@@ -106,6 +110,8 @@ def _seen(dossier: Dossier, round_id: str) -> RewriteSeen | None:
     if rewrite is None or rewrite.round_id != round_id or rewrite.axis not in _AXES or not dossier.decisions:
         return None
     axis, decision = Axis(rewrite.axis), dossier.decisions[-1]
+    if decision.reason == Reason.ALREADY_ADMITTED:
+        return None  # the decision that admitted it tells of the attempt
     parent = {Axis.HARD: rewrite.parent_loss, Axis.SPARSE: rewrite.parent_density, Axis.LOW_QUALITY: rewrite.parent_quality}[axis]
     return RewriteSeen(
         sample_id=sample.id,

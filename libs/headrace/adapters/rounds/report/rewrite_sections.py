@@ -21,10 +21,11 @@ from headrace.adapters.rounds.report.markup import (
 from headrace.adapters.rounds.report.palette import AXIS_WORDS, GAIN_WORDS, VERDICTS
 from headrace.adapters.rounds.report.wording import escaped, number, plural, shortened, signed
 from headrace.core.reasons import MEANING, Reason
-from headrace.core.rounds.report.contents import Exchange, ReportData, RewriteShown
+from headrace.core.rounds.report.contents import Exchange, ReportData, RewriteNumbers, RewriteShown
 from headrace.core.rounds.report.gains import CONFIDENCE, RESAMPLES, gain_of
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.spending import not_asked_for
+from headrace.core.rounds.state import RoundState
 
 _REASONS_MAX = 20
 _POINTS_MAX = 3_000
@@ -164,6 +165,7 @@ def _reasons(data: ReportData) -> Iterable[Html]:
         yield paragraph(_none_read(data))
         return
     found = Counter(each.reason for each in data.rewrites.seen).most_common(_REASONS_MAX)
+    yield paragraph(_where_read(data.state, data.rewrites))
     yield heading("Reasons of the decisions, attempt by attempt")
     yield table(
         ("reason", "attempts", "meaning"),
@@ -186,11 +188,42 @@ def _none_asked(data: ReportData) -> str:
     return f"No rewrite was asked for, though {plural(data.state.selected.total, 'row was', 'rows were')} selected{why}."
 
 
+def _where_read(state: RoundState, found: RewriteNumbers) -> str:
+    """Where the attempts below were found, and how many of them are not there."""
+    places = " and ".join(f"{where} ({count:,})" for where, count in found.read_from.items())
+    told = f"What follows is of {plural(found.attempts, 'attempt')} decided, read from {places}."
+    decided = _decided(state)
+    if found.last < decided:
+        told += f" They end {found.last:,} of the {plural(decided, 'rewrite')} that were decided: {_elsewhere(state)}."
+    return told + _unread(found)
+
+
+def _decided(state: RoundState) -> int:
+    return sum(state.rewrites.accepted.values()) + sum(state.rewrites.rejected.values())
+
+
+def _elsewhere(state: RoundState) -> str:
+    """What may have become of those that are not there."""
+    if state.committed is not None:
+        return "the others were replaced, taken back or forgotten"
+    return "the others are not staged yet, or were replaced, taken back or forgotten"
+
+
+def _unread(found: RewriteNumbers) -> str:
+    if not found.unread:
+        return ""
+    return f" Not looked through: {plural(found.unread, 'version')} cut since the survey, pruned or too many to read."
+
+
 def _none_read(data: ReportData) -> str:
-    if not data.state.rewrites.requested:
+    state = data.state
+    if not state.rewrites.requested:
         return _none_asked(data)
-    if data.state.committed is None:
-        return "Rewrites are read from the version that the round commits, and there is none."
     if data.rewrites is None:
         return "Rewrites are read from the round's new version, which is no longer kept."
-    return "The round's new version has no row that was rewritten in it."
+    if state.committed is not None:
+        return "The round's new version has no row that was rewritten in it."
+    told = "No attempt is in a version that was cut since the survey, or staged for the next one: "
+    decided = _decided(state)
+    told += f"{plural(decided, 'rewrite was', 'rewrites were')} decided; {_elsewhere(state)}." if decided else "none was decided."
+    return told + _unread(data.rewrites)

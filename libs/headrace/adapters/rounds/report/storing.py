@@ -8,7 +8,7 @@ from pathlib import Path
 from headrace.adapters.rounds.report.limits import ReportLimits
 from headrace.adapters.rounds.report.map_reading import embedding_map
 from headrace.adapters.rounds.report.page import render
-from headrace.adapters.rounds.report.rewrite_reading import rewrite_numbers, version_numbers
+from headrace.adapters.rounds.report.rewrite_sources import committed_rewrites, loose_rewrites, version_numbers
 from headrace.adapters.rounds.report.table_reading import RowsDrawn, SignalTableReading
 from headrace.adapters.rounds.signal_table import SignalFile
 from headrace.adapters.scratch import scratch_folder
@@ -54,11 +54,11 @@ async def store_report(
         if table is None and state.selected is not None and await objects.stat(key) is not None:
             return key
         manifest = await _manifest(versions, state)
-        rewrites = await rewrite_numbers(objects, manifest, state.round_id, limits) if manifest else None
+        rewrites = await _rewrites(versions, state, manifest, limits)
         version = await version_numbers(objects, manifest) if manifest else None
         shown = None
         if table is not None and drawn is not None:
-            accepted = _accepted(rewrites)
+            accepted = _accepted(rewrites) if manifest else []
             shown = await embedding_map(objects, survey, drawn, table.rows, accepted, manifest, limits)
         data = report_of(state, known, selection=summary, table=table, embedding_map=shown, rewrites=rewrites, version=version)
         page = await asyncio.to_thread(render, data)
@@ -121,6 +121,17 @@ async def _manifest(versions: VersionStore, state: RoundState) -> Manifest | Non
         return await versions.manifest_at(key, committed.version)
     except NoSuchVersion:
         return None
+
+
+async def _rewrites(
+    versions: VersionStore, state: RoundState, manifest: Manifest | None, limits: ReportLimits
+) -> RewriteNumbers | None:
+    """Those of the round's version; where it has none, those that were decided all the same. None where they cannot be told."""
+    if manifest is not None:
+        return await committed_rewrites(versions.objects, manifest, state.round_id, limits)
+    if state.committed is None and state.rewrites.requested:
+        return await loose_rewrites(versions, state, limits)
+    return None
 
 
 def _accepted(rewrites: RewriteNumbers | None) -> list[RewriteSeen]:

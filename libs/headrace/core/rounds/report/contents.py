@@ -115,13 +115,17 @@ class RewriteShown:
 class RewriteNumbers:
     """The attempts decided, and some of them in full. `attempts` counts all there are, `seen` holds at most a bounded number.
 
-    `costs` adds up what each stage spent on them.
+    `costs` adds up what each stage spent on them. `last` of the attempts are the last of their rewrites' ways. `read_from` says
+    how many lay where, "version 3" for one; `unread` versions that might have some were not looked through.
     """
 
     attempts: int = 0
     seen: tuple[RewriteSeen, ...] = ()
     shown: tuple[RewriteShown, ...] = ()
     costs: Mapping[str, StageCost] = field(default_factory=dict)
+    last: int = 0
+    read_from: Mapping[str, int] = field(default_factory=dict)
+    unread: int = 0
 
 
 @dataclass(frozen=True, slots=True)
