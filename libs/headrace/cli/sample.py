@@ -14,7 +14,7 @@ from headrace.cli.version_reading import require_dataset
 
 if TYPE_CHECKING:  # Arrow and the Kafka client cost most of a second that `headrace --help` need not pay
     from headrace.adapters.claim_check import LargeBodies
-    from headrace.adapters.versions.sample_history import Ending
+    from headrace.adapters.versions.sample_history import Ending, SampleHistory
 
 app = typer.Typer(name="sample", help="See what became of one sample, and why.", no_args_is_help=True)
 
@@ -35,18 +35,22 @@ def show(
 
     What a round rewrote stands beside its parent: both texts, both numbers, the attempts, and what they cost.
 
-    Looks through the dataset's latest version, then what is staged for the next, then the dead letters. Ends with 1 where
-    the sample is in none of them: it is still on its way, or never came.
+    Looks through the dataset's latest version, through earlier ones for revisions that were replaced or taken back, and through
+    what is staged for the next version; where there is nothing, through the dead letters. Each ending says where it stands. Ends
+    with 1 where the sample is in none of them: it is still on its way, or never came.
     """
-    found = asyncio.run(_endings(dataset, sample_id))
+    told = asyncio.run(_history(dataset, sample_id))
+    found = told.endings
     retracted = asyncio.run(_retracted(dataset, sample_id))
     if as_json:
-        endings = [_plain(ending) for ending in found]
-        typer.echo(json.dumps({"dataset": dataset, "sample_id": sample_id, "retracted": retracted, "endings": endings}))
+        plain = {"endings": [_plain(ending) for ending in found], "notes": told.notes}
+        typer.echo(json.dumps({"dataset": dataset, "sample_id": sample_id, "retracted": retracted, **plain}))
         if not found and retracted is None:
             asyncio.run(require_dataset(dataset))
     elif found or retracted is not None:
         _print(found)
+        for note in told.notes:
+            typer.echo(note)
         if retracted is not None:
             typer.echo(f"retracted up to revision {retracted}: no such revision belongs to {dataset} any more")
     else:
@@ -68,19 +72,19 @@ async def _retracted(dataset: str, sample_id: str) -> int | None:
         return (await retracted_samples(objects, dataset)).get(sample_id)
 
 
-async def _endings(dataset: str, sample_id: str) -> "list[Ending]":
+async def _history(dataset: str, sample_id: str) -> "SampleHistory":
     from headrace.adapters.object_store import ObjectStoreSettings, open_object_store  # noqa: PLC0415
-    from headrace.adapters.versions.sample_history import endings  # noqa: PLC0415
+    from headrace.adapters.versions.sample_history import SampleHistory, history  # noqa: PLC0415
     from headrace.adapters.versions.store import VersionStore  # noqa: PLC0415
     from headrace.runtime.large_bodies import large_bodies  # noqa: PLC0415
     from headrace.runtime.settings import DeliverySettings  # noqa: PLC0415
 
     async with open_object_store(ObjectStoreSettings()) as objects:
-        found = await endings(VersionStore(objects), dataset, sample_id)
-    if found:
+        found = await history(VersionStore(objects), dataset, sample_id)
+    if found.endings:
         return found
     async with aclosing(large_bodies(DeliverySettings())) as bodies:
-        return await _dead_letters(dataset, sample_id, bodies)
+        return SampleHistory(tuple(await _dead_letters(dataset, sample_id, bodies)), found.notes)
 
 
 async def _dead_letters(dataset: str, sample_id: str, bodies: "LargeBodies") -> "list[Ending]":
@@ -108,7 +112,7 @@ async def _dead_letters(dataset: str, sample_id: str, bodies: "LargeBodies") -> 
     return found
 
 
-def _print(found: "list[Ending]") -> None:
+def _print(found: "tuple[Ending, ...]") -> None:
     from headrace.cli.story import story  # noqa: PLC0415
 
     for ending in found:

@@ -16,6 +16,7 @@ from headrace.core.version_gaps import (
     pruned_from,
     pruned_key,
     record_bytes,
+    sample_digest,
     stand_in,
 )
 from headrace.core.versions import DamagedVersion, Manifest, RowKind, Shard
@@ -55,6 +56,11 @@ class VersionGaps:
                     gap = self._gaps.get(at)
                     at = gap.replacement.sha256 if gap and gap.replacement else None
         return found
+
+    def forgot(self, sample_id: str) -> bool:
+        """Whether a version that was read through these lacks rows of the sample."""
+        digest = sample_digest(sample_id)
+        return any(gap.sample_sha256 == digest for gap in self._gaps.values())
 
     async def _read(self, manifest: Manifest) -> bool:
         """Whether there are gaps in the manifest, which are then known."""

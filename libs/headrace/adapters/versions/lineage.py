@@ -1,15 +1,14 @@
 """Where a row comes from: its parents and theirs, what was decided on each, and the events that carried them."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
-from headrace.adapters.versions.finder import VersionFinder
-from headrace.adapters.versions.gaps import pruned_before
+from headrace.adapters.versions.earlier_versions import EarlierVersions
 from headrace.adapters.versions.store import VersionStore
 from headrace.core.staged import source_of
 from headrace.core.versions import RowKind, Version
@@ -92,7 +91,7 @@ async def lineage(versions: VersionStore, version: Version, sample_id: str, samp
         Stop: the store is gone.
     """
     found: dict[str, Ancestor] = {}
-    history = _History(versions, version)
+    history = EarlierVersions(versions, version)
     waiting = deque([(sample_id, 0)])
     while waiting and len(found) < samples_max:
         wanted, depth = waiting.popleft()
@@ -102,7 +101,7 @@ async def lineage(versions: VersionStore, version: Version, sample_id: str, samp
     return Lineage(tuple(found.values()), complete=all(wanted in found for wanted, _ in waiting))
 
 
-async def _ancestor(versions: VersionStore, history: "_History", wanted: str, depth: int) -> Ancestor:
+async def _ancestor(versions: VersionStore, history: EarlierVersions, wanted: str, depth: int) -> Ancestor:
     ancestor, manifest = Ancestor(wanted, depth), history.version.manifest
     for kind in (RowKind.ACCEPTED, RowKind.REJECTED):
         for table in await versions.find(manifest, kind, wanted):
@@ -122,7 +121,7 @@ async def _ancestor(versions: VersionStore, history: "_History", wanted: str, de
     return ancestor
 
 
-async def _last_with(versions: VersionStore, history: "_History", sample_id: str, ruled_since: int) -> int | None:
+async def _last_with(versions: VersionStore, history: EarlierVersions, sample_id: str, ruled_since: int) -> int | None:
     """The last version that had the sample; from the one that took the rule in on, none has."""
     looked = 0
     async for earlier in history.before(ruled_since):
@@ -132,48 +131,6 @@ async def _last_with(versions: VersionStore, history: "_History", sample_id: str
         if looked >= RETRACTED_VERSIONS_MAX:
             break
     return None
-
-
-class _History:
-    """The versions that lead to one, by their numbers: a few are read, however many there are."""
-
-    def __init__(self, versions: VersionStore, version: Version) -> None:
-        self.version = version
-        self._versions = versions
-        self._dataset_id = version.manifest.dataset
-        self._finder = VersionFinder(versions.objects, versions.manifest_at, self._dataset_id, version)
-        self._inputs: dict[int, Mapping[str, int]] = {version.manifest.sequence: version.manifest.inputs}
-        self._first: int | None = None
-
-    async def first_with(self, stream: str, offset: int) -> int:
-        """The number of the oldest version that is left and whose inputs reach the offset: they only ever grow."""
-        low, high = await self._oldest(), self.version.manifest.sequence
-        while low < high:
-            middle = (low + high) // 2
-            if (await self._inputs_of(middle)).get(stream, -1) >= offset:
-                high = middle
-            else:
-                low = middle + 1
-        return low
-
-    async def before(self, sequence: int) -> AsyncIterator[Version]:
-        """The versions with lower numbers, the nearest first."""
-        if sequence <= await self._oldest():
-            return
-        current: Version | None = await self._finder.find(str(sequence - 1))
-        while current is not None:
-            yield current
-            current = await self._versions.parent(current)
-
-    async def _oldest(self) -> int:
-        if self._first is None:
-            self._first = min(await pruned_before(self._versions.objects, self._dataset_id), self.version.manifest.sequence)
-        return self._first
-
-    async def _inputs_of(self, sequence: int) -> Mapping[str, int]:
-        if sequence not in self._inputs:
-            self._inputs[sequence] = (await self._finder.find(str(sequence))).manifest.inputs
-        return self._inputs[sequence]
 
 
 def _taken_back(row: dict[str, Any]) -> TakenBack:

@@ -4,7 +4,6 @@ import pytest
 
 from headrace.adapters.versions.cut import VersionCutter
 from headrace.adapters.versions.draft import CutSettings
-from headrace.adapters.versions.sample_history import endings
 from headrace.adapters.versions.shards import ShardLimits
 from headrace.adapters.versions.store import NoSuchVersion, VersionStore
 from headrace.core.events import Stop
@@ -77,19 +76,6 @@ async def test_one_sample_is_found_without_reading_everything(monkeypatch):
     assert table["sample_id"].to_pylist() == ["s03"]
     assert len(opened) == 1
     assert await world.store.find(manifest, RowKind.ACCEPTED, "nobody") == ()
-
-
-async def test_a_sample_s_endings_come_from_the_version_and_from_behind_it():
-    """Every decision that is kept is told, oldest first, with the whole dossier."""
-    world = await World.made()
-    rows = [(dossier("s03", 0, Reason.ALREADY_ADMITTED), place(40))]
-    await world.cutter.staging.stage_decided(DATASET, DECIDED, rows)
-    found = await endings(world.store, DATASET, "s03")
-    assert sorted((ending.where.split(",")[-1].strip(), ending.dossier.decisions[-1].reason) for ending in found) == [
-        ("accepted", "accepted"), ("staged for the next version", "already_admitted"),
-    ]  # fmt: skip
-    assert found[0].ended_at == 1_700_000_100.5
-    assert await endings(world.store, DATASET, "nobody") == []
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "longer", "missing", "swapped"])
