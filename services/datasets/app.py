@@ -11,6 +11,7 @@ from pathlib import Path
 from headrace.adapters.kafka.catch_up import caught_up
 from headrace.adapters.kafka.streams import BrokerUnreachable, EventPublisher, KafkaError
 from headrace.adapters.object_store import ObjectStoreSettings, open_object_store
+from headrace.adapters.rounds.calibrations_due import CalibrationsDue
 from headrace.adapters.rounds.evictions import Evictions
 from headrace.adapters.rounds.measured_rows import MeasuredRows
 from headrace.adapters.rounds.refining_pages import RefiningPages
@@ -60,6 +61,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             policy_of=policies.policy_of,
             measures=_Measured(runtime.telemetry),
             settle=_Settle(runtime.settings.kafka, settings.settle_s_max),
+            calibrations=CalibrationsDue(cutter.versions, cutter.staging),
             pace_s=settings.pace_s,
             round_of=partial(_changing, states),
         )

@@ -12,6 +12,8 @@ from headrace.core.dossiers import DatasetCommitted, DatasetCutRequested, Dossie
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send, no_policy
 from headrace.core.policies import Policy, VersionRules
 from headrace.core.retractions import RetractionRequested
+from headrace.core.rounds.calibration_due import awaits_calibration
+from headrace.core.rounds.standing import StandingPolicy
 from headrace.core.staged import Place, Staged, rows_at_most, stream_of
 from headrace.core.topics import COMMITTED, CUT_REQUESTED
 from headrace.core.versions import Cut, CutContended, DamagedVersion
@@ -25,6 +27,7 @@ _FINAL = {Verdict.ACCEPTED, Verdict.REJECTED}
 _FLOAT32_BYTES = 4
 _CUT_BY_CHARS_MAX = 200
 _NO_RULES = VersionRules()
+_NO_STANDING = StandingPolicy()
 Body = TypeVar("Body", Dossier, IndexedSample, RetractionRequested)
 
 
@@ -40,7 +43,14 @@ class Cutter(Protocol):
     """Cuts versions from what is staged; `headrace.adapters.versions.cut` says what is raised."""
 
     async def cut(self, dataset_id: str, cut_by: str, rows: int | None = None) -> Cut | None: ...
+    async def answered(self, dataset_id: str, cut_by: str) -> Cut | None: ...
     async def waiting(self, dataset_id: str) -> Staged: ...
+
+
+class Calibrations(Protocol):
+    """Tells whether staged rows are enough for standing thresholds; `headrace.adapters.rounds.calibrations_due` says how."""
+
+    async def rows_due(self, dataset_id: str, standing: StandingPolicy) -> int | None: ...
 
 
 async def _no_round(_: str) -> str:
@@ -69,6 +79,7 @@ class Datasets:
     policy_of: Callable[[str], Policy | None]
     measures: Measures
     settle: Callable[[], Awaitable[None]]
+    calibrations: Calibrations
     pace_s: float
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -81,9 +92,14 @@ class Datasets:
         policy = self.policy_of(dataset_id)
         return policy.versions if policy else _NO_RULES
 
+    def standing_of(self, dataset_id: str) -> StandingPolicy:
+        """What it wants thresholds from, which versions bring."""
+        policy = self.policy_of(dataset_id)
+        return policy.standing if policy else _NO_STANDING
+
 
 async def stage_decided(events: Sequence[Event[Dossier]], datasets: Datasets) -> list[Result]:
-    """Write each dataset's decisions to its staging area; ask for a version where the policy's number of rows is reached.
+    """Write each dataset's decisions to its staging area; ask for a version where a rule of the policy on rows is reached.
 
     Raises:
         Stop: the object store is gone, or refuses.
@@ -94,7 +110,7 @@ async def stage_decided(events: Sequence[Event[Dossier]], datasets: Datasets) ->
         rows = [(events[i].body, _place(events[i], stream)) for i in indices]
         size = await datasets.staging.stage_decided(dataset_id, stream, rows)
         datasets.measures.staged(Counter(dossier.decisions[-1].verdict.value for dossier, _ in rows), size)
-        if await _reaches_rows(dataset_id, len(rows), datasets):
+        if await _asks(dataset_id, [dossier for dossier, _ in rows], datasets):
             asked = DatasetCutRequested(dataset_id, f"{stream}/{rows[-1][1].offset}", BY_POLICY)
             results[indices[-1]] = Emit((Send(CUT_REQUESTED, asked),))
     return results
@@ -176,14 +192,15 @@ async def _cut(event: Event[DatasetCutRequested], datasets: Datasets) -> Result:
     if datasets.policy_of(dataset_id) is None:  # a version would make a dataset of a name that was mistyped
         return no_policy(dataset_id)
     if by_policy and (round_id := await datasets.round_of(dataset_id)):
+        if dataset_id not in datasets.held:
+            _log.info("dataset %s gets no version by its policy while round %s is changing it", dataset_id, round_id)
         datasets.held.add(dataset_id)
-        _log.info("dataset %s gets no version by its policy while round %s is changing it", dataset_id, round_id)
         return Emit()
     try:
         cut = await (_cut_by_policy if by_policy else _cut_as_asked)(event, datasets)
         if cut is None:
             return Emit()
-        again = cut.new and by_policy and await _reaches_rows(dataset_id, None, datasets)
+        again = cut.new and by_policy and await _asks(dataset_id, None, datasets)
     except DamagedVersion as damaged:
         return Reject("DamagedVersion", str(damaged))
     except CutContended as contended:
@@ -202,10 +219,13 @@ async def _cut_as_asked(event: Event[DatasetCutRequested], datasets: Datasets) -
 
 
 async def _cut_by_policy(event: Event[DatasetCutRequested], datasets: Datasets) -> Cut | None:
-    """Exactly so many rows at a time, so that versions do not depend on the moment; else all of them once they are old."""
+    """Exactly as many rows as a rule wants, so that versions do not depend on the moment; else all of them once they are old."""
     dataset_id, rules = event.body.dataset_id, datasets.rules_of(event.body.dataset_id)
-    if rules.every_rows is not None:
-        cut = await datasets.cutter.cut(dataset_id, _cut_by(event), rows=rules.every_rows)
+    if answered := await datasets.cutter.answered(dataset_id, _cut_by(event)):
+        return answered
+    rows = await _rows_due(dataset_id, datasets)
+    if rows is not None:
+        cut = await datasets.cutter.cut(dataset_id, _cut_by(event), rows=rows)
         if cut is not None and cut.new:
             return cut
     if _is_old(await datasets.cutter.waiting(dataset_id), rules, event.time):
@@ -213,17 +233,30 @@ async def _cut_by_policy(event: Event[DatasetCutRequested], datasets: Datasets) 
     return None
 
 
-async def _reaches_rows(dataset_id: str, new: int | None, datasets: Datasets) -> bool:
-    """Whether the policy's number of rows is staged; with `new`, only where these last rows made up a multiple of it."""
-    every = datasets.rules_of(dataset_id).every_rows
-    if every is None:
-        return False
+async def _asks(dataset_id: str, last: Sequence[Dossier] | None, datasets: Datasets) -> bool:
+    """Whether a rule on rows wants a version; with `last`, the rows staged last, only where it may be they who made it due."""
     try:
-        rows = rows_at_most((await datasets.cutter.waiting(dataset_id)).slices(decided=True))
+        if last is None or awaits_calibration(last, datasets.standing_of(dataset_id)):
+            return await _rows_due(dataset_id, datasets) is not None
+        every = datasets.rules_of(dataset_id).every_rows
+        rows = await _rows_staged(dataset_id, datasets) if every is not None else 0
+        return every is not None and rows // every > (rows - len(last)) // every
     except DamagedVersion as damaged:  # whoever asks for a version is told; staging goes on
         _log.error("dataset %s cuts no versions by its policy: %s", dataset_id, damaged)
         return False
-    return rows >= every and (new is None or rows // every > (rows - new) // every)
+
+
+async def _rows_due(dataset_id: str, datasets: Datasets) -> int | None:
+    """The fewest rows that a rule wants in a version now: the policy's number, or those that a calibration lacks."""
+    every, standing = datasets.rules_of(dataset_id).every_rows, datasets.standing_of(dataset_id)
+    wanted = [every] if every is not None and await _rows_staged(dataset_id, datasets) >= every else []
+    due = await datasets.calibrations.rows_due(dataset_id, standing) if standing.rows else None
+    return min([*wanted, *([due] if due is not None else [])], default=None)
+
+
+async def _rows_staged(dataset_id: str, datasets: Datasets) -> int:
+    """Decisions behind the latest version; an upper bound where batches were delivered again in other sizes."""
+    return rows_at_most((await datasets.cutter.waiting(dataset_id)).slices(decided=True))
 
 
 def _is_old(staged: Staged, rules: VersionRules, now: float) -> bool:

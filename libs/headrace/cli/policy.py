@@ -166,8 +166,8 @@ def standing_told(policy: "Policy | None") -> Iterator[str]:
     standing, found = policy.standing, policy.standing.thresholds
     axes = " and ".join(name for name, is_on in (("loss", standing.hard), ("quality", standing.low_quality)) if is_on)
     if found is None:
-        yield f"standing thresholds on {axes}: none yet; they come with a round, or with the first dataset version"
-        yield f"that has {standing.rows} samples scored by the model version that measures then"
+        yield f"standing thresholds on {axes}: none yet; they come with a round, or as soon as {standing.rows} samples are"
+        yield "scored by the model version that measures"
         return
     measured_by = f"{found.model} version {found.model_version}"
     yield readable(f"standing thresholds on {axes}, for samples that {measured_by} measures ({found.source}, {found.rows} rows):")

@@ -36,12 +36,6 @@ def _contradictions(policy: Policy) -> Iterator[PolicyProblem]:
 
 
 def _warnings(policy: Policy) -> Iterator[str]:
-    standing, versions, rounds = policy.standing, policy.versions, policy.rounds
+    rounds = policy.rounds
     if rounds.mode is Mode.MIDDO_COMPAT and rounds.scale == "held":
         yield "rounds.scale: held has no meaning in mode middo_compat: what is added there is paid for by nothing"
-    if standing.rows and standing.thresholds is None and versions.every_rows is None and versions.every_s is None:
-        yield (
-            f"standing.rows: thresholds are computed from {standing.rows} scored samples of a dataset version, and nothing cuts "
-            f"one by itself: until `headrace dataset cut` or a round no sample is held to any. "
-            f"`versions.every_rows: {standing.rows}` cuts one"
-        )

@@ -13,20 +13,17 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from google.protobuf.message import DecodeError
 
+from headrace.adapters.rounds.calibration_rows import judgement_in, judgements_of
 from headrace.adapters.versions.sample_rows import DECIDED_SCHEMA
 from headrace.adapters.versions.shards import find_rows, read_columns
 from headrace.adapters.versions.store import NoSuchVersion, VersionStore
-from headrace.adapters.wire.fields import Undecodable
-from headrace.adapters.wire.pages import signals_from
-from headrace.core.dossiers import CURRENT, DatasetCommitted, Judgement
+from headrace.core.dossiers import DatasetCommitted, Judgement
 from headrace.core.policies import Policy
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore
 from headrace.core.rounds.calibrating import calibrated
 from headrace.core.rounds.standing import StandingThresholds
 from headrace.core.versions import DamagedVersion, Manifest, RowKind, Shard, manifest_key
-from headrace_protos.sample.v1 import dossier_pb2
 
 _BATCH_ROWS = 4_096
 _DOSSIERS = 256
@@ -99,7 +96,7 @@ def _calibrated(
     if measuring not in candidates:
         return None
     ruler_hash = _judged_last(rows, *measuring) if judged else ""
-    if policy.standing.has_of(*measuring) and policy.standing.is_by_ruler(ruler_hash):
+    if policy.standing.is_calibrated(*measuring, ruler_hash):
         return None
     for batch in rows.read((*_ORDER, *_WHO, *(("dossier",) if judged else ()))):
         mine = pc.and_(pc.equal(batch["model"], measuring[0]), pc.equal(batch["model_version"], measuring[1]))
@@ -123,7 +120,7 @@ def _judged_last(rows: "_Rows", model: str, version: str) -> str:
     """The ruler by which this version judged the row that it measured last; empty where it did not."""
     mine = (pc.field("model") == model) & (pc.field("model_version") == version)
     last = _decided_last(rows, mine & pc.is_valid(pc.field("loss_mean")))
-    judgement = _judgement(last["sample_id"], rows.dossier_of(last)) if last else None
+    judgement = judgement_in(last["sample_id"], rows.dossier_of(last)) if last else None
     return judgement.ruler_hash if judgement is not None else ""
 
 
@@ -184,23 +181,13 @@ class _Rows:
 
 def _with_quality(rows: pa.Table, ruler_hash: str) -> pa.Table:
     """Those that were judged by this ruler, with what the model made of them."""
-    dossiers = zip(rows["sample_id"].to_pylist(), rows["dossier"].to_pylist(), strict=True)
-    qualities = pa.array([_quality(_judgement(sample_id, value), ruler_hash) for sample_id, value in dossiers], pa.float64())
+    qualities = pa.array([_quality(judgement, ruler_hash) for judgement in judgements_of(rows)], pa.float64())
     judged = rows.select(_ORDER).append_column("quality", qualities)
     return judged.filter(pc.is_finite(qualities))
 
 
 def _quality(judgement: Judgement | None, ruler_hash: str) -> float | None:
     return judgement.quality if judgement is not None and judgement.ruler_hash == ruler_hash else None
-
-
-def _judgement(sample_id: str, dossier: bytes) -> Judgement | None:
-    """Of the whole dossier only this page is decoded: there may be millions that were not judged."""
-    try:
-        pages = [page for page in dossier_pb2.Dossier.FromString(dossier).signals if page.role == CURRENT]
-        return signals_from(pages[0]).judgement if pages and pages[0].HasField("judgement") else None
-    except (DecodeError, Undecodable) as error:
-        raise DamagedVersion(f"the dossier of {sample_id}: {error}") from error
 
 
 class _Earliest:

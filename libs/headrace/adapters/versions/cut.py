@@ -70,6 +70,19 @@ class VersionCutter:
                 return await self._answer(version, new=True)
         raise CutContended(f"dataset {dataset_id}: others cut a version {self._settings.rebases_max} times in a row")
 
+    async def answered(self, dataset_id: str, cut_by: str) -> Cut | None:
+        """The head, where this event led to it already: whoever cut it was killed before it was announced.
+
+        Raises:
+            DamagedVersion: its manifest is missing.
+            Stop: the store is gone.
+        """
+        head = await self.versions.head(dataset_id)
+        if head is None or head.reference.cut_by != cut_by:
+            return None
+        manifest = await self.versions.manifest_at(head.manifest_key, head.version)
+        return await self._answer(Version(head.version, manifest), new=True)
+
     async def waiting(self, dataset_id: str) -> Staged:
         """What is staged behind the head. Raises DamagedVersion or Stop."""
         latest = await self.versions.latest(dataset_id)

@@ -56,7 +56,11 @@ class StandingPolicy(_Section):
     """Which thresholds stand between rounds; those of a policy that names none are filled in by the controller."""
 
     rows: int = Field(
-        0, ge=0, le=ROWS_MAX, strict=True, description="Scored samples of one model version that a calibration takes; 0: off."
+        0,
+        ge=0,
+        le=ROWS_MAX,
+        strict=True,
+        description="Scored samples of one model version that a calibration takes as soon as there are so many; 0: off.",
     )
     hard: Flag = Field(True, description="Reject what is harder for the model than rounds.hard allows.")
     low_quality: Flag = Field(False, description="Reject what the model judges below rounds.low_quality; submissions are judged.")
@@ -88,6 +92,10 @@ class StandingPolicy(_Section):
     def has_of(self, model: str, model_version: str) -> bool:
         """Whether the thresholds are this version's."""
         return self._of(model, model_version) is not None
+
+    def is_calibrated(self, model: str, model_version: str, ruler_hash: str = "") -> bool:
+        """Whether nothing is to be computed for what this version measured and, where quality counts, judged by this ruler."""
+        return self.has_of(model, model_version) and self.is_by_ruler(ruler_hash)
 
     def is_by_ruler(self, ruler_hash: str) -> bool:
         """Whether a judgement by this ruler may be held to the thresholds: theirs, or one of the two is not known."""

@@ -1,20 +1,13 @@
 """What datasets does with decisions, embeddings and requests for versions, around a store in memory."""
 
-import itertools
-
 import pytest
 
-from headrace.adapters.versions.cut import VersionCutter
-from headrace.adapters.versions.draft import CutSettings
-from headrace.core.dossiers import DatasetCommitted, DatasetCutRequested, Decision, Dossier, Embeddings, IndexedSample, Verdict
-from headrace.core.events import Emit, Event, Position, Reject, Retry, Stop
-from headrace.core.policies import Policy, VersionRules
-from headrace.core.reasons import Reason
-from headrace.core.topics import COMMITTED, CUT_REQUESTED, DECIDED, INDEXED, RETRACTION_REQUESTED, retry_topic_name
-from headrace.core.versions import CutContended, RowKind
+from headrace.core.dossiers import DatasetCutRequested, Decision, Dossier, Embeddings, IndexedSample, Verdict
+from headrace.core.events import Emit, Reject, Retry, Stop
+from headrace.core.topics import CUT_REQUESTED, DECIDED, INDEXED, RETRACTION_REQUESTED, retry_topic_name
+from headrace.core.versions import CutContended
 from services.datasets.handlers import (
     BY_POLICY,
-    Datasets,
     cut_versions,
     due_by_age,
     stage_decided,
@@ -22,71 +15,8 @@ from services.datasets.handlers import (
     stage_retracted,
 )
 from tests.fakes.certain import certain
+from tests.fakes.datasets_world import World, committed, requests
 from tests.fakes.decisions import DATASET, dossier, indexed, retraction
-from tests.fakes.object_store import FakeObjectStore
-
-
-class Measured:
-    def __init__(self):
-        self.rows, self.cuts = {}, []
-
-    def staged(self, rows, size_bytes):
-        assert size_bytes > 0
-        for verdict, count in rows.items():
-            self.rows[verdict] = self.rows.get(verdict, 0) + count
-
-    def cut(self, dataset_id, *, new, seconds):
-        self.cuts.append((dataset_id, new))
-
-
-class World:
-    """The service's handlers on a fake store, with policies, a clock, and topics that count offsets."""
-
-    def __init__(self, **rules):
-        self.objects = FakeObjectStore()
-        self.cutter = VersionCutter(self.objects, CutSettings(embeddings_wait_s=0))
-        self.policies = {DATASET: Policy(versions=VersionRules(**rules))}
-        self.measured = Measured()
-        self.slept = []
-        self.settled = 0
-        self.now = 100.0
-        self.offsets = {}
-        self.datasets = Datasets(
-            staging=self.cutter.staging, cutter=self.cutter, policy_of=self.policies.get, measures=self.measured,
-            settle=self.settle, pace_s=0.5, clock=lambda: self.now, sleep=self.sleep,
-        )  # fmt: skip
-
-    async def settle(self):
-        self.settled += 1
-
-    async def sleep(self, seconds):
-        self.slept.append(seconds)
-        self.now += seconds
-
-    def event(self, topic, body, *, partition=2, read_from=None, time=1_000.0):
-        name = read_from or topic.name
-        offset = self.offsets.setdefault((name, partition), itertools.count())
-        position = Position(name, partition, next(offset))
-        return Event(f"event-{name}-{position.offset}", topic.name, topic.key_of(body), body, time, position)
-
-    def decided(self, *ids, reason=Reason.ACCEPTED, **more):
-        return [self.event(DECIDED, dossier(sample_id, 0, reason), **more) for sample_id in ids]
-
-    def request(self, by="ada", **more):
-        return self.event(CUT_REQUESTED, DatasetCutRequested(DATASET, "r", by), **more)
-
-    async def accepted(self):
-        version = await self.cutter.versions.version(DATASET)
-        batches = [batch async for batch in self.cutter.versions.rows(version.manifest, RowKind.ACCEPTED, ["sample_id"])]
-        return sorted(value for batch in batches for value in batch["sample_id"].to_pylist())
-
-
-def committed(result) -> list[DatasetCommitted]:
-    return [send.body for send in result.sends if send.topic is COMMITTED]
-
-
-def requests(results) -> list[DatasetCutRequested]:
-    return [send.body for result in results for send in result.sends if send.topic is CUT_REQUESTED]
 
 
 async def test_decisions_are_staged_and_cut_on_request():
