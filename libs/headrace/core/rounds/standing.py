@@ -3,8 +3,9 @@
 A calibration takes the first scored samples of one model version, a round its whole survey; either yields the bounds that a
 new sample of that very version is held to: loss at most mean + m deviations, judged quality at least mean - m deviations, as on
 the axes of rounds (`headrace.core.rounds.thresholds`) and with their coefficients. Samples measured by another version are not
-held to them: a new version is calibrated before it gates, and so is a new ruler of the judge. Data validation only;
-`calibrating` computes them.
+held to them: a new version is calibrated before it gates, and so is a new ruler of the judge. The sparse axis has no such
+bound: what lies sparse is no worse for it, and rounds add to it instead of replacing it; to reject it would be to reject what is
+new. Data validation only; `calibrating` computes them.
 """
 
 from typing import Annotated, Any
