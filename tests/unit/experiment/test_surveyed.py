@@ -86,8 +86,13 @@ def test_the_report_tells_what_the_axes_found():
     figures = planted_figures(rows, survey, seed=0)
     off_topic = figures["auroc"][Damage.OFF_TOPIC.value]
     assert off_topic[Axis.HARD.value]["area"] == 1.0
-    assert off_topic[DECISION]["area"] > 0.5
     assert set(off_topic) == {*(axis.value for axis in Axis), COMBINED, DECISION}
+    for kind, areas in figures["auroc"].items():
+        right, wrong = (figures["selected"][name]["any"] / figures["selected"][name]["rows"] for name in (kind, "clean"))
+        assert areas[DECISION]["area"] == pytest.approx((1 + right - wrong) / 2)  # that of a yes or no
+    tails = np.max([survey.tail(axis) for axis in Axis], axis=0)
+    clean = np.array([kind is None for kind in kinds])
+    assert off_topic[COMBINED]["area"] == pytest.approx((tails[hit][:, None] > tails[clean]).mean())
     assert figures["selected"][Damage.OFF_TOPIC.value] | {"sparse": 0, "low_quality": 0} == {
         "hard": 4, "sparse": 0, "low_quality": 0, "any": 4, "rows": 4,
     }  # fmt: skip
@@ -96,3 +101,11 @@ def test_the_report_tells_what_the_axes_found():
     Console(file=shown, width=120).print(planted_table(figures))
     assert all(kind.replace("_", " ") in shown.getvalue() for kind in Damage)
     assert "1.00-1.00" in shown.getvalue()
+    heads = shown.getvalue().splitlines()[3]
+    assert [head.strip() for head in heads.split("┃")[2:-2]] == [
+        "hard",
+        "sparse",
+        "low quality",
+        "furthest tail",
+        "any axis, m=1",
+    ]
