@@ -18,7 +18,7 @@ from headrace.adapters.kafka.accounts import Accounts
 from headrace.adapters.object_store import ObjectStoreSettings
 from headrace.core.ledger import Account
 from headrace.local.kafka import Kafka, kafka_cluster
-from headrace.local.launch import Launch, Part, Place, clear, spawn, tail
+from headrace.local.launch import Launch, Part, Place, clear, spawn, stop_group, tail
 from headrace.local.object_store import ObjectStore
 from headrace.local.ports import LOCALHOST, free_port
 from headrace.local.probes import port_answers
@@ -120,17 +120,31 @@ class Spine:
         """The services that run here."""
         return tuple(name for name in service_names() if name != "refinement" or "HEADRACE_CHAT_URL" in self.environment)
 
-    def start(self, part: Part, *, wait: bool = True) -> None:
+    @contextlib.contextmanager
+    def replica(self, service: str) -> Iterator[str]:
+        """A second process of a service, by whose name it is known here; it leaves its groups when the block ends."""
+        name = f"{service}-2"
+        self.start(LocalService(service, ()), name=name, settings={"HEADRACE_INSTANCE": name})
+        try:
+            yield name
+        finally:
+            running = self.parts.pop(name)
+            stop_group(running.process, running.launch)
+
+    def start(self, part: Part, *, wait: bool = True, name: str = "", settings: Mapping[str, str] | None = None) -> None:
+        """Starts it, with these settings beside the spine's; its own name is the part's where none is given."""
+        name = name or part.name
         ports = {}
         for port_name in part.port_names:
             ports[port_name] = free_port(self._taken)
             self._taken.add(ports[port_name])
-        place = Place(self.folder / part.name, self.folder / "logs" / f"{part.name}.log", ports, dict(self.environment))
+        environment = {**self.environment, **(settings or {})}
+        place = Place(self.folder / name, self.folder / "logs" / f"{name}.log", ports, environment)
         launch = part.prepare(place, lambda _: None)
         self.environment |= launch.tells
-        self.parts[part.name] = Running(launch, spawn(launch))
+        self.parts[name] = Running(launch, spawn(launch))
         if wait:
-            self.wait_until_it_serves(part.name)
+            self.wait_until_it_serves(name)
 
     def wait_until_it_serves(self, name: str) -> None:
         running = self.parts[name]

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from headrace.core.rounds.state import RoundState
-from tests.e2e import round_compat, round_undone, rounds
+from tests.e2e import round_compat, round_replicas, round_undone, rounds
 from tests.e2e.mending import Mender
 from tests.e2e.round_cases import (
     CASES,
@@ -74,6 +74,22 @@ def test_a_round_makes_a_better_version(spine: Spine, calm: RoundEnd):
     third_refusals = sum(rewrites.not_made.values())  # what was refused twice is asked for in the same words again
     assert calm.calls.total() - len(calm.calls) == third_refusals
     require_closed_sums(spine, calm)
+
+
+def test_two_scoring_processes_measure_what_one_does(spine: Spine, calm: RoundEnd):
+    """The same version again, its rows shared between both: table, thresholds and selection are the same bytes."""
+    file = spine.folder / "penniless-calm.yaml"
+    file.write_text(json.dumps(policy(budget={"tokens": 0})))
+    done(spine, "policy", "apply", "--dataset", "calm", "--file", str(file))
+    with spine.replica("scoring"):
+        mine, others = round_replicas.shares(spine)
+        state = round_replicas.survey_again(spine, "calm")
+    rows = round_replicas.rows_by_partition(spine, state.round_id)
+    assert (state.phase, state.reason) == ("stopped", "budget_spent"), state.detail
+    assert not mine & others
+    assert min(sum(rows[each] for each in share) for share in (mine, others)) > 0
+    assert rows.total() == state.rows.measured == SAMPLES
+    assert round_replicas.objects_of(spine, state) == round_replicas.objects_of(spine, calm.state)
 
 
 @pytest.fixture(scope="module")
