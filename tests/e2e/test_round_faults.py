@@ -150,13 +150,18 @@ def test_a_small_budget_mends_as_many_rows_at_a_time_as_it_pays_for(spine: Spine
 
 @pytest.mark.usefixtures("cases")
 def test_a_round_is_frozen_and_goes_on_while_another_model_version_begins_to_measure(spine: Spine, mender: Mender):
-    """A second start is refused, by the command and by the controller; what a round measures stays with its own version."""
+    """A second start is refused, by the command and by the controller, though it was killed meanwhile.
+
+    What a round measures stays with its own version.
+    """
     round_id = begin_and_hold(spine, mender, "frozen")
     assert json.loads(done(spine, "round", "freeze", "frozen", "--reason", "lunch", "--json"))["phase"] == "frozen"
     refused = command(spine, "round", "start", "frozen")
     assert refused.exit_code == 1
     assert f"round {round_id} of frozen is frozen: one at a time" in refused.output + refused.stderr
     frozen = until(spine, "frozen", round_id, lambda state: state.phase == "frozen")
+    spine.kill("controller")
+    spine.restart("controller")
     another = begin_another(spine, frozen)
     assert (another.phase, another.reason) == ("stopped", "another_round_runs")
     roll_out(spine, "2", previous="1")
