@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,15 +26,21 @@ from headrace.core.fine_tuning import is_held_out
 from headrace.core.policies import Policy
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.rounds.facts import (
+    Action,
+    Cut,
     Ending,
     Fact,
+    RestorationEnded,
     RewriteEnded,
     RewritesRequested,
+    RoundAsked,
     RoundProgressed,
     RoundStarted,
     RowsMeasured,
+    RowsReverted,
     RowsSent,
 )
+from headrace.core.rounds.moves import cut_asked_for
 from headrace.core.rounds.policy import AxisBounds, Deadlines, RoundPolicy
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.state import Phase, RoundState
@@ -43,6 +49,7 @@ from headrace.core.rounds.surveys import (
     MeasuredSample,
     Purpose,
     RefiningRequested,
+    RevertRequested,
     RoundStepRequested,
     Survey,
     SurveyedSample,
@@ -56,6 +63,7 @@ from headrace.core.topics import (
     COMMITTED,
     CUT_REQUESTED,
     POLICY_PUBLISHED,
+    ROLLBACK_REQUESTED,
     ROUND_PROGRESSED,
     ROUND_STATE,
     ROUND_STEP_REQUESTED,
@@ -64,6 +72,7 @@ from headrace.core.topics import (
     dlq_topic_name,
 )
 from tests.fakes.bodies import BODIES
+from tests.fakes.certain import certain
 from tests.fakes.decisions import DATASET, dossier
 from tests.fakes.surveys import accepted, cut_version, measured, placed
 from tests.fakes.triton_server import StubTriton
@@ -72,6 +81,7 @@ pytestmark = [pytest.mark.connected, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 60
+WORSE = "worse"
 VERSION, NEXT_VERSION = "9f" * 32, "8e" * 32
 RULES = RoundPolicy(sparse=AxisBounds(enabled=False), deadlines=Deadlines(training_s=120.0))
 PHASES = ("surveying", "thresholds", "refining", "validating", "committing", "training", "evaluating")
@@ -93,14 +103,15 @@ def survey_of(round_id: str) -> Survey:
 
 
 def rows_of(survey: Survey) -> list[MeasuredSample]:
-    """All rows, or those held out of training: their loss falls a little with the new version."""
+    """All rows, or those held out of training: their loss falls a little with the new version, and rises in round `WORSE`."""
+    is_round = survey.purpose is Purpose.ROUND
+    change = 0.0 if is_round else 0.1 if survey.round_id == WORSE else -0.1
     found = []
     for number in range(ROWS):
         sample = dossier(f"s{number:02}").sample
         sample = replace(sample, messages=(Message("user", f"What is {number}?"), *sample.messages[1:]))
-        is_round = survey.purpose is Purpose.ROUND
         if is_round or is_held_out(prompt_hash_of(sample), survey.held_out_share, survey.held_out_seed):
-            found.append(measured(sample, survey, loss=1.0 + number % 7 * 0.3 - (0.0 if is_round else 0.1)))
+            found.append(measured(sample, survey, loss=1.0 + number % 7 * 0.3 + change))
     return found
 
 
@@ -111,6 +122,8 @@ class World:
         self.kafka = kafka
         self.objects = objects
         self.log = folder / "controller.log"
+        self.may_undo = asyncio.Event()
+        self.undone: set[str] = set()
         self.environment = os.environ | {
             "PYTHONPATH": f"{ROOT}:{ROOT / 'libs'}", "HEADRACE_HOME": str(folder / "no-stack"), "HEADRACE_KAFKA": kafka,
             "HEADRACE_INSTANCE": "test", "HEADRACE_CONTROLLER_ROUND_PAGE_ROWS": "3", "HEADRACE_CONTROLLER_ROUND_TICK_S": "0.5",
@@ -128,6 +141,17 @@ class World:
     async def publish(self, *events: tuple[str, Send]) -> None:
         async with EventPublisher(self.kafka, "headrace/test") as publisher:
             await publisher.publish_many(list(events))
+
+    async def ask(self, round_id: str, action: Action) -> None:
+        fact = RoundAsked(action, "look", "test")
+        await self.publish((f"{action} {round_id}", Send(ROUND_PROGRESSED, RoundProgressed(DATASET, round_id, fact))))
+
+    async def refuse_checkpoint(self) -> None:
+        """Published, and refused, since the controller has no model repository; that it measures is told by the script."""
+        await self.publish(("checkpoint", Send(CHECKPOINT_PUBLISHED, CHECKPOINT)))
+        async with asyncio.timeout(120):
+            while not await self.bodies(CHECKPOINT_REFUSED):  # noqa: ASYNC110 - another process's doing
+                await asyncio.sleep(0.2)
 
     async def begin(self, round_id: str, rules: RoundPolicy = RULES) -> None:
         survey = survey_of(round_id)
@@ -172,9 +196,7 @@ class World:
 
     async def _answers(self, body: Any) -> list[Send]:
         if isinstance(body, DatasetCutRequested):
-            committed = DatasetCommitted(DATASET, NEXT_VERSION, 6, "key", ROWS, 0, time.time(), body.request_id)
-            told = replace(BODIES["CheckpointRolledOut"], rollback_request_id="", model_version="2")
-            return [Send(COMMITTED, committed), Send(CHECKPOINT_ROLLED_OUT, told)]
+            return await self._cut(body.request_id)
         assert isinstance(body, RoundStepRequested)
         match body.step:
             case SurveyRequested(survey=survey):
@@ -185,9 +207,28 @@ class World:
                 assert selected is not None
                 ends = [RewriteEnded(Axis.HARD, f"parent-{row}", Ending.ACCEPTED, "accepted", 1, 100, 0.5) for row in page]
                 facts = [RewritesRequested(step.rows, page.stop >= selected.total), *ends]
+            case RevertRequested() as step:
+                facts = self._reverted(step.survey.round_id)
             case _:  # the controller's own
                 return []
         return [Send(ROUND_PROGRESSED, RoundProgressed(DATASET, body.step.survey.round_id, fact)) for fact in facts]
+
+    async def _cut(self, request_id: str) -> list[Send]:
+        """A version, and a checkpoint trained on what a round made; what stands while one is undone is told when it may be."""
+        committed = DatasetCommitted(DATASET, NEXT_VERSION, 6, "key", ROWS, 0, time.time(), request_id)
+        if certain(cut_asked_for(request_id))[1] is not Cut.MADE:
+            await self.may_undo.wait()
+            return [Send(COMMITTED, committed)]
+        told = replace(BODIES["CheckpointRolledOut"], rollback_request_id="", model_version="2")
+        return [Send(COMMITTED, committed), Send(CHECKPOINT_ROLLED_OUT, told)]
+
+    def _reverted(self, round_id: str) -> list[Fact]:
+        """Two rows come back and one leaves; looked for again, there is nothing more of the round."""
+        if round_id in self.undone:
+            return [RowsReverted(0, 0, complete=True)]
+        self.undone.add(round_id)
+        ends = [RestorationEnded(f"parent-{row}", 34, accepted=True, reason="accepted") for row in range(2)]
+        return [RowsReverted(2, 1, complete=True), *ends]
 
     async def _surveyed(self, survey: Survey) -> list[Fact]:
         rows = rows_of(survey)
@@ -205,11 +246,11 @@ class World:
             RowsMeasured(survey.purpose, len(rows) - half, 0, 100, 0.5),
         ]
 
-    async def until(self, round_id: str, *phases: str) -> RoundState:
-        """Until the round was in one of the phases."""
+    async def until(self, round_id: str, *phases: str, holds: Callable[[RoundState], bool] = lambda _: True) -> RoundState:
+        """Until the round was in one of the phases, and this held."""
         async with asyncio.timeout(120), aclosing(read_topic(ROUND_STATE, self.kafka)) as events:
             async for event in events:
-                if event.body.round_id == round_id and event.body.phase in phases:
+                if event.body.round_id == round_id and event.body.phase in phases and holds(event.body):
                     state: RoundState = event.body
                     return state
         raise AssertionError("a topic that is followed does not end")
@@ -229,11 +270,8 @@ async def world(own_kafka, s3, tmp_path) -> AsyncIterator[World]:
 
 async def test_a_round_comes_to_the_same_end_whoever_is_killed(world):
     """Killed in every phase: thresholds, selection, counts, the requested version and the verdict are those of a calm round."""
-    await world.publish(("checkpoint", Send(CHECKPOINT_PUBLISHED, CHECKPOINT)))
     controller = await world.started()
-    async with asyncio.timeout(120):
-        while not await world.bodies(CHECKPOINT_REFUSED):  # noqa: ASYNC110 - it has no model repository; ours is told by the script
-            await asyncio.sleep(0.2)
+    await world.refuse_checkpoint()
     async with world.answering():
         await world.begin("calm")
         calm = await world.until("calm", *ENDS)
@@ -269,6 +307,43 @@ async def test_a_round_comes_to_the_same_end_whoever_is_killed(world):
 
 
 ENDS = ("kept", "rolled_back", "stopped", "frozen")
+
+
+async def test_a_round_goes_on_and_is_undone_though_its_controller_dies_frozen_and_reverting(world):
+    """What was answered while it was frozen counts; a held-out loss that rises is rolled back, and all of it is undone once."""
+    controller = await world.started()
+    await world.refuse_checkpoint()
+
+    async def killed() -> asyncio.subprocess.Process:
+        controller.kill()
+        await controller.wait()
+        return await world.started()
+
+    await world.begin(WORSE)
+    await world.until(WORSE, "surveying")
+    await world.ask(WORSE, Action.FREEZE)
+    await world.until(WORSE, "frozen")
+    controller = await killed()
+    async with world.answering():
+        frozen = await world.until(WORSE, "frozen", holds=lambda state: state.rows.measured == ROWS)
+        await world.ask(WORSE, Action.RESUME)
+        await world.until(WORSE, "reverting")
+        controller = await killed()
+        world.may_undo.set()
+        state = await world.until(WORSE, "rolled_back", "stopped", "kept")
+    controller.kill()
+    await controller.wait()
+    assert (frozen.frozen_in, frozen.selected) == ("surveying", None)
+    assert (state.phase, state.reason) == ("rolled_back", "held_out_rose"), state.detail
+    assert state.held_out.after == pytest.approx(state.held_out.before + 0.1)
+    revert = state.revert
+    assert (revert.restoring, revert.restored, revert.retracted, dict(revert.refused), revert.lost) == (2, 2, 1, {}, ())
+    asked = [body.request_id for body in await world.bodies(ROLLBACK_REQUESTED)]
+    assert asked == [f"{DATASET}/{WORSE}"]
+    cuts = [cut_asked_for(body.request_id) for body in await world.bodies(CUT_REQUESTED)]
+    assert [cut for round_id, cut in cuts if round_id == WORSE] == [Cut.MADE, Cut.STANDING, Cut.STANDING]
+    steps = [body.step for body in await world.bodies(ROUND_STEP_REQUESTED) if body.step.survey.round_id == WORSE]
+    assert len([step for step in steps if isinstance(step, RevertRequested)]) == 2
 
 
 async def test_the_commands_and_a_phase_that_lasts_too_long(world, monkeypatch):
