@@ -6,13 +6,15 @@ from contextlib import asynccontextmanager
 from headrace.adapters.chat.checking import RoleChecks
 from headrace.adapters.chat.kept import ChatEndpoints, Ending
 from headrace.adapters.chat.opening import opened_chat
+from headrace.adapters.chat.settings import endpoint_of
 from headrace.core.budgets import Spend
-from headrace.core.chat import ANSWERER, REFINER, Call, Outcome
+from headrace.core.chat import ANSWERER, JUDGE, REFINER, Call, Outcome
+from headrace.core.rounds.rewrite_judging import RewriteJudging
 from headrace.runtime.app import Runtime
 from headrace.runtime.service import Service
 from headrace.runtime.telemetry import Attribute, Metric, Telemetry
 from services.refinement.handlers import Refinement
-from services.refinement.recipes import read_recipes
+from services.refinement.recipes import read_judging, read_recipes
 from services.refinement.settings import RefinementSettings
 from services.refinement.subscribers import NAME, subscriptions
 
@@ -21,6 +23,7 @@ from services.refinement.subscribers import NAME, subscriptions
 async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
     """Refinement, ready to run; the endpoints may come later."""
     settings = RefinementSettings()
+    judging = RewriteJudging(read_judging(), settings.judging(), endpoint_of(JUDGE).model)
     async with opened_chat(
         runtime.settings.kafka,
         f"headrace/{NAME}",
@@ -38,6 +41,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             limits=settings.limits(),
             refining=settings.refining(),
             answering=settings.answering(),
+            judging=judging,
         )
         pings = {"policies": runtime.policies.ping, "chat": chat.ping}
         subscribed = subscriptions(refinement, batch_records_max=settings.batch_records_max)

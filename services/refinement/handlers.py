@@ -1,13 +1,16 @@
-"""Rewrites samples: a prompt and its answer are asked for; what comes is a new revision, or the reason why there is none."""
+"""Rewrites samples: a prompt and its answer are asked for, and a second opinion where the round wants one.
+
+What comes is a new revision, or the reason why there is none.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from headrace.core.budgets import Spend
-from headrace.core.chat import Call, Hindrance, Sampling
-from headrace.core.chat_answers import Answer, NoAnswer, answer_of
-from headrace.core.dossiers import Cost, Dossier, Rewrite
+from headrace.core.chat import JUDGE, Call, Hindrance, Sampling
+from headrace.core.chat_answers import Answer, NoAnswer, Value, answer_of
+from headrace.core.dossiers import Cost, Dossier, EndpointJudgement, Rewrite
 from headrace.core.events import Emit, Event, Reject, Result, Send, no_policy
 from headrace.core.policies import Policy
 from headrace.core.ports.chat_model import ChatModel, KeptReplies
@@ -15,9 +18,11 @@ from headrace.core.rounds.acceptance import gate_of
 from headrace.core.rounds.attempts import ended, not_begun
 from headrace.core.rounds.facts import Ending
 from headrace.core.rounds.rewrite_costs import BUDGET, AllowedChat, summed
+from headrace.core.rounds.rewrite_judging import RewriteJudging
 from headrace.core.rounds.rewriting import NotRewritable, Recipes, RewritingLimits, Task, task_for
 from headrace.core.rounds.rules import Axis, Mode
 from headrace.core.rounds.surveys import RefinementRequested
+from headrace.core.samples import Sample
 from headrace.core.topics import ROUND_PROGRESSED, SUBMITTED
 
 REPLIES_MAX = 3
@@ -30,19 +35,20 @@ _AXES = frozenset(Axis)
 class Refinement:
     """What the handler needs: standing policies, the models and their kept replies, what they are told, and limits.
 
-    `worst_of` says the most that a call may cost. `checked` returns once the models were found to answer; from then on it costs
-    nothing.
+    `worst_of` says the most that a call may cost. `checked` returns once the models were found to answer, those of the roles that
+    it is given included; from then on it costs nothing.
     """
 
     policy_of: Callable[[str], Policy | None]
     chat: ChatModel
     replies: KeptReplies
     worst_of: Callable[[Call], Spend]
-    checked: Callable[[], Awaitable[None]]
+    checked: Callable[[Sequence[str]], Awaitable[None]]
     recipes: Recipes
     limits: RewritingLimits
     refining: Sampling
     answering: Sampling
+    judging: RewriteJudging
 
 
 async def refine(events: Sequence[Event[RefinementRequested]], refinement: Refinement) -> list[Result]:
@@ -54,7 +60,7 @@ async def refine(events: Sequence[Event[RefinementRequested]], refinement: Refin
     Raises:
         Stop: an endpoint or Kafka is gone, or an endpoint does not serve us as its settings stand.
     """
-    await refinement.checked()
+    await refinement.checked([JUDGE] if any(_is_judged(event.body.rewrite, refinement) for event in events) else [])
     await refinement.replies.catch_up({event.first_position.partition for event in events})
     results = await asyncio.gather(*(_result(event, refinement) for event in events), return_exceptions=True)
     for result in results:  # only once all have ended: what was paid for is kept by then
@@ -75,16 +81,22 @@ async def _result(event: Event[RefinementRequested], refinement: Refinement) -> 
         task = task_for(rewrite, refinement.recipes, refinement.limits, prompt_alone=gate.mode == Mode.MIDDO_COMPAT)
     except NotRewritable as why:
         return _not_made(rewrite, why.obstacle, (), str(why))
-    return await _Attempt(event, task, refinement).result()
+    return await _Attempt(event, task, refinement, is_judged=gate.judge_rewrites).result()
+
+
+def _is_judged(rewrite: Rewrite, refinement: Refinement) -> bool:
+    policy = refinement.policy_of(rewrite.parent.dataset_id)
+    return policy is not None and gate_of(rewrite, policy.rounds).judge_rewrites
 
 
 class _Attempt:
     """The calls of one attempt at one rewrite, and what they cost."""
 
-    def __init__(self, event: Event[RefinementRequested], task: Task, refinement: Refinement) -> None:
+    def __init__(self, event: Event[RefinementRequested], task: Task, refinement: Refinement, *, is_judged: bool) -> None:
         self._event = event
         self._task = task
         self._refinement = refinement
+        self._is_judged = is_judged
         self._chat = AllowedChat(refinement.chat, refinement.worst_of, task.rewrite)
         self._costs: tuple[Cost, ...] = ()
 
@@ -100,9 +112,14 @@ class _Attempt:
         answer = await self._asked(call, read_answer)
         if isinstance(answer, NoAnswer):
             return self._none(answer)
-        rewrite = replace(task.rewrite, tokens_allowed=self._chat.tokens_left, money_allowed=self._chat.money_left)
+        sample = task.sample(prompt.value, answer.value)
+        judged = await self._judged(sample) if self._is_judged else None
+        if isinstance(judged, NoAnswer):
+            return self._none(judged)
+        left = self._chat
+        rewrite = replace(task.rewrite, tokens_allowed=left.tokens_left, money_allowed=left.money_left, judged=judged)
         dossier = Dossier(
-            task.sample(prompt.value, answer.value),
+            sample,
             self._event.time,  # not the clock's: the same when it is handled again
             costs=(summed(self._costs),),
             rewrite=rewrite,
@@ -110,26 +127,42 @@ class _Attempt:
         return Emit((Send(SUBMITTED, dossier),))
 
     def _none_paid_for(self, call: Call) -> Result | None:
-        """Half a rewrite is money lost: it is begun where its allowance pays for both calls at their worst.
+        """Half a rewrite is money lost: it is begun where its allowance pays for all of its calls at their worst.
 
-        The new prompt is taken to have as many bytes as the refiner may write tokens.
+        What is yet to be written is taken to have as many bytes as its model may write tokens.
         """
         task, refinement = self._task, self._refinement
         if task.rewrite.tokens_allowed is None and task.rewrite.money_allowed is None:
             return None
-        answering, _ = task.answering_call("?" * refinement.refining.max_tokens, refinement.answering)
-        needed, why = self._chat.shortfall([call, answering])
+        prompt = "?" * refinement.refining.max_tokens
+        answering, _ = task.answering_call(prompt, refinement.answering)
+        judging = self._judging_calls(task.sample(prompt, "?" * refinement.answering.max_tokens)) if self._is_judged else []
+        needed, why = self._chat.shortfall([call, answering, *(judge for judge, _ in judging)])
         if not why:
             return None
         if task.rewrite.attempt > 1:
             return _not_made(task.rewrite, BUDGET, (), why)
         return Emit((Send(ROUND_PROGRESSED, not_begun(task.rewrite, needed, why)),))
 
-    async def _asked(self, call: Call, read: Callable[[str], str]) -> Answer[str] | NoAnswer:
+    def _judging_calls(self, sample: Sample) -> list[tuple[Call, Callable[[str], float]]]:
+        judging = self._refinement.judging
+        return [judging.call_for(each) for each in judging.to_judge(self._task.rewrite, sample)]
+
+    async def _judged(self, sample: Sample) -> EndpointJudgement | NoAnswer:
+        qualities: list[float] = []
+        for call, read in self._judging_calls(sample):
+            answer = await self._asked(call, read)
+            if isinstance(answer, NoAnswer):
+                return replace(answer, detail=f"{call.role}: {answer.detail}")
+            qualities.append(answer.value)
+        return self._refinement.judging.judged(self._task.rewrite, qualities)
+
+    async def _asked(self, call: Call, read: Callable[[str], Value]) -> Answer[Value] | NoAnswer:
         rewrite = self._task.rewrite
+        drawn_anew = 0 if call.role == JUDGE else rewrite.attempt - 1  # a text is judged once, whichever attempt asks
         asked = replace(
             call,
-            attempt=(rewrite.attempt - 1) * REPLIES_MAX + 1,
+            attempt=drawn_anew * REPLIES_MAX + 1,
             partition=self._event.first_position.partition,
             account=f"{rewrite.parent.dataset_id}/{rewrite.round_id}",
         )

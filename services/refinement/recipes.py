@@ -1,4 +1,4 @@
-"""The prompts by which samples are rewritten: versioned files, read once."""
+"""The prompts by which samples are rewritten and rewrites judged: versioned files, read once."""
 
 import re
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ _REFINING: Mapping[Style, Mapping[Axis, str]] = MappingProxyType(
     }
 )
 _ANSWERING = "answer.v1"
+_JUDGING = "judge.v1"
 _EXAMPLE = re.compile(r"^## (asked|written)$", re.MULTILINE)
 
 
@@ -27,6 +28,15 @@ def read_recipes(style: Style) -> Recipes:
         ValueError: one has an example without what is written.
     """
     return Recipes({axis: _read(name) for axis, name in _REFINING[style].items()}, _read(_ANSWERING), style)
+
+
+def read_judging() -> Recipe:
+    """What the judge of rewrites is told.
+
+    Raises:
+        OSError: the file is missing.
+    """
+    return _read(_JUDGING)
 
 
 def _read(name: str) -> Recipe:

@@ -28,6 +28,9 @@ class RefinementSettings(BaseSettings):
     answer_temperature: float = Field(1.0, ge=0, le=2, description="Temperature at which an answer is drawn.")
     answer_top_p: float = Field(1.0, gt=0, le=1, description="Nucleus from which it is drawn.")
     answer_tokens_max: int = Field(1_024, ge=16, description="Tokens for an answer.")
+    judgement_tokens_max: int = Field(
+        256, ge=16, description="Tokens for a judgement of a rewrite: six numbers, and the thoughts before them."
+    )
     material_chars_max: int = Field(
         _LIMITS.material_chars_max, ge=1, description="A prompt longer than this, with the turns before it, is not rewritten."
     )
@@ -56,3 +59,7 @@ class RefinementSettings(BaseSettings):
     def answering(self) -> Sampling:
         """How an answer is drawn."""
         return Sampling(self.answer_temperature, self.answer_top_p, self.answer_tokens_max)
+
+    def judging(self) -> Sampling:
+        """How a judgement is given: nothing is drawn."""
+        return Sampling(0.0, max_tokens=self.judgement_tokens_max)

@@ -30,6 +30,7 @@ from headrace.core.dossiers import (
     Dossier,
     DuplicateKind,
     Embeddings,
+    EndpointJudgement,
     Gate,
     IndexedSample,
     Judgement,
@@ -130,11 +131,12 @@ DECISIONS = (
     ),
 )  # fmt: skip
 COSTS = (Cost("scoring", 0.125, 40, 0), Cost("judge", None, None, 12, 0.003, "EUR"))
-GATE = Gate("headrace", "generated", 0.75, "drop")
+GATE = Gate("headrace", "generated", 0.75, "drop", judge_rewrites=True)
 REWRITE = Rewrite(
     "round-1", 1, Axis.HARD, 2, 3, replace(SAMPLE, revision=0), 2.5, "smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5),
     3.25, 0.5, 4.75, ("What is 6 times 8?",), 4_096, 0.25, "not_better: 3.5 is not below 3.25", COSTS,
     "78" * 32, adds=True, row=12, gate=GATE, sent_back=True,
+    judged=EndpointJudgement(6.25, 7.5, "judge-1", "judge.v1"),
 )  # fmt: skip
 DOSSIER = Dossier(SAMPLE, NOON, (SIGNALS, SIGNALS_NOT_MADE), PLACEMENT, CHECKS, DECISIONS, COSTS, REWRITE)
 EMBEDDINGS = Embeddings("smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5), struct.pack("<4f", 1, 0, 0, 0))

@@ -1,12 +1,13 @@
 """Rewrites on their way, and what models say of them."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from headrace.core.chat import REFINER, Call
-from headrace.core.dossiers import CURRENT, Dossier, Judgement, Placement, Rewrite, Signals
+from headrace.core.chat import JUDGE, REFINER, Call
+from headrace.core.dossiers import CURRENT, JUDGED, Dossier, Judgement, Placement, Rewrite, Signals
 from headrace.core.events import Event, Position
 from headrace.core.rounds.surveys import RefinementRequested
 from headrace.core.samples import Message, Reference, Sample, content_hash_of
@@ -72,10 +73,17 @@ def evidence(
     return replace(dossier(scored=measured, placed=placed), rewrite=asked, **changes)
 
 
-def writes(prompt: str = NEW_QUESTION, answer: str = NEW_RESPONSE) -> Any:
-    """A model that does what it is asked."""
+def scores(quality: float) -> str:
+    """What a judge writes: six equal scores."""
+    return json.dumps(dict.fromkeys(JUDGED, quality))
+
+
+def writes(prompt: str = NEW_QUESTION, answer: str = NEW_RESPONSE, *, quality: float = 7.0, parent_quality: float = 5.5) -> Any:
+    """A model that does what it is asked, and judges the rewrite and its parent so."""
 
     def says(call: Call) -> str:
+        if call.role == JUDGE:
+            return scores(quality if prompt in call.messages[-1].content else parent_quality)
         return f"It is long.\n<new_prompt>\n{prompt}\n</new_prompt>" if call.role == REFINER else answer
 
     return says

@@ -19,6 +19,7 @@ from headrace.core.dossiers import (
     Dossier,
     DuplicateKind,
     Embeddings,
+    EndpointJudgement,
     IndexedSample,
     Judgement,
     Placement,
@@ -225,5 +226,6 @@ def a_rewrite(number: int, rows: int) -> Dossier:
             ROUND, 3, axis.value, 1 + number % 2 if accepted else 2, 2, parent, 1.0, "smol", "7", b"",
             parent_loss=float(before[Axis.HARD]), parent_density=float(before[Axis.SPARSE]),
             parent_quality=float(before[Axis.LOW_QUALITY]),
+            judged=EndpointJudgement(4.25, 6.75, HOSTILE, "judge.v1") if number % 2 else None,
         ),
     )  # fmt: skip

@@ -125,9 +125,10 @@ async def _trained_otherwise(measuring: "Measuring", version: "Version", policy:
 async def _check_endpoints(policy: "Policy") -> None:
     """A survey takes hours, and what mends its rows is asked only then: whether it can be is found out now."""
     from headrace.adapters.chat.checking import hindrances_of  # noqa: PLC0415
-    from headrace.core.chat import ANSWERER, REFINER  # noqa: PLC0415
+    from headrace.core.chat import ANSWERER, JUDGE, REFINER  # noqa: PLC0415
 
-    if found := await hindrances_of((REFINER, ANSWERER), money_is_limited=policy.rounds.budget.money is not None):
+    roles = (REFINER, ANSWERER, *([JUDGE] if policy.rounds.gate().judge_rewrites else []))
+    if found := await hindrances_of(roles, money_is_limited=policy.rounds.budget.money is not None):
         raise CannotDo(f"{'; '.join(found)}; `--no-check` begins all the same, where refinement has other settings than this")
 
 

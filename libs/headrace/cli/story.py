@@ -151,6 +151,8 @@ def _both(rewrite: Rewrite, dossier: Dossier) -> Iterator[tuple[str, str, str]]:
     for name, axis, before, after in numbers:
         name_shown = f"[bold]{name}[/bold]" if axis == rewrite.axis else name
         yield name_shown, _number(before), _number(after)
+    if (second := rewrite.judged) is not None:
+        yield f"quality as {_shown(second.model, 40)} judges it", _number(second.parent_quality), _number(second.quality)
 
 
 def _prompt(sample: Sample) -> str:

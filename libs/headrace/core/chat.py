@@ -13,6 +13,7 @@ from headrace.core.samples import Message
 
 REFINER = "refiner"
 ANSWERER = "answerer"
+JUDGE = "judge"
 _TURN_TOKENS = 16
 """More than any chat template in use spends on a turn beside its content."""
 

@@ -129,12 +129,28 @@ class Gate:
     """What the rules of a round ask of its rewrites, as they stood when it began: a policy applied meanwhile is for the next one.
 
     `mode` and `unmended` are those of the policy's `rounds`; `judge` is the survey's, empty where nothing is judged.
+    `judge_rewrites`: an endpoint judges rewrite and parent, and the rewrite must not be the worse.
     """
 
     mode: str
     judge: str
     meaning_cosine_min: float
     unmended: str
+    judge_rewrites: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointJudgement:
+    """What a generating model in the role "judge" thinks of a rewrite and of its parent, each asked by itself in the same words.
+
+    Qualities are means of six scores from 0 to 10, those of `Judgement`; higher is better. `quality` is the rewrite's own, None
+    until this attempt is judged. `model` is the endpoint's name for it, as settings tell, `recipe` the prompt that asked.
+    """
+
+    parent_quality: float
+    quality: float | None
+    model: str
+    recipe: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +164,8 @@ class Rewrite:
     is what the attempts before it cost. `ruler_hash` is that of the judgement that `parent_quality` comes from, empty where it
     is not known. A rewrite that `adds` stands beside its parent, though its axis replaces. `row` is its row of the round's
     selection. `gate` is what the round asks of it, None from an earlier release. `sent_back`: one of its records was among the
-    dead letters, so its round may have counted it as lost.
+    dead letters, so its round may have counted it as lost. `judged` is the second opinion, None where none was asked for; the
+    parent's number in it goes on to later attempts.
     """
 
     round_id: str
@@ -174,6 +191,7 @@ class Rewrite:
     row: int = 0
     gate: Gate | None = None
     sent_back: bool = False
+    judged: EndpointJudgement | None = None
 
 
 class CheckOutcome(StrEnum):

@@ -39,3 +39,5 @@ def _warnings(policy: Policy) -> Iterator[str]:
     rounds = policy.rounds
     if rounds.mode is Mode.MIDDO_COMPAT and rounds.scale == "held":
         yield "rounds.scale: held has no meaning in mode middo_compat: what is added there is paid for by nothing"
+    if rounds.mode is Mode.MIDDO_COMPAT and rounds.judge_rewrites != "none":
+        yield "rounds.judge_rewrites: what the endpoint says is paid for in mode middo_compat, and nothing follows from it"

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     MEANING_LOST = "meaning_lost"
     PARENT_NOT_MEASURED = "parent_not_measured"
     RULER_CHANGED = "ruler_changed"
+    JUDGED_WORSE = "judged_worse"
 
 
 MEANING: dict[Reason, str] = {
@@ -53,4 +54,5 @@ MEANING: dict[Reason, str] = {
     Reason.MEANING_LOST: "the rewrite's prompt is too far from its parent's",
     Reason.PARENT_NOT_MEASURED: "rewrite and parent were not measured by the same model version",
     Reason.RULER_CHANGED: "the judge's ruler is another one by now than that of the number to compare with",
+    Reason.JUDGED_WORSE: "the endpoint that gives a second opinion judges the rewrite worse than its parent",
 }

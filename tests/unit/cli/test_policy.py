@@ -57,6 +57,13 @@ def test_a_scale_that_the_mode_does_not_hold_is_warned_of(run):
     assert run("validate", "-f", "-", text="rounds: {mode: middo_compat}").stderr == ""
 
 
+def test_a_second_opinion_that_the_mode_does_not_follow_is_warned_of(run):
+    """It costs two calls for each rewrite all the same."""
+    for mode, warned in (("middo_compat", True), ("headrace", False)):
+        found = run("validate", "-f", "-", text=f"rounds: {{mode: {mode}, judge_rewrites: endpoint}}")
+        assert (found.exit_code, "rounds.judge_rewrites" in found.stderr) == (0, warned)
+
+
 def test_missing_file_is_one_line(run):
     """No traceback."""
     found = run("validate", "-f", "/no/such/file")

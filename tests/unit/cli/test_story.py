@@ -9,7 +9,7 @@ from headrace.adapters.versions.sample_history import Ending
 from headrace.cli.sample import _plain
 from headrace.cli.story import story
 from headrace.core.decide import decide
-from headrace.core.dossiers import Cost, Decision, Verdict
+from headrace.core.dossiers import Cost, Decision, EndpointJudgement, Verdict
 from headrace.core.policies import Policy
 from headrace.core.samples import Message
 from tests.fakes.bodies import DOSSIER, SUBMITTED
@@ -76,6 +76,15 @@ def test_a_rewrite_stands_beside_its_parent():
         "rewrite_meaning_cosine 0.9 >= 0.8 holds", "cosine 0.9000 to its parent", "not made",
     ):  # fmt: skip
         assert expected in text, expected
+
+
+def test_a_second_opinion_is_told_where_there_is_one():
+    """Both numbers and the judge; one that says markup for its name is shown, not obeyed."""
+    judged = EndpointJudgement(5.25, 6.75, "[b]judge[/b]", "judge.v1")
+    text = told(Ending("here", evidence(rewrite(judged=judged)), None))
+    for expected in ("[b]judge[/b]", "5.25", "6.75"):
+        assert expected in text, expected
+    assert "judges it" not in told(Ending("here", evidence(rewrite()), None))
 
 
 def test_a_sparse_rewrite_names_its_parent():

@@ -12,18 +12,22 @@ _DEADLINE_S_MAX = 60.0
 
 
 class RoleChecks:
-    """Checks the endpoint of each role that was asked for, once in the life of a process."""
+    """Checks the endpoint of each role that was asked for so far, once in the life of a process."""
 
     def __init__(self, endpoints: ChatEndpoints) -> None:
         self._endpoints = endpoints
         self._checked: set[ChatEndpoint] = set()
 
-    async def __call__(self) -> None:
-        """Return when no endpoint says that the settings are wrong. What fails otherwise is left to the calls that follow.
+    async def __call__(self, roles: Sequence[str] = ()) -> None:
+        """Return when no endpoint, those of `roles` included, says that the settings are wrong.
+
+        What fails otherwise is left to the calls that follow.
 
         Raises:
             Stop: one does not serve us as its settings stand.
         """
+        for role in roles:
+            self._endpoints.of(role)
         for role, endpoint in list(self._endpoints.roles.items()):
             if endpoint not in self._checked:
                 await endpoint.check(role)

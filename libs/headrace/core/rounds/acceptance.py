@@ -6,7 +6,9 @@
 
 All three strictly, and under the model version that measured the parent; a quality besides by the ruler that judged the parent,
 where both are known. Where it replaces its parent (hard, low_quality) its
-prompt's cosine to the parent's must be at least `rounds.meaning_cosine_min`. A number that is missing fails nothing
+prompt's cosine to the parent's must be at least `rounds.meaning_cosine_min`. Where the round asks an endpoint for a second
+opinion (`rounds.judge_rewrites`), the quality that it gives the rewrite must not be below the one that it gives the parent:
+equal is no objection, since most scores are whole numbers. A number that is missing fails nothing
 and passes nothing: the decision is not made, and the rewrite parks.
 
 The round's own rules count, as they stood when it began (`Rewrite.gate`): neither a policy that is applied meanwhile nor a replay
@@ -36,6 +38,7 @@ from headrace.core.rounds.rules import Axis, Mode
 LOSS = "rewrite_loss_mean"
 QUALITY = "rewrite_quality"
 NEARNESS = "rewrite_parent_cosine"
+JUDGED = "rewrite_judged_quality"
 MEANING = "rewrite_meaning_cosine"
 """Quantities of comparisons; the bound is the parent's number, but for the last, whose bound is the round's."""
 
@@ -132,6 +135,7 @@ _NOT_MADE = {
     QUALITY: Reason.SIGNALS_NOT_MADE,
     NEARNESS: Reason.NOT_PLACED,
     MEANING: Reason.NOT_PLACED,
+    JUDGED: Reason.SIGNALS_NOT_MADE,
 }
 
 
@@ -143,13 +147,16 @@ def _matches(
     cosine = dossier.placement.parent_cosine if dossier.placement is not None else None
     if axis is Axis.SPARSE:
         yield NEARNESS, cosine, ">", rewrite.parent_density, Reason.NOT_BETTER
-        return
-    if axis is Axis.HARD:
+    elif axis is Axis.HARD:
         yield LOSS, signals.loss_mean, "<", rewrite.parent_loss, Reason.NOT_BETTER
     else:
         quality = signals.judgement.quality if signals.judgement is not None else None
         yield QUALITY, quality, ">", rewrite.parent_quality, Reason.NOT_BETTER
-    yield MEANING, cosine, ">=", gate.meaning_cosine_min, Reason.MEANING_LOST
+    if axis is not Axis.SPARSE:
+        yield MEANING, cosine, ">=", gate.meaning_cosine_min, Reason.MEANING_LOST
+    if gate.judge_rewrites:
+        own, parents = (judged.quality, judged.parent_quality) if (judged := rewrite.judged) is not None else (None, None)
+        yield JUDGED, own, ">=", parents, Reason.JUDGED_WORSE
 
 
 def _ended(comparisons: list[Comparison], reason: Reason, detail: str, *, gate: bool) -> Weighed:

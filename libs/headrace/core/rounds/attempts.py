@@ -87,8 +87,10 @@ def _shown(text: str) -> str:
 
 
 def _next_attempt(rewrite: Rewrite, decision: Decision, spent: tuple[Cost, ...]) -> Rewrite:
-    """The allowances are what this attempt has left of them: refinement took off what it spent."""
-    return replace(rewrite, attempt=rewrite.attempt + 1, previous_failure=_failure(decision), spent=spent)
+    """The allowances are what this attempt has left of them: refinement took off what it spent. Its parent stays as judged."""
+    judged = replace(rewrite.judged, quality=None) if rewrite.judged is not None else None
+    failure = _failure(decision)
+    return replace(rewrite, attempt=rewrite.attempt + 1, previous_failure=failure, spent=spent, judged=judged)
 
 
 def _failure(decision: Decision) -> str:

@@ -125,6 +125,11 @@ class RoundPolicy(_Section):
     meaning_cosine_min: float = Field(
         0.8, ge=-1, le=1, allow_inf_nan=False, strict=True, description="Least cosine of a rewritten prompt to its parent's."
     )
+    judge_rewrites: Literal["none", "endpoint"] = Field(
+        "none",
+        description="endpoint: the chat endpoint in the role `judge` scores each rewrite and its parent, and a rewrite that it "
+        "finds worse is turned away. Nothing follows from it in mode middo_compat.",
+    )
     unmended: Literal["keep", "drop"] = Field("keep", description="What becomes of a parent that no rewrite could beat.")
     scale: Literal["held", "paper"] = Field(
         "held", description="held: additions are paid for by evictions; paper, and always in mode middo_compat: it grows."
@@ -156,7 +161,8 @@ class RoundPolicy(_Section):
     def gate(self) -> Gate:
         """What is asked of rewrites under these rules."""
         judge = self.judge if self.low_quality.enabled else ""
-        return Gate(self.mode.value, judge, self.meaning_cosine_min, self.unmended)
+        judge_rewrites = self.judge_rewrites == "endpoint"
+        return Gate(self.mode.value, judge, self.meaning_cosine_min, self.unmended, judge_rewrites)
 
     def selection(self, *, has_base: bool) -> SelectionRules:
         """What the selection is told.

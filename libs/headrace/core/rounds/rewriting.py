@@ -18,13 +18,14 @@ the new prompt is to have the same answer, and goes where it is a wholly new one
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain
 
 from headrace.core.chat import ANSWERER, REFINER, Call, Sampling
 from headrace.core.dossiers import Rewrite
+from headrace.core.rounds.material import marked
 from headrace.core.rounds.objections import LOOP_RATIO_MAX, Objections
 from headrace.core.rounds.revisions import identity_of_rewrite, stands_beside
 from headrace.core.rounds.rewritten_text import AnswerReader, PromptReader, scripts_of
@@ -32,7 +33,6 @@ from headrace.core.rounds.rules import Axis
 from headrace.core.samples import Message, Origin, OriginKind, Sample, content_hash_of, response_text
 
 _VERSION_DIGITS = 12
-_FENCE_DIGITS = 16
 _SYSTEM = frozenset({"system", "developer"})
 
 
@@ -186,9 +186,7 @@ class Task:
 
     def _marked_turn(self) -> tuple[str, str]:
         """The marks, and the material between them with what is told beside it."""
-        shown = self._shown()
-        fence = _fence_of(text for _, text in shown)
-        blocks = [f"{title}:\n[{fence}]\n{text}\n[/{fence}]" for title, text in shown]
+        fence, blocks = marked(self._shown())
         return fence, "\n\n".join([*blocks, *self._told()])
 
     def _plain_turn(self) -> str:
@@ -264,12 +262,6 @@ def task_for(rewrite: Rewrite, recipes: Recipes, limits: RewritingLimits, *, pro
     except ValueError as error:
         raise NotRewritable(Obstacle.NO_REVISION, str(error)) from error
     return Task(rewrite, recipes, limits, sample_id, revision, prompt_alone)
-
-
-def _fence_of(texts: Iterable[str]) -> str:
-    """A mark that follows from the material, so that nobody could put it there beforehand."""
-    digest = hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass"))
-    return f"data-{digest.hexdigest()[:_FENCE_DIGITS]}"
 
 
 def _cut(text: str, chars_max: int) -> str:

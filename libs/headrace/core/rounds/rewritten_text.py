@@ -51,7 +51,7 @@ class PromptReader:
 
     def __call__(self, text: str) -> str:
         """Raises Unreadable, in words that the model is shown, where there is no usable prompt."""
-        text = _thought_through(text)
+        text = thought_through(text)
         if self.fence and self.fence in text:
             raise Unreadable("it repeats the material together with its marks. Write the new prompt alone.")
         prompt = _between_marks(text) if self.fence else _alone(text)
@@ -79,7 +79,7 @@ class AnswerReader:
 
     def __call__(self, text: str) -> str:
         """Raises Unreadable, in words that the model is shown, where there is no usable answer."""
-        answer = _thought_through(text).strip()
+        answer = thought_through(text).strip()
         _require_text(answer, self.chars_max, "the answer")
         if _plain(answer) == _plain(self.prompt):
             raise Unreadable("it repeats the question. Answer it.")
@@ -100,7 +100,7 @@ def scripts_of(texts: Iterable[str]) -> frozenset[str]:
     return frozenset(script for script, count in counts.items() if count >= _SCRIPT_SHARE_KNOWN * total)
 
 
-def _thought_through(text: str) -> str:
+def thought_through(text: str) -> str:
     """The text without the thoughts that some models write first."""
     opening, closing = _THINKING
     if opening not in text and closing not in text:

@@ -128,7 +128,7 @@ class Placement(_message.Message):
     def __init__(self, duplicate_kind: _Optional[str] = ..., duplicate_of: _Optional[_Union[Neighbour, _Mapping]] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping]]] = ..., density: _Optional[float] = ..., prompt_copies: _Optional[int] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., compared_with: _Optional[int] = ..., order: _Optional[int] = ..., parent_cosine: _Optional[float] = ...) -> None: ...
 
 class Rewrite(_message.Message):
-    __slots__ = ("round_id", "axis", "attempt", "attempts_max", "parent", "parent_loss", "parent_density", "parent_quality", "bound", "model", "model_version", "parent_embedding", "hints", "tokens_allowed", "money_allowed", "round_ordinal", "previous_failure", "spent", "ruler_hash", "adds", "row", "gate", "sent_back")
+    __slots__ = ("round_id", "axis", "attempt", "attempts_max", "parent", "parent_loss", "parent_density", "parent_quality", "bound", "model", "model_version", "parent_embedding", "hints", "tokens_allowed", "money_allowed", "round_ordinal", "previous_failure", "spent", "ruler_hash", "adds", "row", "gate", "sent_back", "judged")
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     AXIS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +152,7 @@ class Rewrite(_message.Message):
     ROW_FIELD_NUMBER: _ClassVar[int]
     GATE_FIELD_NUMBER: _ClassVar[int]
     SENT_BACK_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_FIELD_NUMBER: _ClassVar[int]
     round_id: str
     axis: str
     attempt: int
@@ -175,19 +176,34 @@ class Rewrite(_message.Message):
     row: int
     gate: Gate
     sent_back: bool
-    def __init__(self, round_id: _Optional[str] = ..., axis: _Optional[str] = ..., attempt: _Optional[int] = ..., attempts_max: _Optional[int] = ..., parent: _Optional[_Union[_sample_pb2.Sample, _Mapping]] = ..., parent_loss: _Optional[float] = ..., parent_density: _Optional[float] = ..., parent_quality: _Optional[float] = ..., bound: _Optional[float] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., parent_embedding: _Optional[bytes] = ..., hints: _Optional[_Iterable[str]] = ..., tokens_allowed: _Optional[int] = ..., money_allowed: _Optional[float] = ..., round_ordinal: _Optional[int] = ..., previous_failure: _Optional[str] = ..., spent: _Optional[_Iterable[_Union[Cost, _Mapping]]] = ..., ruler_hash: _Optional[str] = ..., adds: _Optional[bool] = ..., row: _Optional[int] = ..., gate: _Optional[_Union[Gate, _Mapping]] = ..., sent_back: _Optional[bool] = ...) -> None: ...
+    judged: EndpointJudgement
+    def __init__(self, round_id: _Optional[str] = ..., axis: _Optional[str] = ..., attempt: _Optional[int] = ..., attempts_max: _Optional[int] = ..., parent: _Optional[_Union[_sample_pb2.Sample, _Mapping]] = ..., parent_loss: _Optional[float] = ..., parent_density: _Optional[float] = ..., parent_quality: _Optional[float] = ..., bound: _Optional[float] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., parent_embedding: _Optional[bytes] = ..., hints: _Optional[_Iterable[str]] = ..., tokens_allowed: _Optional[int] = ..., money_allowed: _Optional[float] = ..., round_ordinal: _Optional[int] = ..., previous_failure: _Optional[str] = ..., spent: _Optional[_Iterable[_Union[Cost, _Mapping]]] = ..., ruler_hash: _Optional[str] = ..., adds: _Optional[bool] = ..., row: _Optional[int] = ..., gate: _Optional[_Union[Gate, _Mapping]] = ..., sent_back: _Optional[bool] = ..., judged: _Optional[_Union[EndpointJudgement, _Mapping]] = ...) -> None: ...
+
+class EndpointJudgement(_message.Message):
+    __slots__ = ("parent_quality", "quality", "model", "recipe")
+    PARENT_QUALITY_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    RECIPE_FIELD_NUMBER: _ClassVar[int]
+    parent_quality: float
+    quality: float
+    model: str
+    recipe: str
+    def __init__(self, parent_quality: _Optional[float] = ..., quality: _Optional[float] = ..., model: _Optional[str] = ..., recipe: _Optional[str] = ...) -> None: ...
 
 class Gate(_message.Message):
-    __slots__ = ("mode", "judge", "meaning_cosine_min", "unmended")
+    __slots__ = ("mode", "judge", "meaning_cosine_min", "unmended", "judge_rewrites")
     MODE_FIELD_NUMBER: _ClassVar[int]
     JUDGE_FIELD_NUMBER: _ClassVar[int]
     MEANING_COSINE_MIN_FIELD_NUMBER: _ClassVar[int]
     UNMENDED_FIELD_NUMBER: _ClassVar[int]
+    JUDGE_REWRITES_FIELD_NUMBER: _ClassVar[int]
     mode: str
     judge: str
     meaning_cosine_min: float
     unmended: str
-    def __init__(self, mode: _Optional[str] = ..., judge: _Optional[str] = ..., meaning_cosine_min: _Optional[float] = ..., unmended: _Optional[str] = ...) -> None: ...
+    judge_rewrites: bool
+    def __init__(self, mode: _Optional[str] = ..., judge: _Optional[str] = ..., meaning_cosine_min: _Optional[float] = ..., unmended: _Optional[str] = ..., judge_rewrites: _Optional[bool] = ...) -> None: ...
 
 class CheckResult(_message.Message):
     __slots__ = ("check", "outcome", "score", "evidence", "ruler_hash")

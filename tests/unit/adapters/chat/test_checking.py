@@ -6,10 +6,10 @@ from headrace.adapters.chat.checking import RoleChecks, hindrances_of
 from headrace.adapters.chat.endpoint import chat_session
 from headrace.adapters.chat.kept import ChatEndpoints
 from headrace.adapters.chat.settings import ChatSettings
-from headrace.core.chat import ANSWERER, REFINER
+from headrace.core.chat import ANSWERER, JUDGE, REFINER
 from headrace.core.events import Stop
 from headrace.local.ports import free_port
-from tests.fakes.chat_endpoint import StubEndpoint, says
+from tests.fakes.chat_endpoint import CUT_OFF, StubEndpoint, answers, says
 
 ROLES = (REFINER, ANSWERER)
 UNKNOWN_MODEL = says(404, b'{"message": "The model `default` does not exist."}')
@@ -60,6 +60,23 @@ async def test_limited_money_needs_prices(monkeypatch):
         assert all("HEADRACE_CHAT_COMPLETION_PRICE" in each and "PROMPT_PRICE" not in each for each in told)
         monkeypatch.setenv("HEADRACE_CHAT_COMPLETION_PRICE", "0.5")
         assert await hindrances_of(ROLES, money_is_limited=True) == []
+
+
+async def test_a_role_that_is_needed_later_is_checked_then():
+    """Once; until it is needed nobody minds its settings."""
+    stub, judge = StubEndpoint(), StubEndpoint(checking=UNKNOWN_MODEL)
+    async with stub.serving(), judge.serving(), chat_session() as session:
+        endpoints = ChatEndpoints(session, lambda role: ChatSettings(url=judge.url if role == JUDGE else stub.url))
+        endpoints.of(REFINER)
+        checks = RoleChecks(endpoints)
+        await checks()
+        assert (len(stub.checks), len(judge.checks)) == (1, 0)
+        with pytest.raises(Stop, match="HEADRACE_CHAT_JUDGE_MODEL"):
+            await checks([JUDGE])
+        judge.checking = answers(choices=[CUT_OFF])
+        for _ in range(2):
+            await checks([JUDGE])
+    assert (len(stub.checks), len(judge.checks)) == (1, 2)
 
 
 async def test_a_process_checks_once_and_again_where_it_found_something_wrong():

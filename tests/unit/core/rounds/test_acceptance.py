@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headrace import checks
 from headrace.core.decide import decide
-from headrace.core.dossiers import CURRENT, CheckOutcome, DuplicateKind, Signals
+from headrace.core.dossiers import CURRENT, CheckOutcome, DuplicateKind, EndpointJudgement, Signals
 from headrace.core.policies import Policy
 from headrace.core.replay import Replay
 from headrace.core.rounds.acceptance import CHECKED, weighed
@@ -20,6 +20,7 @@ from tests.fakes.rewrites import MODEL, evidence, judged, rewrite
 
 RULES = RoundPolicy()
 COMPAT = RoundPolicy(mode="middo_compat")
+ASKS = RoundPolicy(judge_rewrites="endpoint")
 
 
 def policy(**sections):
@@ -209,3 +210,39 @@ def test_the_gate_is_that_of_the_round():
         for live in (strict, lenient, COMPAT):
             assert end(evidence(rewrite(gate=rules.gate())), Policy(rounds=live))[1] == expected
         assert end(evidence(rewrite()), Policy(rounds=rules))[1] == expected
+
+
+def second(quality, parent_quality=6.0):
+    return EndpointJudgement(parent_quality, quality, "judge-1", "judge.v1")
+
+
+@pytest.mark.parametrize("axis", ["hard", "low_quality", "sparse"])
+@pytest.mark.parametrize(
+    ("judged", "expected"),
+    [
+        (second(6.0), ("accepted", "accepted")),
+        (second(math.nextafter(6.0, 0.0)), ("rejected", "judged_worse")),
+        (second(None), ("parked", "signals_not_made")),
+        (second(math.nan), ("parked", "signals_not_made")),
+        (None, ("parked", "parent_not_measured")),
+    ],
+)
+def test_a_rewrite_must_not_be_judged_worse_where_the_round_asks(axis, judged, expected):
+    """On every axis, behind what it has to beat; equal is not worse; nothing follows unasked, or in the authors' mode."""
+    made = evidence(rewrite(axis, judged=judged, gate=ASKS.gate()))
+    decision = decide(made, Policy())
+    assert (decision.verdict, decision.reason) == expected
+    if decision.reason in {"accepted", "judged_worse"}:
+        last = decision.comparisons[-1]
+        assert (last.quantity, last.value, last.operator, last.bound) == ("rewrite_judged_quality", judged.quality, ">=", 6.0)
+    unasked = evidence(rewrite(axis, judged=judged, gate=RULES.gate()))
+    assert end(unasked, Policy(rounds=ASKS)) == ("accepted", "accepted")
+    compat = RoundPolicy(mode="middo_compat", judge_rewrites="endpoint")
+    assert end(evidence(rewrite(axis, judged=judged, gate=compat.gate()))) == ("accepted", "accepted")
+
+
+def test_what_does_not_beat_its_parent_is_not_better_however_it_is_judged():
+    """The model's own numbers come first."""
+    asked = rewrite(judged=second(1.0), gate=ASKS.gate())
+    assert end(evidence(asked, loss=9.0))[1] == "not_better"
+    assert end(evidence(asked, cosine=0.1))[1] == "meaning_lost"

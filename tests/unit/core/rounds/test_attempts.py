@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from headrace.core.budgets import Spend
-from headrace.core.dossiers import Comparison, Cost, Decision, Verdict
+from headrace.core.dossiers import Comparison, Cost, Decision, EndpointJudgement, Verdict
 from headrace.core.policies import Policy
 from headrace.core.rounds.attempts import FAILURE_CHARS_MAX, Consequences, consequences_of, ended, not_begun
 from headrace.core.rounds.facts import Ending, RewriteEnded
@@ -64,6 +64,15 @@ def test_a_rewrite_that_was_sent_back_says_so_at_its_end_whatever_attempt_ends_i
         ended(rewrite(), Ending.NOT_MADE, "refused", ()),
     ]
     assert [isinstance(end.fact, RewriteEnded) and end.fact.sent_back for end in ends] == [True, True, True, False]
+
+
+def test_the_next_attempt_knows_how_its_parent_was_judged():
+    """And nothing of how the attempt before was: it is another text."""
+    asked = rewrite(judged=EndpointJudgement(6.0, 5.0, "judge-1", "judge.v1"))
+    broken = (Comparison("rewrite_judged_quality", 5.0, ">=", 6.0, held=False),)
+    again = follows(Verdict.REJECTED, "judged_worse", asked, comparisons=broken).again.rewrite
+    assert again.judged == EndpointJudgement(6.0, None, "judge-1", "judge.v1")
+    assert again.previous_failure == "judged_worse; rewrite_judged_quality is 5, and should be >= 6"
 
 
 def test_what_is_told_stays_short():

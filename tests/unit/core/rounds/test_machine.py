@@ -212,6 +212,7 @@ def test_a_budget_is_held_page_by_page():
 def test_pages_carry_what_the_round_asks_of_its_rewrites():
     """By the rules that it began with: admission, scoring and refinement need no others."""
     rules = RoundPolicy.model_validate({"judge": "generated", "meaning_cosine_min": 0.7, "unmended": "drop"})
+    assert RoundPolicy(judge_rewrites="endpoint").gate() == Gate("headrace", "logits", 0.8, "keep", judge_rewrites=True)
     unjudged = rules.model_copy(update={"low_quality": rules.low_quality.model_copy(update={"enabled": False})})
     for each, judge in ((rules, "generated"), (unjudged, "")):
         rounds = Rounds()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,10 +13,11 @@ from headrace.core.dossiers import Cost, Dossier
 from headrace.core.events import Position, Reject, Retry, Stop
 from headrace.core.policies import Policy
 from headrace.core.rounds.facts import Ending
+from headrace.core.rounds.rewrite_judging import RewriteJudging
 from headrace.core.rounds.rewriting import RewritingLimits, Style
 from headrace.core.topics import ROUND_PROGRESSED, SUBMITTED
 from services.refinement.handlers import REPLIES_MAX, Refinement, refine
-from services.refinement.recipes import read_recipes
+from services.refinement.recipes import read_judging, read_recipes
 from tests.fakes.chat_model import FakeChatModel, FakeReplies
 from tests.fakes.evidence import DATASET
 from tests.fakes.rewrites import NEW_QUESTION, NEW_RESPONSE, QUESTION, RESPONSE, parent, requested, rewrite, writes
@@ -26,7 +27,7 @@ STANDING = Policy()
 COMPAT = Policy.model_validate({"rounds": {"mode": "middo_compat"}})
 
 
-async def _fine() -> None:
+async def _fine(_: Sequence[str]) -> None:
     """Every endpoint answers."""
 
 
@@ -43,6 +44,7 @@ def refinement(
         limits=RewritingLimits(),
         refining=Sampling(),
         answering=Sampling(),
+        judging=RewriteJudging(read_judging(), Sampling(0.0, max_tokens=256), "judge-1"),
     )
 
 
@@ -251,7 +253,7 @@ async def test_a_dataset_without_policy_waits():
 async def test_endpoints_are_checked_before_anything_is_paid():
     """One of the two is set up wrongly: the other one is not asked for what nobody could answer."""
 
-    async def barred() -> None:
+    async def barred(_: Sequence[str]) -> None:
         raise Stop("answerer: no such model")
 
     model = FakeChatModel(writes())

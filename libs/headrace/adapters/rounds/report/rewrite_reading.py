@@ -156,6 +156,7 @@ def _shown(dossier: Dossier, rewrite: Rewrite, seen: RewriteSeen, chars_max: int
         tokens=tokens_of(cost) if told else None,
         money=cost.money if told else None,
         currency=cost.currency,
+        judged=rewrite.judged,
     )
 
 

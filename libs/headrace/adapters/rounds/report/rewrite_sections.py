@@ -127,6 +127,9 @@ def _article(shown: RewriteShown) -> Html:
         f"{each.quantity} {number(each.value)} {each.operator} {number(each.bound)}: {'held' if each.held else 'did not hold'}"
         for each in shown.comparisons
     )
+    if (judged := shown.judged) is not None:
+        both = f"parent {number(judged.parent_quality)}, rewrite {number(judged.quality)}"
+        numbers += f"Quality as {shortened(judged.model, CELL_CHARS_MAX)} judges it: {both}. "
     details = [numbers + spent, *([f"Compared: {compared}."] if compared else []), *([shown.detail] if shown.detail else [])]
     kind = ' class="accepted"' if seen.accepted else ""
     head = shortened(head, CELL_CHARS_MAX)

@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from headrace.core.dossiers import Comparison
+from headrace.core.dossiers import Comparison, EndpointJudgement
 from headrace.core.rounds.moments import Floats
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.report.distributions import Histogram
@@ -98,7 +98,10 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class RewriteShown:
-    """A rewrite beside its parent. Tokens and money are what the calls for this attempt cost, None where unknown."""
+    """A rewrite beside its parent. Tokens and money are what the calls for this attempt cost, None where unknown.
+
+    `judged` is the second opinion, None where none was asked for.
+    """
 
     seen: RewriteSeen
     attempts_max: int
@@ -109,6 +112,7 @@ class RewriteShown:
     tokens: int | None
     money: float | None
     currency: str
+    judged: EndpointJudgement | None = None
 
 
 @dataclass(frozen=True, slots=True)

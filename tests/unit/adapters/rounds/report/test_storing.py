@@ -105,6 +105,7 @@ async def test_the_page_needs_nothing_but_itself_and_runs_nothing():
     assert "url(" not in body
     assert "@import" not in body
     assert page.words.count("<script>alert('x')</script>") > 10
+    assert re.search(r"Quality as .+ judges it: parent 4\.25, rewrite 6\.75\.", page.words)
     assert "\x00" not in body
     assert "\u202e" not in body
 
