@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headrace.adapters.chat.checking import RoleChecks
 from headrace.adapters.chat.endpoint import chat_session
 from headrace.adapters.chat.kept import ChatEndpoints, KeptChat
 from headrace.adapters.chat.settings import PREFIX, ChatSettings, endpoint_of
 from headrace.core.budgets import Spend
-from headrace.core.chat import ANSWERER, Call, KeptReply
+from headrace.core.chat import ANSWERER, JUDGE, Call, KeptReply
 from headrace.core.dossiers import Dossier, Rewrite
 from headrace.core.events import Event, Position
 from headrace.core.policies import Policy
 from headrace.core.rounds.rewrite_costs import tokens_of
+from headrace.core.rounds.rewrite_judging import RewriteJudging
 from headrace.core.rounds.rewriting import Style
 from headrace.core.rounds.surveys import RefinementRequested
 from headrace.core.topics import REFINEMENT_REQUESTED, SUBMITTED
@@ -107,10 +109,12 @@ async def opened_writer(named: Endpoints, policy: Policy, tokens_max: int) -> As
             chat=KeptChat(endpoints, replies, lambda *_: None),
             replies=replies,
             worst_of=worst_of,
+            checked=RoleChecks(endpoints),
             recipes=recipes.read_recipes(style),
             limits=chosen.limits(),
             refining=chosen.refining(),
             answering=chosen.answering(),
+            judging=RewriteJudging(recipes.read_judging(), chosen.judging(), named.settings_of(JUDGE).model),
         )
         yield Writer(named.settings_of(ANSWERER).model, refinement, replies, handlers.refine)
 
