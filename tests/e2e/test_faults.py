@@ -11,16 +11,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headrace.adapters.kafka.streams import read_topic
 from headrace.core.dossiers import Dossier, Verdict
 from headrace.core.ledger import Account, Identity, identity_of
-from headrace.core.topics import DECIDED, accepted_topic
+from headrace.core.topics import DECIDED, VALIDATED, accepted_topic
+from tests.e2e import aftermath
 from tests.e2e.chaos import Chaos
 from tests.e2e.spine import Spine
-from tests.e2e.workload import NEAR_POLICY, Workload, workload
+from tests.e2e.workload import NEAR_POLICY, Workload, reworded, workload
+from tests.fakes.collector import Collector
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(900)]
 
@@ -96,6 +99,76 @@ def test_the_calm_run_ends_as_the_workload_was_made(calm: Ends, work: Workload):
     assert calm.reasons["near_duplicate"] > 0
     assert calm.reasons["exact_duplicate"] > 0
     assert {identity[1] for identity in calm.decided} == set(work.group_of)
+
+
+@pytest.fixture(scope="module")
+def collector(spine: Spine, calm: Ends) -> Iterator[Collector]:
+    """The calm dataset's index is made anew while all services are down; they come up again and tell a collector what they do."""
+    aftermath.until(lambda: aftermath.has_caught_up(spine, "datasets"))  # else what it has not staged yet would be forgotten
+    for name in SERVICES:
+        spine.kill(name)
+    there = aftermath.indexed(spine, "calm")
+    assert there == aftermath.rebuilt(spine, "calm") == aftermath.indexed(spine, "calm") == len(calm.accepted)
+    with Collector.serving() as collector:
+        for name in SERVICES:
+            spine.restart(name, {"HEADRACE_OTLP_ENDPOINT": collector.address, "OTEL_BSP_SCHEDULE_DELAY": "200"})
+        yield collector
+
+
+@pytest.mark.usefixtures("collector")
+def test_a_rebuilt_index_knows_what_was_accepted(spine: Spine, work: Workload, calm: Ends):
+    """A copy of an accepted sample is one still, by its hash, and so is one with a word replaced, by its embedding."""
+    accepted = {sample_id for _, sample_id, *_ in calm.accepted}
+    line = next(line for line in work.lines if line["id"] in work.good & accepted)
+    aftermath.submit(spine, "calm", [line | {"id": "copy"}, reworded(random.Random(0), line) | {"id": "reworded"}])
+    account = asyncio.run(spine.settled("calm", SAMPLES + 2))
+    more = Counter(account.reasons) - Counter(calm.reasons)
+    assert more == {"exact_duplicate": 1, "near_duplicate": 1}
+    assert account.accepted == len(calm.accepted)
+
+
+def test_one_trace_tells_of_every_service_that_a_sample_passed(spine: Spine, work: Workload, collector: Collector):
+    """From the door to the dataset's staging: each hop continues the span of the one before, and is linked to its batch."""
+    line = next(line for line in work.lines if line["id"] in work.good)
+    aftermath.create(spine, "traced", NEAR_POLICY)
+    aftermath.submit(spine, "traced", [line | {"id": "traced"}])
+
+    def traced() -> list[list[tuple[str, Any]]]:
+        return aftermath.traces_of(collector, "traced")
+
+    aftermath.until(lambda: {name for trace in traced() for name, _ in trace} >= {*SERVICES})
+    [trace] = traced()
+    assert {name for name, _ in trace} == {*SERVICES}
+    ids = {span.span_id: name for name, span in trace}
+    [(door, _)] = [each for each in trace if each[1].parent_span_id not in ids]
+    assert door == "gateway"
+    handled = {(name, span.span_id) for name, span in collector.spans() if span.name.startswith("handle ")}
+    processed = [(name, span) for name, span in trace if span.name.startswith("process ")]
+    assert {name for name, _ in processed} == {*SERVICES} - {"gateway"}
+    assert all((name, link.span_id) in handled for name, span in processed for link in span.links)
+    assert all(span.links for _, span in processed)
+
+
+def test_a_dead_letter_is_shown_and_ends_once_it_is_sent_back(spine: Spine, work: Workload):
+    """A check that cannot be made parks the sample; under a policy without that check the very same letter is decided."""
+    line = next(line for line in work.lines if line["id"] in work.good)
+    aftermath.create(spine, "letters", NEAR_POLICY)
+    aftermath.submit(spine, "letters", [line | {"id": "letter", "reference": {"answer": "no such number", "verifier": "math"}}])
+    account = asyncio.run(spine.settled("letters", 1))
+    assert account.dead_letters_by_service == {"admission": 1}
+    [shown] = [each for each in aftermath.dead_letters(spine) if each["body"]["sample"]["id"] == "letter"]
+    assert (shown["service"], shown["error_class"], shown["origin"]["topic"]) == ("admission", "check_not_made", VALIDATED.name)
+    assert aftermath.redriven(spine, "elsewhere") == 0
+    aftermath.apply(spine, "letters", NEAR_POLICY.replace("- check: math", "- check: math\n    required: false"))
+
+    def ended() -> bool:
+        aftermath.redriven(spine, "letters")  # until admission knows the policy, the letter comes back
+        return not asyncio.run(spine.settled("letters", 1)).dead_lettered
+
+    aftermath.until(ended)
+    account = asyncio.run(spine.settled("letters", 1))
+    assert (account.submitted, account.accepted, account.dead_lettered) == (1, 1, 0)
+    assert aftermath.redriven(spine, "letters") == 0
 
 
 def storm(spine: Spine, seed: int) -> Chaos:

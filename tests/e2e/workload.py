@@ -40,7 +40,7 @@ def workload(count: int, seed: int, *, edited: float = 0.0) -> Workload:
         earlier = rng.choice(lines) if lines else None
         if kind < 0.10 and earlier is not None:
             group = group_of[earlier["id"]]
-            line = {**(_edited(rng, firsts[group]) if kind < edited else earlier), "id": f"s{number}"}
+            line = {**(reworded(rng, firsts[group]) if kind < edited else earlier), "id": f"s{number}"}
             group_of[line["id"]] = group
         elif kind < 0.15 and earlier is not None:
             line = earlier
@@ -54,7 +54,7 @@ def workload(count: int, seed: int, *, edited: float = 0.0) -> Workload:
     return Workload(lines, group_of, frozenset(good))
 
 
-def _edited(rng: random.Random, line: dict[str, Any]) -> dict[str, Any]:
+def reworded(rng: random.Random, line: dict[str, Any]) -> dict[str, Any]:
     """The line with one word of its question replaced: of the first of its group, so that none strays far from another."""
     question, answer = line["messages"]
     words = question["content"].split(" ")
