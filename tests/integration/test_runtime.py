@@ -9,10 +9,12 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource
 
 from headrace.adapters.kafka.admin import KafkaAdmin
 from headrace.adapters.kafka.streams import EventPublisher
@@ -20,7 +22,7 @@ from headrace.cli.main import main
 from headrace.core.dossiers import PolicyPublished
 from headrace.core.events import Send
 from headrace.core.policies import Policy
-from headrace.core.topics import POLICY_PUBLISHED
+from headrace.core.topics import CONSUMERS, DAY_MS, POLICY_PUBLISHED, TOPICS, accepted_topic, dlq_topic_name, retry_topic_name
 from headrace.local.ports import free_port
 from headrace.runtime.policies import PolicyBook
 from headrace.runtime.settings import RuntimeSettings
@@ -171,6 +173,31 @@ async def test_policies_are_complete_at_start_and_follow_what_is_published(kafka
             await book.stop()
     with pytest.raises(RuntimeError):
         await book.ping()
+
+
+def test_topics_are_created_as_the_registry_says(own_kafka: str) -> None:
+    """Read back from the broker: partitions, what is kept for how long or compacted, sizes, and how many replicas acknowledge."""
+    with KafkaAdmin(own_kafka) as admin:
+        admin.ensure_topics(partitions=2, replication_factor=1)
+        admin.create_accepted_topic("kept", partitions=2, replication_factor=1)
+        partitions = admin.topics()
+    topics = {topic.name: topic for topic in (*TOPICS, accepted_topic("kept"))}
+    expected = {name: (2 if topic.partitions > 1 else 1, kept_as(topic.retention_ms)) for name, topic in topics.items()}
+    larger = {"max.message.bytes": str(2 * 1024 * 1024)}
+    for name, groups in CONSUMERS.items():
+        for group in groups:
+            expected[retry_topic_name(name, group)] = (expected[name][0], kept_as(7 * DAY_MS) | larger)
+            expected[dlq_topic_name(name, group)] = (1, kept_as(90 * DAY_MS) | larger)
+    with closing(KafkaAdminClient(bootstrap_servers=own_kafka)) as client:
+        told = client.describe_configs([ConfigResource("topic", name) for name in expected])["topic"]
+    found = {name: (partitions[name], {key: each["value"] for key, each in told[name].items()}) for name in expected}
+    assert found == expected
+
+
+def kept_as(retention_ms: int | None) -> dict[str, str]:
+    """What differs from the broker's own settings, or is set all the same."""
+    kept = {"cleanup.policy": "compact"} if retention_ms is None else {"retention.ms": str(retention_ms)}
+    return {"min.insync.replicas": "1", **kept}
 
 
 def test_the_commands_print_what_scripts_read(

@@ -229,6 +229,11 @@ def dlq_topic_name(topic: str, group: str) -> str:
     return f"{topic}.{group}{DLQ_SUFFIX}"
 
 
+def in_sync_min(replicas: int) -> int:
+    """How many replicas of a topic must have a record before it is acknowledged: of several all but one, which may be lost."""
+    return max(1, replicas - 1)
+
+
 def consumer_group_id(topic: str, group: str) -> str:
     """The Kafka group under which a service reads a topic.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from headrace.core.topics import in_sync_min
 from headrace.local.kafka_jars import kafka_jars
 from headrace.local.launch import Launch, Place, Say, run_tool
 from headrace.local.ports import LOCALHOST, free_port
@@ -116,7 +117,7 @@ def _prepare(node: Node, nodes: tuple[Node, ...], place: Place, say: Say) -> Lau
 def properties(node: Node, nodes: tuple[Node, ...], log_folder: Path) -> str:
     """A node's configuration: replicated three times where there are three nodes, and quick to come back after a kill."""
     replicas = _replicas(nodes)
-    in_sync = max(1, replicas - 1)
+    in_sync = in_sync_min(replicas)
     settings = {
         "process.roles": "broker,controller",
         "node.id": node.id,

@@ -18,7 +18,12 @@ class RuntimeSettings(BaseSettings):
     )
     kafka_start_s: float = Field(30, gt=0, description="Longest wait for the broker and its topics at start.")
     partitions: int = Field(4, ge=1, le=1024, description="Partitions of each hot topic when it is created.")
-    replication_factor: int = Field(1, ge=1, le=7, description="Replicas of each topic when it is created.")
+    replication_factor: int = Field(
+        1,
+        ge=1,
+        le=7,
+        description="Replicas of each topic when it is created; of several, all but one must have a record before it counts.",
+    )
     graceful_stop_s: float = Field(10, gt=0, description="Longest wait for the batches in hand when a service is asked to stop.")
     host: str = Field("127.0.0.1", description="Address that health and service ports listen on.")
     health_port: int = Field(0, ge=0, le=65_535, description="Port of /livez, /readyz; 0 takes a free one.")

@@ -21,7 +21,16 @@ from kafka.structs import TopicPartition
 
 from headrace.adapters.kafka.streams import START_S, bootstrap_list
 from headrace.adapters.kafka.unreachable import BrokerUnreachable, no_answer
-from headrace.core.topics import CONSUMERS, DAY_MS, TOPICS, accepted_topic, consumer_group_id, dlq_topic_name, retry_topic_name
+from headrace.core.topics import (
+    CONSUMERS,
+    DAY_MS,
+    TOPICS,
+    accepted_topic,
+    consumer_group_id,
+    dlq_topic_name,
+    in_sync_min,
+    retry_topic_name,
+)
 
 RETRY_RETENTION_MS = 7 * DAY_MS
 DEAD_LETTER_RETENTION_MS = 90 * DAY_MS
@@ -159,8 +168,14 @@ class KafkaAdmin:
             KafkaError: the broker refused, or did not have them within the time that it may take to answer at first.
         """
         existing = set(self._client.list_topics())
+        # Whatever the broker's own default, which is 1: with it a record counts as written that one lost disk takes away.
+        in_sync = {"min.insync.replicas": str(in_sync_min(replication_factor))}
         wanted = {
-            spec.name: {"num_partitions": spec.partitions, "replication_factor": replication_factor, "configs": dict(spec.config)}
+            spec.name: {
+                "num_partitions": spec.partitions,
+                "replication_factor": replication_factor,
+                "configs": {**in_sync, **spec.config},
+            }
             for spec in specs
             if spec.name not in existing
         }
