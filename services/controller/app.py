@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, DE
 from headrace.runtime.app import CannotStart, Runtime
 from headrace.runtime.service import Ping, Service
 from headrace.runtime.settings import DeliverySettings
+from headrace.runtime.steady_clock import SteadyClock
 from services.controller.handlers import Controller
 from services.controller.letters import tell_rounds
 from services.controller.reporting import Reporting
@@ -103,14 +103,16 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             turns=turns,
             bound=partial(_bound, runtime, states),
         )
+        clock = SteadyClock()
         rounds = Rounds(
             states=states,
             selections=RoundSelections(objects, settings.folder, ScanLimits(settings.selection_rows_held_max)),
             policy_of=runtime.policies.policy_of,
             published=partial(_published, runtime),
-            begins=_Begins(runtime, VersionStore(objects), models),
+            begins=_Begins(runtime, VersionStore(objects), models, clock),
             event_id_of=lambda event_id, place: derived_id(event_id, ROUND_STATE.name, place),
             visible_s=visible_s,
+            clock=clock,
             limits=Limits(settings.round_page_rows, settings.round_tick_s),
         )
         standing = Standing(
@@ -196,6 +198,7 @@ class _Begins:
     runtime: Runtime
     versions: VersionStore
     models: TritonSignalModels
+    clock: SteadyClock
 
     async def __call__(self, published: CheckpointPublished, model_version: str, event_id: str) -> RoundStarted | None:
         dataset_id, policy = published.data.dataset_id, self.runtime.policies.policy_of(published.data.dataset_id)
@@ -212,7 +215,7 @@ class _Begins:
         try:
             base, base_version = await base_of(policy, published.model, first, self.models)
             measuring = Measuring(published.model, model_version, published.checkpoint_id, base, base_version)
-            now = time.time()
+            now = self.clock()
             version = (latest.id, latest.manifest.sequence, latest.manifest.counts.accepted)
             by = f"checkpoint {published.checkpoint_id[:12]}"
             return planned(policy, dataset_id, round_id_at(now, event_id), version, measuring, by, now)

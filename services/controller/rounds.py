@@ -1,7 +1,6 @@
 """Takes rounds from state to state: facts, timers, and what versions and checkpoints say to them."""
 
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -55,7 +54,8 @@ class Rounds:
 
     `published` finds a checkpoint by model and id. `begins` answers a checkpoint that measures with the start of a round, where
     the policy of its dataset says so. `event_id_of` is the id that the `n`-th event sent for an event will have on the topic of
-    states; `visible_s` bounds the wait for one that was committed.
+    states; `visible_s` bounds the wait for one that was committed. `clock` tells Unix seconds: by it phases begin and deadlines
+    pass.
     """
 
     states: States
@@ -65,8 +65,8 @@ class Rounds:
     begins: Callable[[CheckpointPublished, str, str], Awaitable[RoundStarted | None]]
     event_id_of: Callable[[str, int], str]
     visible_s: float
+    clock: Callable[[], float]
     limits: Limits = LIMITS
-    clock: Callable[[], float] = time.time
     written: "dict[tuple[str, int], _Written]" = field(default_factory=dict)
 
 

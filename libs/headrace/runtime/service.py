@@ -1,5 +1,6 @@
 """What a service is to the runtime: its subscriptions, its dependencies' pings, nothing else."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,8 @@ class Subscription:
 
     `batch_records_max` bounds the records given to the handler at a time (all partitions together). Where `batch_records_min`
     is given, it begins with so many, and takes more as long as that is quick. Where strangers write the topic, `trusted` is
-    False: many dead letters then say something about them and nothing about a bad deploy, and do not stop the consumer.
+    False: many dead letters then say something about them and nothing about a bad deploy, and do not stop the consumer. `clock`
+    tells by Unix seconds when delayed records are due; it is the clock of whoever wrote `Send.not_before`.
     """
 
     topic: Topic
@@ -26,6 +28,7 @@ class Subscription:
     batch_records_max: int = 256
     batch_records_min: int | None = None
     trusted: bool = True
+    clock: Callable[[], float] = time.time
 
 
 @dataclass(frozen=True, slots=True)

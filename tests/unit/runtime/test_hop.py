@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import pytest
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 
+from headrace.adapters.wire.envelope import NOT_BEFORE
 from headrace.core.events import Emit, Event, Result, Retry, Stop
 from headrace.runtime.delivery import Hop
+from headrace.runtime.delivery.claims import Claim
 from headrace.runtime.delivery.incoming import Codec, decode, parse
 from headrace.runtime.service import Subscription
 from tests.fakes.toy_topics import QUICK, event, toy_topic
@@ -74,3 +76,21 @@ async def test_decoding_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("headrace.adapters.wire.events.decode", broken)
     assert decode(TOPIC, record(b"x")).error == "RecursionError: deep"
+
+
+async def test_delayed_records_are_due_by_the_clock_of_the_subscription(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wrote when they are due may go by another clock than the machine's."""
+    now = 99.0
+    delayed: list[tuple[int, float]] = []
+
+    async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
+        return [Emit() for _ in events]
+
+    waiting = Hop(Subscription(toy_topic("toy.in", delayed=True), "svc", handle, clock=lambda: now), "nowhere:1", QUICK)
+    monkeypatch.setattr(waiting._claims, "delay", lambda _, offset, due: delayed.append((offset, due)))
+    records = [decode(TOPIC, record(b"x", [(NOT_BEFORE, b"100000")]))]
+    claim = Claim(TopicPartition("toy.in", 0), None, 0)
+    assert waiting._due(claim, records) == []
+    assert delayed == [(1, 100.0)]
+    now = 100.0
+    assert waiting._due(claim, records) == records

@@ -8,7 +8,6 @@ out: drop the results, throw the producer away, take the partition over again.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -51,7 +50,7 @@ class _Attempts:
 class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publishes no types
     """The partitions of one consumer, taken over and given up as the group rebalances."""
 
-    def __init__(self, group: str, bootstrap: str, settings: DeliverySettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, group: str, bootstrap: str, settings: DeliverySettings, clock: Callable[[], float]) -> None:
         self._group = group
         self._bootstrap = bootstrap_list(bootstrap)
         self._settings = settings

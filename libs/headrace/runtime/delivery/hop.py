@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -73,7 +73,6 @@ class Hop:
         large_bodies: LargeBodies | None = None,
         graceful_stop_s: float = 10.0,
         instance: str = "",
-        clock: Callable[[], float] = time.time,
     ) -> None:
         topic, group = subscription.topic, subscription.group
         self.group_id = consumer_group_id(topic.name, group)
@@ -84,7 +83,7 @@ class Hop:
         self._observer = observer or NoObserver()
         self._ping = ping
         self._graceful_stop_s = graceful_stop_s
-        self._clock = clock
+        self._clock = subscription.clock
         self._large_bodies = large_bodies
         self._follows = large_bodies is not None and subscription.trusted
         records_max = subscription.batch_records_max
@@ -92,7 +91,7 @@ class Hop:
         self._router = Router(topic.name, group, settings, claims=large_bodies is not None and large_bodies.configured)
         share_max = settings.dead_letters_share_max if subscription.trusted else 1.0  # more than all of them are never dead
         self._dead_letters = DeadLetterLimit(share_max, settings.dead_letters_window)
-        self._claims = Claims(self.group_id, bootstrap, settings, clock)
+        self._claims = Claims(self.group_id, bootstrap, settings, subscription.clock)
         self._halted: str | None = None
         self._stopped: str | None = None
         self._stops = 0

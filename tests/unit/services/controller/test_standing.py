@@ -63,7 +63,7 @@ class World:
     async def selects(self, survey=SURVEY):
         body = RoundStepRequested(SelectionRequested(survey, 50, "{}"))
         event = Event("e1", ROUND_STEP_REQUESTED.name, "arithmetic", body, 77.0, Position(ROUND_STEP_REQUESTED.name, 0, 0))
-        rounds = Rounds(None, self, None, None, None, None, 1.0)  # type: ignore[arg-type]  # only selections are asked for
+        rounds = Rounds(None, self, None, None, None, None, 1.0, lambda: 77.0)  # type: ignore[arg-type]  # only selections are asked for
         [result] = await take_selections([event], rounds, self.standing)
         return result
 
