@@ -91,7 +91,7 @@ def _surveying(
     shards = ShardFiles(cutter.versions, shard_folder, settings.survey_shards_bytes_max)
     surveys = SurveyFiles(opened, survey_folder)
     return Surveying(
-        pages=SurveyPages(cutter.versions, shards, settings.page_limits()),
+        pages=SurveyPages(cutter.versions, shards, surveys, settings.page_limits()),
         refining=RefiningPages(cutter.versions, shards, surveys, settings.hint_chars_max),
         evictions=Evictions(surveys, settings.eviction_rows_max, settings.evictions_max),
         reverting=RevertingPages(cutter.versions, shards, settings.page_limits()),

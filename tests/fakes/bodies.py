@@ -142,19 +142,9 @@ DOSSIER = Dossier(SAMPLE, NOON, (SIGNALS, SIGNALS_NOT_MADE), PLACEMENT, CHECKS, 
 EMBEDDINGS = Embeddings("smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5), struct.pack("<4f", 1, 0, 0, 0))
 
 SURVEY = Survey(
-    "arithmetic",
-    "round-1",
-    Purpose.ROUND,
-    "9f" * 32,
-    "smollm2-135m",
-    "2",
-    "base-model",
-    "1",
-    Judge.LOGITS,
-    0.125,
-    "seed",
-    plain_prompts=True,
-)
+    "arithmetic", "round-1", Purpose.ROUND, "9f" * 32, "smollm2-135m", "2", "base-model", "1", Judge.LOGITS, 0.125, "seed",
+    base_from="round-0", plain_prompts=True,
+)  # fmt: skip
 STARTED = RoundStarted(SURVEY, 5, 100, "0123456789ab", "{}", "ada", NOON, "ab" * 32, "it has seen nothing of maths")
 SELECTED = RowsSelected(Purpose.ROUND, 7, 5, 3, '{"hard":{}}', "34" * 32, 1.5, 10, 1.75, 20, 6)
 COUNTS = RowCounts(

@@ -2,9 +2,11 @@
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
+from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.versions.cut import VersionCutter
 from headrace.adapters.versions.draft import CutSettings
 from headrace.core.dossiers import BASE, CURRENT, Cost, Dossier, Embeddings, Judgement, Signals
@@ -37,6 +39,17 @@ def survey(version: str = "v", *, purpose: Purpose = Purpose.ROUND, **more) -> S
 
 def with_base(found: Dossier, loss: float, version: str = "1") -> Dossier:
     return replace(found, signals=(*found.signals, Signals(BASE, "smol-base", version, loss, 0.1, 12, 3)))
+
+
+def survey_files(objects: ObjectStore, folder: Path) -> SurveyFiles:
+    """Surveys' files in a folder of their own."""
+
+    async def opened() -> ObjectStore:
+        return objects
+
+    surveys = folder / "surveys"
+    surveys.mkdir(parents=True, exist_ok=True)
+    return SurveyFiles(opened, surveys)
 
 
 async def cut_version(objects: ObjectStore, samples: list[Dossier], settings: CutSettings | None = None) -> Version:

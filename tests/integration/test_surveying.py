@@ -103,7 +103,7 @@ class World:
         versions, policies = VersionStore(objects, folder), {"maths": Policy()}
         shards, surveys = ShardFiles(versions, folder / "shards", 1 << 20), SurveyFiles(self.opened, folder / "datasets")
         self.datasets = datasets.Surveying(
-            pages=SurveyPages(versions, shards, PageLimits(rows_max=7, bytes_max=1 << 20)),
+            pages=SurveyPages(versions, shards, surveys, PageLimits(rows_max=7, bytes_max=1 << 20)),
             refining=RefiningPages(versions, shards, surveys, 100),
             evictions=Evictions(surveys, 1_000, 100),
             measured=MeasuredRows(objects),

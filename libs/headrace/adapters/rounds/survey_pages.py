@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headrace.adapters.rounds.base_losses import with_base_losses
 from headrace.adapters.rounds.parquet_rows import rows_behind, rows_from
 from headrace.adapters.rounds.shard_files import ShardFiles
+from headrace.adapters.rounds.survey_files import SurveyFiles
 from headrace.adapters.versions.store import VersionStore
 from headrace.adapters.wire import events as wire
 from headrace.core.dossiers import Dossier, Signals
@@ -32,9 +34,10 @@ class SurveyPages:
         Stop: the store is gone.
     """
 
-    def __init__(self, versions: VersionStore, files: ShardFiles, limits: PageLimits) -> None:
+    def __init__(self, versions: VersionStore, files: ShardFiles, surveys: SurveyFiles, limits: PageLimits) -> None:
         self._versions = versions
         self._files = files
+        self._surveys = surveys
         self._limits = limits
 
     async def read(self, asked: SurveyRequested) -> SurveyPage:
@@ -54,7 +57,8 @@ class SurveyPages:
         shards = await self._versions.shards_as_cut(survey.dataset_id, survey.version, RowKind.ACCEPTED)
         if asked.shard >= len(shards):
             return SurveyPage((), None)
-        rows, after = await self._rows(shards[asked.shard], asked)
+        found, after = await self._rows(shards[asked.shard], asked)
+        rows = await with_base_losses(found, survey, self._surveys)
         if after is not None:
             return SurveyPage(rows, SurveyRequested(survey, asked.shard, after=after))
         is_last = asked.shard + 1 == len(shards)

@@ -16,6 +16,7 @@ from headrace.core.rounds import reverting
 from headrace.core.rounds.counting import counted
 from headrace.core.rounds.facts import Action, DeadlinePassed, Fact, RoundAsked, RoundProgressed, RoundStarted
 from headrace.core.rounds.moves import LIMITS, REVERTING_REASONS, Limits, Moved, entered, halted, moved_on, timer
+from headrace.core.rounds.planning import with_base_from
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.state import Awaited, Phase, RoundState
@@ -82,6 +83,7 @@ def _begun(
     """A round that cannot begin is answered by a state of its own, too; it has no place in the count of rounds."""
     rounds = [each for each in others if each.dataset_id == progressed.dataset_id and each.round_id != progressed.round_id]
     running = next((each for each in rounds if each.running), None)
+    started = with_base_from(started, rounds)
     ordinal = 0 if running else 1 + max((each.ordinal for each in rounds), default=0)
     planned = RoundState(
         progressed.dataset_id, progressed.round_id, ordinal, Phase.PLANNED, started, transition=0, phase_since=now, updated_at=now

@@ -85,6 +85,7 @@ def evaluation_of(survey: Survey, model_version: str) -> Survey:
         base_model_version="",
         judge=Judge.NONE,
         plain_prompts=False,
+        base_from="",
     )
 
 

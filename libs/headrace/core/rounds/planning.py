@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace.core.policies import Policy
 from headrace.core.rounds.facts import RoundStarted
@@ -79,6 +79,24 @@ def has_first_as_base(policy: Policy) -> bool:
     """Whether a round's base is the first version of its model: none is named or declined, and the hard axis asks for one."""
     rules = policy.rounds
     return not policy.signals.base_model and rules.base == "first" and rules.hard.enabled
+
+
+def with_base_from(started: RoundStarted, others: Iterable[RoundState]) -> RoundStarted:
+    """The command with the dataset's latest earlier round that measured all its rows by the same version of the base, if any.
+
+    What a version says of the same content never changes, so its losses there need not be measured again.
+    """
+    survey = started.survey
+    wanted = (survey.base_model, survey.base_model_version)
+    known = [
+        each
+        for each in others
+        if each.dataset_id == survey.dataset_id and each.round_id != survey.round_id and each.selected is not None
+        and (each.begun.survey.base_model, each.begun.survey.base_model_version) == wanted
+    ]  # fmt: skip
+    latest = max(known, key=lambda each: (each.ordinal, each.round_id), default=None)
+    base_from = latest.round_id if latest is not None and survey.base_model else ""
+    return replace(started, survey=replace(survey, base_from=base_from))
 
 
 def following(state: RoundState, policy: Policy, round_id: str, now: float) -> RoundStarted | None:

@@ -27,6 +27,9 @@ class Judge(StrEnum):
 class Survey:
     """What is measured, and with which models. `base_model` is empty where no second loss is wanted.
 
+    `base_from` is an earlier round that was surveyed with the same base, empty for none: its table has the base's losses of rows
+    that stayed as they were.
+
     With `plain_prompts` densities are those of the prompts as plain text, without the chat template, as the authors' are
     (reference/middo.md section 3); they are embedded in a pass of their own.
     """
@@ -42,6 +45,7 @@ class Survey:
     judge: Judge = Judge.NONE
     held_out_share: float = 0.0
     held_out_seed: str = ""
+    base_from: str = ""
     plain_prompts: bool = False
 
     def holds_out(self, prompt_hash: str) -> bool:
@@ -65,7 +69,10 @@ class SurveyRequested:
 
 @dataclass(frozen=True, slots=True)
 class SurveyedSample:
-    """One row of the version on its way to be measured; `known` are signals of the same content that still hold."""
+    """One row of the version on its way to be measured; `known` are signals of the same content that still hold.
+
+    Of those that an earlier round's table kept nothing but the loss is known: their token counts are 0.
+    """
 
     survey: Survey
     sample: Sample

@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Survey(_message.Message):
-    __slots__ = ("dataset_id", "round_id", "purpose", "version", "model", "model_version", "base_model", "base_model_version", "judge", "held_out_share", "held_out_seed", "plain_prompts")
+    __slots__ = ("dataset_id", "round_id", "purpose", "version", "model", "model_version", "base_model", "base_model_version", "judge", "held_out_share", "held_out_seed", "base_from", "plain_prompts")
     DATASET_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,7 @@ class Survey(_message.Message):
     JUDGE_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_SHARE_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_SEED_FIELD_NUMBER: _ClassVar[int]
+    BASE_FROM_FIELD_NUMBER: _ClassVar[int]
     PLAIN_PROMPTS_FIELD_NUMBER: _ClassVar[int]
     dataset_id: str
     round_id: str
@@ -36,8 +37,9 @@ class Survey(_message.Message):
     judge: str
     held_out_share: float
     held_out_seed: str
+    base_from: str
     plain_prompts: bool
-    def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., purpose: _Optional[str] = ..., version: _Optional[str] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., base_model: _Optional[str] = ..., base_model_version: _Optional[str] = ..., judge: _Optional[str] = ..., held_out_share: _Optional[float] = ..., held_out_seed: _Optional[str] = ..., plain_prompts: _Optional[bool] = ...) -> None: ...
+    def __init__(self, dataset_id: _Optional[str] = ..., round_id: _Optional[str] = ..., purpose: _Optional[str] = ..., version: _Optional[str] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., base_model: _Optional[str] = ..., base_model_version: _Optional[str] = ..., judge: _Optional[str] = ..., held_out_share: _Optional[float] = ..., held_out_seed: _Optional[str] = ..., base_from: _Optional[str] = ..., plain_prompts: _Optional[bool] = ...) -> None: ...
 
 class RoundStepRequested(_message.Message):
     __slots__ = ("survey", "density", "selection", "refining", "eviction", "revert")

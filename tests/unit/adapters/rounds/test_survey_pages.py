@@ -20,7 +20,7 @@ from headrace.core.versions import DamagedVersion, RowKind
 from tests.fakes.certain import certain
 from tests.fakes.decisions import DATASET, RETRACTED, dossier, place, retraction
 from tests.fakes.object_store import FakeObjectStore
-from tests.fakes.surveys import accepted, cut_version, survey, with_base
+from tests.fakes.surveys import accepted, cut_version, survey, survey_files, with_base
 
 SMALL = CutSettings(shards=ShardLimits(shard_rows_max=8, group_rows_max=3), embeddings_wait_s=0)
 IDS = [f"s{n:02}" for n in range(20)]
@@ -28,7 +28,9 @@ IDS = [f"s{n:02}" for n in range(20)]
 
 def pages_of(objects, folder, *, rows_max=5, bytes_max=1 << 20, disk=1 << 20) -> SurveyPages:
     versions = VersionStore(objects, folder)
-    return SurveyPages(versions, ShardFiles(versions, folder, disk), PageLimits(rows_max, bytes_max))
+    return SurveyPages(
+        versions, ShardFiles(versions, folder, disk), survey_files(objects, folder), PageLimits(rows_max, bytes_max)
+    )
 
 
 async def walked(pages: SurveyPages, of: Survey) -> list[list[SurveyedSample]]:

@@ -39,7 +39,7 @@ from services.datasets.surveying import Surveying, stage_measured, take_step
 from tests.fakes.bodies import BODIES
 from tests.fakes.decisions import DATASET, dossier
 from tests.fakes.object_store import FakeObjectStore
-from tests.fakes.surveys import accepted, cut_version, measured, survey
+from tests.fakes.surveys import accepted, cut_version, measured, survey, survey_files
 
 IDS = [f"s{n:02}" for n in range(9)]
 REWRITE = BODIES["RefinementRequested"].rewrite
@@ -64,9 +64,9 @@ class World:
         self.paced: list[str] = []
         self.bytes: list[int] = []
         self.offsets = itertools.count()
-        versions = VersionStore(self.objects, folder)
+        versions, surveys = VersionStore(self.objects, folder), survey_files(self.objects, folder)
         self.surveying = Surveying(
-            pages=SurveyPages(versions, ShardFiles(versions, folder, 1 << 20), PageLimits(4, 1 << 20)),
+            pages=SurveyPages(versions, ShardFiles(versions, folder, 1 << 20), surveys, PageLimits(4, 1 << 20)),
             refining=Answers(RefiningPage((), (), complete=True)),
             evictions=Answers([]), reverting=Answers(None), measured=MeasuredRows(self.objects),
             policy_of=self.policies.get, staged=self.bytes.append, pace=self.pace,
