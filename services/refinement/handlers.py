@@ -116,23 +116,21 @@ class _Attempt:
         judged = await self._judged(sample) if self._is_judged else None
         if isinstance(judged, NoAnswer):
             return self._none(judged)
-        left = self._chat
-        rewrite = replace(task.rewrite, tokens_allowed=left.tokens_left, money_allowed=left.money_left, judged=judged)
         dossier = Dossier(
             sample,
             self._event.time,  # not the clock's: the same when it is handled again
             costs=(summed(self._costs),),
-            rewrite=rewrite,
+            rewrite=replace(self._chat.rewrite, judged=judged),
         )
         return Emit((Send(SUBMITTED, dossier),))
 
     def _none_paid_for(self, call: Call) -> Result | None:
-        """Half a rewrite is money lost: it is begun where its allowance pays for all of its calls at their worst.
+        """Half a rewrite is money lost: it is begun where its allowances pay for all of its calls at their worst.
 
         What is yet to be written is taken to have as many bytes as its model may write tokens.
         """
         task, refinement = self._task, self._refinement
-        if task.rewrite.tokens_allowed is None and task.rewrite.money_allowed is None:
+        if not self._chat.is_limited:
             return None
         prompt = "?" * refinement.refining.max_tokens
         answering, _ = task.answering_call(prompt, refinement.answering)
@@ -172,7 +170,7 @@ class _Attempt:
 
     def _none(self, why: NoAnswer) -> Result:
         reason = BUDGET if why.hindrance is Hindrance.OVER_BUDGET else why.hindrance
-        return _not_made(self._task.rewrite, reason, self._costs, why.detail)
+        return _not_made(self._chat.rewrite, reason, self._costs, why.detail)
 
 
 def _not_made(rewrite: Rewrite, reason: str, costs: tuple[Cost, ...], detail: str) -> Emit:

@@ -56,7 +56,10 @@ CASES = {
     "equal-rows": Case(policy(low_quality={"enabled": False}), alike()),
     "unselected": Case(policy(hard=_NOBODY, sparse=_NOBODY, low_quality=_NOBODY), samples(30)),
     "penniless": Case(policy(budget={"tokens": 0}), samples(30)),
-    "thrifty": Case(policy(budget={"tokens": 20_000}), samples(110)[80:]),  # others, so that no reply is known
+    "thrifty": Case(
+        policy(budget={"tokens": 20_000, "roles": {"answerer": {"tokens": 12_000}}}),
+        samples(110)[80:],  # others, so that no reply is known
+    ),
     "all-selected": Case(policy(hard={"m": -50.0}, sparse={"enabled": False}, low_quality={"enabled": False}), samples(80)[60:]),
     "frozen": Case(policy(), samples(30)),
     "aborted": Case(policy(), samples(60)[30:]),  # others, so that no reply is known

@@ -146,6 +146,10 @@ def test_a_small_budget_mends_as_many_rows_at_a_time_as_it_pays_for(spine: Spine
     assert (rewrites.ended, rewrites.not_begun, rewrites.lost) == (selected.total, 0, ())
     assert sum(rewrites.accepted.values()) > 0
     assert 0 < rewrites.tokens_charged <= 20_000
+    (answerer,) = rewrites.roles_charged
+    assert 0 < certain(answerer.tokens) <= 12_000
+    assert {each.role for each in rewrites.roles_spent} == {"answerer", "refiner"}
+    assert sum(certain(each.tokens) for each in rewrites.roles_spent) == rewrites.tokens
 
 
 @pytest.mark.usefixtures("cases")

@@ -4,6 +4,7 @@ import struct
 from dataclasses import replace
 from typing import Any
 
+from headrace.core.budgets import Spend
 from headrace.core.chat import Hindrance, KeptReply, NotMade, Reply
 from headrace.core.checkpoints import (
     CheckpointFile,
@@ -132,10 +133,11 @@ DECISIONS = (
 )  # fmt: skip
 COSTS = (Cost("scoring", 0.125, 40, 0), Cost("judge", None, None, 12, 0.003, "EUR"))
 GATE = Gate("headrace", "generated", 0.75, "drop", judge_rewrites=True)
+SPENT = (Spend(60, 0.25, "answerer"), Spend(30, None, "refiner"))
 REWRITE = Rewrite(
     "round-1", 1, Axis.HARD, 2, 3, replace(SAMPLE, revision=0), 2.5, "smollm2-135m", "1", struct.pack("<4f", 0.5, 0.5, 0.5, 0.5),
     3.25, 0.5, 4.75, ("What is 6 times 8?",), 4_096, 0.25, "not_better: 3.5 is not below 3.25", COSTS,
-    "78" * 32, adds=True, row=12, gate=GATE, sent_back=True,
+    "78" * 32, adds=True, row=12, gate=GATE, sent_back=True, roles_allowed=(Spend(2_048, 0.125, "answerer"),), roles_spent=SPENT,
     judged=EndpointJudgement(6.25, 7.5, "judge-1", "judge.v1"),
 )  # fmt: skip
 DOSSIER = Dossier(SAMPLE, NOON, (SIGNALS, SIGNALS_NOT_MADE), PLACEMENT, CHECKS, DECISIONS, COSTS, REWRITE)
@@ -174,6 +176,8 @@ FACTS = (
         money_needed=0.5,
         row=12,
         sent_back=True,
+        roles_spent=SPENT,
+        roles_needed=(Spend(2_000, None, "answerer"),),
     ),
     RowsEvicted(4),
     RoundCommitted("8e" * 32, 6, 104, Cut.STANDING),
@@ -191,8 +195,9 @@ STATE = RoundState(
         tokens=9_000, money=0.125, cost_unknown=2, lost=("problem-3/hard",), rows_asked=15, tokens_charged=11_000,
         money_charged=0.25, tokens_allowed_each=1_000, money_allowed_each=0.0625, near_duplicates=1, human_replaced=2,
         human_unmended=3, model_unmended=1, returned=("problem-2/hard",), beside=1,
-        put_off=(PutOff(12, Axis.HARD, 2_668, 0.5),), page_rows=5, not_begun=2,
-        reasons=(ReasonCount(Ending.NOT_MADE, "invalid", 1, "no new prompt between the marks"),),
+        put_off=(PutOff(12, Axis.HARD, 2_668, 0.5, (Spend(2_000, 0.25, "answerer"),)),), page_rows=5, not_begun=2,
+        reasons=(ReasonCount(Ending.NOT_MADE, "invalid", 1, "no new prompt between the marks"),), roles_spent=SPENT,
+        roles_charged=(Spend(300, 0.5, "answerer"),), roles_allowed_each=(Spend(500, None, "answerer"),),
     ),
     evicted=4, committed=RoundCommitted("8e" * 32, 6, 104), checkpoint=CheckpointMeasures("ab" * 32, "3", "refused", "8e" * 32),
     held_out=HeldOutMeasured(1.5, 1.25, 10), passed=(PassedPhase(Phase.SURVEYING, NOON - 60),),
@@ -207,7 +212,7 @@ STEPS = (
     SurveyRequested(SURVEY, 1, 500, "problem-7"),
     DensityRequested(SURVEY, 1_024, 2_048, 2),
     SelectionRequested(SURVEY, 100, "{}"),
-    RefiningRequested(SURVEY, 10, 5, 2, 2, 4_096, 0.25, (11, 13), GATE),
+    RefiningRequested(SURVEY, 10, 5, 2, 2, 4_096, 0.25, (11, 13), GATE, (Spend(2_048, None, "answerer"),)),
     EvictionRequested(SURVEY, 4),
     RevertRequested(SURVEY, "8e" * 32, "problem-7"),
 )

@@ -11,6 +11,7 @@ from headrace.adapters.rounds.measured_rows import MeasuredRows
 from headrace.adapters.rounds.selection_scan import select
 from headrace.adapters.versions.cut import VersionCutter
 from headrace.adapters.versions.draft import CutSettings
+from headrace.core.budgets import Spend
 from headrace.core.dossiers import (
     CURRENT,
     Comparison,
@@ -88,6 +89,7 @@ async def a_round(rows: int, *, rewrites: int = 0, forged: int = 0, table: Any =
         rewrites=RewriteCounts(
             rewrites, True, accepted, rejected, {Axis.HARD: 2}, attempts=rewrites + 3, tokens=rewrites * 700,
             money=rewrites * 0.0004, tokens_charged=rewrites * 705, money_charged=rewrites * 0.0005, cost_unknown=1,
+            roles_spent=(Spend(rewrites * 500, rewrites * 0.0003, "answerer"), Spend(rewrites * 200, None, "refiner")),
         ),
         evicted=accepted[Axis.SPARSE],
         committed=version and RoundCommitted(version.id, version.manifest.sequence, version.manifest.counts.accepted),

@@ -18,6 +18,8 @@ from aiohttp import web
 
 from headrace.adapters.kafka.admin import KafkaAdmin
 from headrace.adapters.kafka.streams import EventPublisher, read_topic
+from headrace.core.budgets import Spend
+from headrace.core.chat import ANSWERER, REFINER
 from headrace.core.dossiers import CURRENT, Dossier, PolicyPublished, Signals
 from headrace.core.events import Send
 from headrace.core.policies import Policy
@@ -61,7 +63,8 @@ def asked(number: int) -> RefinementRequested:
     """One parent's first attempt."""
     said = (Message("user", f"How far does train {number} go?"), Message("assistant", "Quite far, as trains go."))
     of = parent(id=f"p{number:02}", messages=said, reference=None)
-    return RefinementRequested(rewrite(AXES[number // 3 % 3], parent=of, attempts_max=2, tokens_allowed=100_000))
+    allowed = {"tokens_allowed": 100_000, "roles_allowed": (Spend(50_000, None, ANSWERER),)}
+    return RefinementRequested(rewrite(AXES[number // 3 % 3], parent=of, attempts_max=2, **allowed))
 
 
 def number_of(dossier: Dossier) -> int:
@@ -177,6 +180,7 @@ async def test_every_rewrite_ends_once_whatever_is_killed(own_kafka, stub, tmp_p
         fact, good_at = facts[f"p{number:02}"], GOOD_AT[number % 3]
         assert (fact.ending, fact.attempts) == ("accepted" if good_at <= 2 else "rejected", min(good_at, 2))
         assert (fact.axis, fact.tokens, fact.money) == (AXES[number // 3 % 3], 20 * fact.attempts, None)
+        assert fact.roles_spent == (Spend(10 * fact.attempts, None, ANSWERER), Spend(10 * fact.attempts, None, REFINER))
     retracted = {(body.sample_id, body.reason) for body in await world.all_of(RETRACTION_REQUESTED)}
     assert retracted == {(f"p{n:02}", "unmended") for n in range(PARENTS) if n % 3 == 2 and AXES[n // 3 % 3] != "sparse"}
 
@@ -185,6 +189,7 @@ async def test_every_rewrite_ends_once_whatever_is_killed(own_kafka, stub, tmp_p
     for dossier in decided:
         assert re.search(r"train number [0-9a-f]{12}", dossier.sample.messages[-2].content)
         assert dossier.rewrite.tokens_allowed == 100_000 - 20 * dossier.rewrite.attempt
+        assert dossier.rewrite.roles_allowed == (Spend(50_000 - 10 * dossier.rewrite.attempt, None, ANSWERER),)
 
 
 async def test_an_endpoint_that_comes_late_is_waited_for(own_kafka, tmp_path):

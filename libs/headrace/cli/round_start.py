@@ -128,7 +128,8 @@ async def _check_endpoints(policy: "Policy") -> None:
     from headrace.core.chat import ANSWERER, JUDGE, REFINER  # noqa: PLC0415
 
     roles = (REFINER, ANSWERER, *([JUDGE] if policy.rounds.gate().judge_rewrites else []))
-    if found := await hindrances_of(roles, money_is_limited=policy.rounds.budget.money is not None):
+    limited = [limit.role for limit in policy.rounds.budget.limits() if limit.money is not None]
+    if found := await hindrances_of(roles, money_limited_in=roles if "" in limited else limited):
         raise CannotDo(f"{'; '.join(found)}; `--no-check` begins all the same, where refinement has other settings than this")
 
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from headrace.core.budgets import Spend
 from headrace.core.rounds.counts import RowCounts
 from headrace.core.rounds.facts import Ending
 from headrace.core.rounds.reasons import ROUND_MEANING, RoundReason
@@ -183,8 +184,10 @@ def _rewrites(state: RoundState) -> Table:
         table.add_row("selected", *(f"{getattr(selected, axis.value):,}" for axis in Axis))
     for label, tally in (("accepted", rewrites.accepted), ("rejected", rewrites.rejected), ("not made", rewrites.not_made)):
         table.add_row(label, *(f"{tally.get(axis, 0):,}" for axis in Axis))
-    spent = f"{rewrites.tokens:,} tokens" + (f", {rewrites.money:.4g} in money" if rewrites.money else "")
     table.add_row("under way", f"{rewrites.under_way:,}")
     table.add_row("not begun", f"{not_asked_for(state):,}")
-    table.add_row("spent", escape(spent))
+    for each in (Spend(rewrites.tokens, rewrites.money), *rewrites.roles_spent):
+        spent = "tokens unknown" if each.tokens is None else f"{each.tokens:,} tokens"
+        money = f", {each.money:.4g} in money" if each.money else ""
+        table.add_row(f"  by {escape(each.role)}" if each.role else "spent", spent + money)
     return table

@@ -1,14 +1,50 @@
 """What may be spent on model calls: reserved before a call at its worst, settled after it at what it was."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """Tokens of prompts and replies, and money in the currency of the endpoints' prices; None is unknown, never zero."""
+    """Tokens of prompts and replies, and money in the currency of the endpoints' prices; None is unknown, never zero.
+
+    Of an allowance None does not limit. `role` is whose calls are meant, empty: all calls together.
+    """
 
     tokens: int | None = 0
     money: float | None = 0.0
+    role: str = ""
+
+    def plus(self, other: "Spend") -> "Spend":
+        """Both together, in this one's role; what is unknown in one is unknown in the sum."""
+        tokens = None if self.tokens is None or other.tokens is None else self.tokens + other.tokens
+        money = None if self.money is None or other.money is None else self.money + other.money
+        return Spend(tokens, money, self.role)
+
+    def share(self, parts: int) -> "Spend":
+        """Of an allowance one of so many equal parts; of one that is overspent nothing."""
+        tokens = None if self.tokens is None else max(0, self.tokens) // parts
+        return Spend(tokens, None if self.money is None else max(0.0, self.money) / parts, self.role)
+
+
+def of_role(spends: Iterable[Spend], role: str) -> Spend | None:
+    """The one of a role, None where there is none."""
+    return next((each for each in spends if each.role == role), None)
+
+
+def fits(amount: float | None, limit: float | None) -> bool:
+    """Whether so much is within a limit. No limit is None; nothing is within 0, and what is unknown within no limit at all."""
+    return limit is None or (limit > 0 and amount is not None and amount <= limit)
+
+
+def lacking(allowed: Sequence[Spend], needed: Sequence[Spend]) -> list[tuple[Spend, Spend]]:
+    """The allowances that do not suffice, each with what is needed in its role; where nothing is needed, each does."""
+    pairs = [(each, of_role(needed, each.role)) for each in allowed]
+    return [
+        (limit, amount)
+        for limit, amount in pairs
+        if amount is not None and not (fits(amount.tokens, limit.tokens) and fits(amount.money, limit.money))
+    ]
 
 
 class OverBudget(Exception):
@@ -26,7 +62,7 @@ class _Amount:
 
     def require(self, worst: float | None) -> None:
         limit = self.limit
-        if limit is None or (limit > 0 and worst is not None and self.spent + self.reserved + worst <= limit):
+        if limit is None or fits(None if worst is None else self.spent + self.reserved + worst, limit):
             return
         if worst is None:
             raise OverBudget(f"{self.name} are limited, and nobody knows what a call costs: set its price")
@@ -43,11 +79,14 @@ class _Amount:
 
 
 class Budget:
-    """So many tokens and so much money, each without a limit where None, and what is spent of them."""
+    """So many tokens and so much money, each without a limit where None, and what is spent of them.
 
-    def __init__(self, tokens: int | None = None, money: float | None = None) -> None:
-        self._tokens = _Amount("tokens", tokens)
-        self._money = _Amount("money", money)
+    `setting` names in errors where both limits come from.
+    """
+
+    def __init__(self, tokens: int | None = None, money: float | None = None, setting: str = "") -> None:
+        self._tokens = _Amount(f"tokens ({setting}.tokens)" if setting else "tokens", tokens)
+        self._money = _Amount(f"money ({setting}.money)" if setting else "money", money)
 
     def require(self, worst: Spend) -> None:
         """Raise OverBudget where so much might exceed a limit, or a limited amount cannot be foretold."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from headrace.core.budgets import Spend
 from headrace.core.samples import Sample
 
 CURRENT = "current"
@@ -165,7 +166,8 @@ class Rewrite:
     is not known. A rewrite that `adds` stands beside its parent, though its axis replaces. `row` is its row of the round's
     selection. `gate` is what the round asks of it, None from an earlier release. `sent_back`: one of its records was among the
     dead letters, so its round may have counted it as lost. `judged` is the second opinion, None where none was asked for; the
-    parent's number in it goes on to later attempts.
+    parent's number in it goes on to later attempts. `roles_allowed` limits single roles beside all together. `roles_spent`
+    is the cost by role, of roles that were called or are limited; refinement adds this attempt's.
     """
 
     round_id: str
@@ -192,6 +194,8 @@ class Rewrite:
     gate: Gate | None = None
     sent_back: bool = False
     judged: EndpointJudgement | None = None
+    roles_allowed: tuple[Spend, ...] = ()
+    roles_spent: tuple[Spend, ...] = ()
 
 
 class CheckOutcome(StrEnum):

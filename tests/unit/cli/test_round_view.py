@@ -12,6 +12,7 @@ from headrace.adapters.rounds.round_states import RoundStates
 from headrace.cli.failures import CannotDo
 from headrace.cli.round_reading import bounds_of, chosen, record_of_state
 from headrace.cli.round_view import RoundView, drawn, line_of, meaning_of, training_of, undone_of, why_of
+from headrace.core.budgets import Spend
 from headrace.core.rounds.counts import RewriteCounts
 from headrace.core.rounds.facts import Action, Ending, RewriteEnded, RewritesRequested, RoundAsked
 from headrace.core.rounds.reasons import RoundReason
@@ -82,6 +83,19 @@ def test_a_round_s_view_tells_phase_counts_and_reason(rounds):
     assert "accepted" in text
     assert meaning_of(STATE).startswith("frozen: ")
     assert RoundReason(STATE.reason)
+
+
+def test_what_was_spent_is_shown_by_role():
+    """As far as it is known; in JSON with what is charged to budgets and was allowed."""
+    view = RoundView()
+    view.take(STATE)
+    text = " ".join(shown(view.render({}, {})).split())
+    assert "spent 9,000 tokens, 0.125 in money by answerer 60 tokens, 0.25 in money by refiner 30 tokens" in text
+    rewrites = json.loads(json.dumps(record_of_state(STATE)))["rewrites"]
+    assert rewrites["roles_charged"] == [{"tokens": 300, "money": 0.5, "role": "answerer"}]
+    unknown = replace(STATE, rewrites=RewriteCounts(roles_spent=(Spend(None, None, "judge"),)))
+    view.take(unknown)
+    assert "by judge  tokens unknown" in shown(view.render({}, {}))
 
 
 def test_a_round_says_why_rewrites_were_not_made():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.budgets import Budget, OverBudget, Spend
+from headrace.core.budgets import Budget, OverBudget, Spend, lacking
 
 
 @pytest.mark.parametrize("budget", [Budget(tokens=0), Budget(money=0.0)])
@@ -26,6 +26,24 @@ def test_a_call_whose_price_is_unknown_cannot_be_limited_by_money():
     """Unknown is not zero: it says which setting is missing."""
     with pytest.raises(OverBudget, match="set its price"):
         Budget(money=5.0).reserve(Spend(10, None))
+
+
+def test_an_error_names_the_setting_that_limits():
+    """The amount's own, below the section that both are from."""
+    budget = Budget(tokens=100, money=0.0, setting="rounds.budget.roles.judge")
+    with pytest.raises(OverBudget, match=r"0 of 100 tokens \(rounds\.budget\.roles\.judge\.tokens\) are spent"):
+        budget.require(Spend(101, 0.0))
+    with pytest.raises(OverBudget, match=r"money \(rounds\.budget\.roles\.judge\.money\) is 0"):
+        budget.require(Spend(1, 0.0))
+
+
+def test_an_allowance_is_held_against_what_is_needed_in_its_role():
+    """Where nothing is needed in a role it lacks nothing; what is unknown is within no limit, and nothing within a limit of 0."""
+    allowed = (Spend(100, None), Spend(None, 1.0, "answerer"), Spend(0, 0.0, "judge"))
+    assert lacking(allowed, (Spend(100, None), Spend(100, 1.0, "answerer"), Spend(9, None, "refiner"))) == []
+    assert [limit.role for limit, _ in lacking(allowed, (Spend(101), Spend(1, None, "answerer"), Spend(0, 0.0, "judge")))] == [
+        "", "answerer", "judge",
+    ]  # fmt: skip
 
 
 def test_what_one_amount_forbids_is_not_set_aside_in_the_other():

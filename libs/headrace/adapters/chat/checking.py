@@ -1,6 +1,6 @@
 """Whether the endpoints of roles can be asked at all: found out with one call of one token, before much depends on it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from headrace.adapters.chat.endpoint import ChatEndpoint, chat_session
 from headrace.adapters.chat.kept import ChatEndpoints
@@ -34,15 +34,17 @@ class RoleChecks:
                 self._checked.add(endpoint)
 
 
-async def hindrances_of(roles: Sequence[str], *, money_is_limited: bool) -> list[str]:
+async def hindrances_of(roles: Sequence[str], *, money_limited_in: Collection[str]) -> list[str]:
     """Why calls in these roles cannot succeed under the settings of this process, each naming role, address and setting.
+
+    Those in which money is limited need prices.
 
     Raises:
         pydantic.ValidationError: a setting is out of its range.
     """
     async with chat_session() as session:
         endpoints = ChatEndpoints(session, _quickly)
-        found = [_unpriced(role, endpoints.of(role).settings) for role in roles] if money_is_limited else []
+        found = [_unpriced(role, endpoints.of(role).settings) for role in roles if role in money_limited_in]
         checked: set[ChatEndpoint] = set()
         for role in roles:
             endpoint = endpoints.of(role)

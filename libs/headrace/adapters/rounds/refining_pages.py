@@ -181,6 +181,7 @@ def _rewrite(row: Mapping[str, Any], materials: _Materials) -> Rewrite:
         hints=tuple(_prompt_text(each)[: materials.hint_chars_max] for each in hints) if axis is Axis.SPARSE else (),
         tokens_allowed=asked.tokens_allowed_each,
         money_allowed=asked.money_allowed_each,
+        roles_allowed=asked.roles_allowed_each,
         row=row["row"],
         gate=asked.gate,
     )

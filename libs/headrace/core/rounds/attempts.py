@@ -1,5 +1,6 @@
 """What follows from the decision on a rewrite: the end of its way, or another attempt."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from headrace.core.budgets import Spend
@@ -10,7 +11,7 @@ from headrace.core.retractions import RetractionReason, RetractionRequested
 from headrace.core.rounds.acceptance import gate_of
 from headrace.core.rounds.facts import Ending, RewriteEnded, RoundProgressed
 from headrace.core.rounds.revisions import ATTEMPTS_MAX, stands_beside
-from headrace.core.rounds.rewrite_costs import BUDGET, spent_so_far, summed, tokens_of
+from headrace.core.rounds.rewrite_costs import BUDGET, spent_by_role, spent_so_far, summed, tokens_of
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import RefinementRequested
 from headrace.core.samples import OriginKind
@@ -65,17 +66,21 @@ def ended(rewrite: Rewrite, ending: Ending, reason: str, spent: tuple[Cost, ...]
     fact = RewriteEnded(
         Axis(rewrite.axis), rewrite.parent.id, ending, str(reason), rewrite.attempt, tokens_of(total), total.money,
         parent_model_written=rewrite.parent.origin.kind is not OriginKind.INGESTED, detail=_shown(detail), row=rewrite.row,
-        adds=rewrite.adds, sent_back=rewrite.sent_back,
+        adds=rewrite.adds, sent_back=rewrite.sent_back, roles_spent=spent_by_role(rewrite, spent),
     )  # fmt: skip
     return RoundProgressed(rewrite.parent.dataset_id, rewrite.round_id, fact)
 
 
-def not_begun(rewrite: Rewrite, needed: Spend, detail: str) -> RoundProgressed:
-    """What is told of a rewrite that spent nothing, since its allowance is less than `needed`: it may be asked for again."""
+def not_begun(rewrite: Rewrite, needed: Sequence[Spend], detail: str) -> RoundProgressed:
+    """What is told of a rewrite that spent nothing, since it was allowed less than `needed`, in all and in limited roles.
+
+    It may be asked for again.
+    """
+    total, *roles = needed
     fact = RewriteEnded(
         Axis(rewrite.axis), rewrite.parent.id, Ending.NOT_MADE, BUDGET, 0, 0, 0.0,
         parent_model_written=rewrite.parent.origin.kind is not OriginKind.INGESTED, detail=_shown(detail), row=rewrite.row,
-        tokens_needed=needed.tokens, money_needed=needed.money, sent_back=rewrite.sent_back,
+        tokens_needed=total.tokens, money_needed=total.money, sent_back=rewrite.sent_back, roles_needed=tuple(roles),
     )  # fmt: skip
     return RoundProgressed(rewrite.parent.dataset_id, rewrite.round_id, fact)
 

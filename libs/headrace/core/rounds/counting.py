@@ -1,8 +1,10 @@
 """What a fact changes in a round's counts, and no more: facts of a phase that is over, or not begun, change nothing. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
+from headrace.core.budgets import Spend, lacking, of_role
 from headrace.core.rounds.counts import PutOff, ReasonCount, RewriteCounts, RowCounts
 from headrace.core.rounds.facts import (
     CheckpointMeasures,
@@ -42,6 +44,8 @@ _FRAMING_BYTES = 3
 _REWRITING = frozenset({Phase.REFINING, Phase.VALIDATING, Phase.REVERTING})
 _REQUESTING = frozenset({Phase.REFINING, Phase.REVERTING})
 _COMMITTING = frozenset({Phase.COMMITTING, Phase.TRAINING})
+
+Amount = TypeVar("Amount", int, float)
 
 
 def named_in(state: RoundState) -> int:
@@ -126,7 +130,7 @@ def _lost(state: RoundState, fact: RowLost, phase: Phase) -> RoundState:
         name, counts = f"{fact.sample_id}/{fact.axis}", state.rewrites
         if phase not in _REWRITING or name in (*counts.lost, *counts.returned):
             return state
-        charged = _charged(counts, tokens=None, money=None)
+        charged = _charged(counts, ())
         return replace(state, rewrites=replace(charged, lost=(*counts.lost, name)))
     name = f"{fact.sample_id}/{fact.revision}"
     if fact.purpose is Purpose.ROUND and phase is Phase.SURVEYING:
@@ -166,15 +170,16 @@ def _ended(state: RoundState, fact: RewriteEnded, rules: RoundPolicy) -> Rewrite
     if came_back:
         lost, returned = _back(counts, name, state)
         counts = replace(counts, lost=lost, returned=returned)
-    if not is_lost:  # else it was charged when it was lost
-        free = fact.attempts == 0  # nothing was called
-        counts = _charged(counts, tokens=0 if free else fact.tokens, money=0.0 if free else fact.money)
-    is_unknown = (fact.tokens is None or (rules.budget.money is not None and fact.money is None)) and fact.attempts > 0
+    called = fact.attempts > 0
+    if called and not is_lost:  # else it was charged when it was lost
+        counts = _charged(counts, fact.spent)
+    is_unknown = called and (fact.tokens is None or not all(_is_known(limit, fact) for limit in rules.budget.limits()))
     counts = replace(
         counts,
         attempts=counts.attempts + fact.attempts,
         tokens=counts.tokens + (fact.tokens or 0),
         money=counts.money + (fact.money or 0.0),
+        roles_spent=_by_role((*counts.roles_spent, *fact.roles_spent)),
         cost_unknown=counts.cost_unknown + is_unknown,
         near_duplicates=counts.near_duplicates + is_near_duplicate(fact),
     )
@@ -185,11 +190,8 @@ def _put_off(counts: RewriteCounts, fact: RewriteEnded) -> PutOff | None:
     """What a rewrite that was not begun would need, where that is more than it was allowed."""
     if fact.attempts or fact.tokens_needed is None:
         return None
-    put_off = PutOff(fact.row, fact.axis, fact.tokens_needed, fact.money_needed)
-    tokens, money = counts.tokens_allowed_each, counts.money_allowed_each
-    lacks_tokens = tokens is not None and fact.tokens_needed > tokens
-    lacks_money = money is not None and (fact.money_needed is None or fact.money_needed > money)
-    return put_off if lacks_tokens or lacks_money else None
+    put_off = PutOff(fact.row, fact.axis, fact.tokens_needed, fact.money_needed, fact.roles_needed)
+    return put_off if lacking(counts.allowed_each, put_off.needed) else None
 
 
 def _ending(counts: RewriteCounts, fact: RewriteEnded) -> RewriteCounts:
@@ -224,13 +226,40 @@ def tallied(counts: RewriteCounts, axis: Axis, ending: Ending, reason: str, exam
     return replace(counts, reasons=reasons, not_made=_one_more(counts.not_made, axis))
 
 
-def _charged(counts: RewriteCounts, *, tokens: int | None, money: float | None) -> RewriteCounts:
+def _charged(counts: RewriteCounts, spent: tuple[Spend, ...]) -> RewriteCounts:
     """What is not known counts as all that was allowed: a budget is not to be overrun because an endpoint does not tell."""
+    total, *roles = (_charge(allowed, of_role(spent, allowed.role)) for allowed in counts.allowed_each)
     return replace(
         counts,
-        tokens_charged=counts.tokens_charged + (tokens if tokens is not None else counts.tokens_allowed_each or 0),
-        money_charged=counts.money_charged + (money if money is not None else counts.money_allowed_each or 0.0),
+        tokens_charged=counts.tokens_charged + (total.tokens or 0),
+        money_charged=counts.money_charged + (total.money or 0.0),
+        roles_charged=_by_role((*counts.roles_charged, *roles)),
     )
+
+
+def _charge(allowed: Spend, spent: Spend | None) -> Spend:
+    told = spent or Spend(None, None)
+    tokens = told.tokens if told.tokens is not None else allowed.tokens
+    return Spend(tokens, told.money if told.money is not None else allowed.money, allowed.role)
+
+
+def _is_known(limit: Spend, fact: RewriteEnded) -> bool:
+    """Whether it is known what was spent of a limited amount."""
+    told = of_role(fact.spent, limit.role) or Spend(None, None)
+    return (limit.tokens is None or told.tokens is not None) and (limit.money is None or told.money is not None)
+
+
+def _by_role(spends: Iterable[Spend]) -> tuple[Spend, ...]:
+    """One for each role, by name: the sum of what is known, None where nothing is."""
+    sums: dict[str, Spend] = {}
+    for each in spends:
+        before = sums.get(each.role, Spend(None, None))
+        sums[each.role] = Spend(_known(before.tokens, each.tokens), _known(before.money, each.money), each.role)
+    return tuple(sums[role] for role in sorted(sums))
+
+
+def _known(amount: Amount | None, more: Amount | None) -> Amount | None:
+    return more if amount is None else amount + (more or 0)
 
 
 def _one_more(tally: Mapping[str, int], axis: str) -> Mapping[str, int]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from headrace.core.budgets import Spend
 from headrace.core.rounds.rules import Axis
 
 
@@ -27,13 +28,19 @@ class RowCounts:
 class PutOff:
     """A rewrite, by its row of the selection, that was not begun, and the least allowance that it could be begun with.
 
-    `money_needed` is None where no prices are known.
+    `money_needed` is None where no prices are known; `roles_needed` is what is needed of that in the roles that are limited.
     """
 
     row: int
     axis: Axis
     tokens_needed: int
     money_needed: float | None = None
+    roles_needed: tuple[Spend, ...] = ()
+
+    @property
+    def needed(self) -> tuple[Spend, ...]:
+        """What is needed in all, and by role."""
+        return (Spend(self.tokens_needed, self.money_needed), *self.roles_needed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,8 @@ class RewriteCounts:
     `rows_asked` of the selection were asked for, `requested` of them are known to be on their way or over. `cost_unknown`
     counts ends whose tokens are not known: `tokens` and `money` are the sums of those that are. What is charged to the budgets
     also has what the unknown ones were allowed: `tokens_allowed_each` and `money_allowed_each`, as of the latest page.
+    `roles_spent` are the known sums by role, as far as roles were told of; `roles_charged` and `roles_allowed_each` are of roles
+    with a budget of their own.
     `human_replaced` are parents written by people that an accepted rewrite replaced; of rejected rewrites that were to replace
     their parent, `human_unmended` and `model_unmended` say who wrote it. `beside` are accepted rewrites that stand beside their
     parent, though their axis replaces. `put_off` are those of the latest page, of `page_rows`, that could not be begun with what
@@ -85,6 +94,19 @@ class RewriteCounts:
     page_rows: int = 0
     not_begun: int = 0
     reasons: tuple[ReasonCount, ...] = ()
+    roles_spent: tuple[Spend, ...] = ()
+    roles_charged: tuple[Spend, ...] = ()
+    roles_allowed_each: tuple[Spend, ...] = ()
+
+    @property
+    def charged(self) -> tuple[Spend, ...]:
+        """What is charged to the round's budget, and to those of roles."""
+        return (Spend(self.tokens_charged, self.money_charged), *self.roles_charged)
+
+    @property
+    def allowed_each(self) -> tuple[Spend, ...]:
+        """What each rewrite of the latest page may spend in all, and by role."""
+        return (Spend(self.tokens_allowed_each, self.money_allowed_each), *self.roles_allowed_each)
 
     @property
     def under_way(self) -> int:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from headrace.core.budgets import Spend
 from headrace.core.rounds.rules import Axis
 from headrace.core.rounds.surveys import Purpose, Survey
 
@@ -154,6 +155,8 @@ class RewriteEnded:
     `adds`: it stands beside its parent, though its axis replaces. `row` is its row of the selection, `detail` what the reason
     alone does not say, for people. What was not begun because its allowance did not suffice says what it would have needed at
     least: `tokens_needed`, and `money_needed` where prices are known. `sent_back`: it was among the dead letters on its way.
+    `roles_spent` is the cost by role, of those that were called or are limited: of a role that is not there nobody knows.
+    `roles_needed` is what would have been needed in the roles that are limited.
     """
 
     axis: Axis
@@ -170,6 +173,13 @@ class RewriteEnded:
     money_needed: float | None = None
     row: int = 0
     sent_back: bool = False
+    roles_spent: tuple[Spend, ...] = ()
+    roles_needed: tuple[Spend, ...] = ()
+
+    @property
+    def spent(self) -> tuple[Spend, ...]:
+        """The cost in all, and by role."""
+        return (Spend(self.tokens, self.money), *self.roles_spent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,9 +254,18 @@ def _page(at: _At) -> Moved:
 def _refined(at: _At, known: RewriteCounts, first: int, rows: int, each: Left, only: tuple[int, ...] = ()) -> Moved:
     state, rules = at.state, at.rules
     step = RefiningRequested(
-        state.begun.survey, first, rows, rules.attempts_max, state.ordinal, each.tokens, each.money, only, rules.gate()
+        state.begun.survey,
+        first,
+        rows,
+        rules.attempts_max,
+        state.ordinal,
+        each.tokens,
+        each.money,
+        only,
+        rules.gate(),
+        each.roles,
     )
-    known = replace(known, tokens_allowed_each=each.tokens, money_allowed_each=each.money)
+    known = replace(known, tokens_allowed_each=each.tokens, money_allowed_each=each.money, roles_allowed_each=each.roles)
     return Moved(replace(state, rewrites=known, awaits=Awaited.PAGE), (step_requested(step),))
 
 

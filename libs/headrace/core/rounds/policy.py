@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from headrace.core.budgets import Spend
 from headrace.core.dossiers import Gate
 from headrace.core.rounds.rules import M_MAX, Axis, AxisRule, Mode, SelectionRules
 
@@ -14,6 +15,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 Seconds = Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False, strict=True)]
 Whole = Annotated[int, Field(ge=0, strict=True)]
+Money = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
 class _Section(BaseModel):
@@ -49,14 +51,34 @@ class AxisBounds(_Section):
         return AxisRule(m=1.0 if self.m is None else self.m)
 
 
+class RoleBudget(_Section):
+    """What the model calls in one role may spend of a round's budget. Null: no limit but the round's."""
+
+    tokens: Whole | None = Field(None, description="Prompt and completion tokens of the calls in this role.")
+    money: Money | None = Field(None, description="In the currency of the prices of the role's endpoint.")
+
+
+class RoleBudgets(_Section):
+    """Budgets of single roles: each maps to an endpoint with prices of its own."""
+
+    refiner: RoleBudget = Field(RoleBudget(), description="Calls that write new prompts.")
+    answerer: RoleBudget = Field(RoleBudget(), description="Calls that answer them.")
+    judge: RoleBudget = Field(RoleBudget(), description="Calls that judge rewrites, where there are any.")
+
+
 class Budget(_Section):
     """What one round may spend on its rewrites; tokens and money are checked before each call. Null: no limit."""
 
     tokens: Whole | None = Field(None, description="Prompt and completion tokens of all model calls together.")
-    money: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)] | None = Field(
-        None, description="In the currency of the endpoints' prices."
-    )
+    money: Money | None = Field(None, description="In the currency of the endpoints' prices.")
     seconds: Seconds | None = Field(None, description="Time by the clock for refining; no rewrite is begun after it.")
+    roles: RoleBudgets = Field(RoleBudgets(), description="Beside these limits those of single roles.")
+
+    def limits(self) -> tuple[Spend, ...]:
+        """The limits of all calls together, and of each role that has a limit of its own, by name."""
+        roles = sorted((name, getattr(self.roles, name)) for name in RoleBudgets.model_fields)
+        own = [Spend(each.tokens, each.money, role) for role, each in roles if each != RoleBudget()]
+        return (Spend(self.tokens, self.money), *own)
 
 
 class Deadlines(_Section):

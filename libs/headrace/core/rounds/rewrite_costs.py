@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import reduce
 
 from headrace.core.budgets import Budget, OverBudget, Spend
 from headrace.core.chat import Call, Hindrance, NotMade, Outcome
@@ -41,8 +42,21 @@ def spent_so_far(dossier: Dossier) -> tuple[Cost, ...]:
     return (*earlier, *(cost for cost in dossier.costs if cost.stage == STAGE))
 
 
+def spent_by_role(rewrite: Rewrite, spent: Sequence[Cost]) -> tuple[Spend, ...]:
+    """What a rewrite's attempts, which cost `spent`, spent in the roles that were called or are limited.
+
+    Empty where an earlier release made one of them, and nobody knows.
+    """
+    return rewrite.roles_spent or tuple(Spend(role=each.role) for each in rewrite.roles_allowed if not spent)
+
+
+def setting_of(role: str) -> str:
+    """Where a policy says what a round may spend in a role, or where it is empty in all."""
+    return f"rounds.budget.roles.{role}" if role else "rounds.budget"
+
+
 class AllowedChat:
-    """A chat model within what one rewrite and its further attempts may still spend. As `ChatModel`.
+    """A chat model within what one rewrite and its further attempts may still spend, in all and by role. As `ChatModel`.
 
     Each call is held against its worst case before it is made; what a made one cost and nobody knows counts as its worst. A try
     that is sent and not answered may have to be paid, so it is repeated only while what is left pays for one more.
@@ -51,14 +65,32 @@ class AllowedChat:
     def __init__(self, chat: ChatModel, worst_of: Callable[[Call], Spend], rewrite: Rewrite) -> None:
         self._chat = chat
         self._worst_of = worst_of
-        self._budget = Budget(rewrite.tokens_allowed, rewrite.money_allowed)
+        self._rewrite = rewrite
+        allowed = (Spend(rewrite.tokens_allowed, rewrite.money_allowed), *rewrite.roles_allowed)
+        self._budgets = {each.role: Budget(each.tokens, each.money, setting_of(each.role)) for each in allowed}
+        self._spent = {each.role: each for each in spent_by_role(rewrite, rewrite.spent)}
+        self._spent_before = Spend(None, None) if rewrite.spent and not self._spent else Spend()
 
-    def shortfall(self, calls: Sequence[Call]) -> tuple[Spend, str]:
-        """What these calls may cost together at their worst, and why what is left does not suffice; empty where it does."""
-        worsts = [self._worst_of(call) for call in calls]
-        needed = Spend(_whole(_sum([worst.tokens for worst in worsts])), _sum([worst.money for worst in worsts]))
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is anything that a call could be too much for."""
+        return any(each.tokens_left is not None or each.money_left is not None for each in self._budgets.values())
+
+    def shortfall(self, calls: Sequence[Call]) -> tuple[tuple[Spend, ...], str]:
+        """What these calls may cost at their worst, in all and in limited roles, and why what is left does not suffice for it.
+
+        Empty where it does.
+        """
+        worsts = [(call.role, self._worst_of(call)) for call in calls]
+        called = {"", *(role for role, _ in worsts)}
+        needed = tuple(
+            reduce(Spend.plus, [worst for of, worst in worsts if role in {"", of}], Spend(role=role))
+            for role in self._budgets
+            if role in called
+        )
         try:
-            self._budget.require(needed)
+            for each in needed:
+                self._budgets[each.role].require(each)
         except OverBudget as refused:
             return needed, f"this rewrite: {refused}"
         return needed, ""
@@ -66,31 +98,42 @@ class AllowedChat:
     async def ask(self, call: Call) -> Outcome:
         """As `ChatModel.ask`; OVER_BUDGET where the call might cost more than is left."""
         worst = self._worst_of(call)
-        tries = self._tries(worst)
+        budgets = [self._budgets[role] for role in ("", call.role) if role in self._budgets]
+        tries = _tries(budgets, worst)
         try:
-            self._budget.reserve(worst)
+            for budget in budgets:
+                budget.require(worst)
         except OverBudget as refused:
             return NotMade(Hindrance.OVER_BUDGET, f"this rewrite: {refused}")
+        for budget in budgets:
+            budget.reserve(worst)
         outcome = await self._chat.ask(call if tries is None else replace(call, unanswered_max=tries))
         cost = outcome.cost
-        self._budget.settle(worst, _NOTHING if cost is None else Spend(tokens_of(cost), cost.money))
+        actual = _NOTHING if cost is None else Spend(tokens_of(cost), cost.money)
+        for budget in budgets:
+            budget.settle(worst, actual)
+        self._spent[call.role] = self._spent.get(call.role, replace(self._spent_before, role=call.role)).plus(actual)
         return outcome
 
-    def _tries(self, worst: Spend) -> int | None:
-        """How many tries at a call what is left pays for, one at least; None where nothing limits them."""
-        lefts = [(self.tokens_left, worst.tokens), (self.money_left, worst.money)]
-        found = [int(left / amount) for left, amount in lefts if left is not None and amount]
-        return max(1, min(found)) if found else None
-
     @property
-    def tokens_left(self) -> int | None:
-        """What later attempts may spend; None without a limit."""
-        return self._budget.tokens_left
+    def rewrite(self) -> Rewrite:
+        """The rewrite, with what later attempts may still spend, and with what was spent by role so far."""
+        total, *roles = (Spend(each.tokens_left, each.money_left, role) for role, each in self._budgets.items())
+        spent = tuple(self._spent[role] for role in sorted(self._spent))
+        return replace(
+            self._rewrite,
+            tokens_allowed=total.tokens,
+            money_allowed=total.money,
+            roles_allowed=tuple(roles),
+            roles_spent=spent,
+        )
 
-    @property
-    def money_left(self) -> float | None:
-        """As `tokens_left`."""
-        return self._budget.money_left
+
+def _tries(budgets: Sequence[Budget], worst: Spend) -> int | None:
+    """How many tries at a call what is left pays for, one at least; None where nothing limits them."""
+    lefts = [pair for each in budgets for pair in ((each.tokens_left, worst.tokens), (each.money_left, worst.money))]
+    found = [int(left / amount) for left, amount in lefts if left is not None and amount]
+    return max(1, min(found)) if found else None
 
 
 def _sum(amounts: Sequence[float | None]) -> float | None:

@@ -2,59 +2,70 @@
 
 What is left is shared out evenly over the rewrites that are out at the same time, so they cannot overspend together. Where its
 share does not suffice to begin with, a rewrite says what would, at its worst, and spends nothing. It is asked for again, in the
-selection's order, beside so many others that each share suffices; what none of them used is there for the next ones.
+selection's order, beside so many others that each share suffices; what none of them used is there for the next ones. All of it
+holds of the round's budget and of those of single roles alike: a rewrite is begun where each of them pays for it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from headrace.core.budgets import Spend, fits, lacking, of_role
 from headrace.core.rounds.counting import tallied
 from headrace.core.rounds.counts import PutOff, RewriteCounts
 from headrace.core.rounds.facts import Ending
 from headrace.core.rounds.policy import Budget
-from headrace.core.rounds.rewrite_costs import BUDGET
+from headrace.core.rounds.rewrite_costs import BUDGET, setting_of
 from headrace.core.rounds.state import Phase, RoundState
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What is left of a round's budget; None where it does not limit. `in_time` says that its seconds are not over."""
+    """What is left of a round's budget; None where it does not limit. `in_time` says that its seconds are not over.
+
+    `roles` is what is left to roles that have a budget of their own.
+    """
 
     tokens: int | None
     money: float | None
     in_time: bool = True
+    roles: tuple[Spend, ...] = ()
+
+    @property
+    def amounts(self) -> tuple[Spend, ...]:
+        """What is left in all, and by role."""
+        return (Spend(self.tokens, self.money), *self.roles)
 
     @property
     def is_spent(self) -> bool:
-        """Whether nothing at all can be begun with it."""
+        """Whether nothing at all can be begun with it. Which roles a rewrite needs is known once one was not begun."""
         return not self.in_time or (self.tokens is not None and self.tokens < 1) or (self.money is not None and self.money <= 0)
 
     def share(self, rewrites: int) -> "Left":
         """What each of so many rewrites, one at least, may spend."""
-        tokens = None if self.tokens is None else max(0, self.tokens) // rewrites
-        return Left(tokens, None if self.money is None else max(0.0, self.money) / rewrites, self.in_time)
+        total, *roles = (each.share(rewrites) for each in self.amounts)
+        return Left(total.tokens, total.money, self.in_time, tuple(roles))
 
     def pays(self, put_off: PutOff) -> bool:
         """Whether a rewrite can be begun with it."""
-        if self.is_spent or (self.money is not None and put_off.money_needed is None):
-            return False
-        has_tokens = self.tokens is None or put_off.tokens_needed <= self.tokens
-        return has_tokens and (self.money is None or (put_off.money_needed or 0.0) <= self.money)
+        return not self.is_spent and not lacking(self.amounts, put_off.needed)
 
 
 def is_limited(budget: Budget) -> bool:
     """Whether there is a budget: then one page of rewrites is out at a time."""
-    return any(limit is not None for limit in (budget.tokens, budget.money, budget.seconds))
+    return budget.seconds is not None or any(each != Spend(None, None, each.role) for each in budget.limits())
 
 
 def left_of(budget: Budget, state: RoundState, now: float) -> Left:
     """What is left while no rewrite is under way; those that are may spend all that they were allowed."""
-    counts = state.rewrites
-    return Left(
-        None if budget.tokens is None else budget.tokens - counts.tokens_charged,
-        None if budget.money is None else budget.money - counts.money_charged,
-        in_time=budget.seconds is None or refining_s(state, now) < budget.seconds,
-    )
+    charged = state.rewrites.charged
+    total, *roles = (_less(limit, of_role(charged, limit.role) or Spend()) for limit in budget.limits())
+    in_time = budget.seconds is None or refining_s(state, now) < budget.seconds
+    return Left(total.tokens, total.money, in_time, tuple(roles))
+
+
+def _less(limit: Spend, charged: Spend) -> Spend:
+    tokens = None if limit.tokens is None else limit.tokens - (charged.tokens or 0)
+    return Spend(tokens, None if limit.money is None else limit.money - (charged.money or 0.0), limit.role)
 
 
 def refining_s(state: RoundState, now: float) -> float:
@@ -90,11 +101,19 @@ def not_asked_for(state: RoundState) -> int:
 
 
 def _lacking(put_off: PutOff, left: Left) -> str:
-    if left.money is not None and put_off.money_needed is None:
-        return "money is limited, and nobody knows what a call costs: set the endpoint's prices"
     if not left.in_time:
         return "the budget's seconds were over before it was begun"
-    needed, has = [f"{put_off.tokens_needed} tokens"], [f"{left.tokens} tokens"] if left.tokens is not None else []
-    if put_off.money_needed is not None and left.money is not None:
-        needed, has = [*needed, f"{put_off.money_needed:.4g} in money"], [*has, f"{left.money:.4g} in money"]
-    return f"needs {', '.join(needed)} at its worst to be begun; {', '.join(has)} were left"
+    return "; ".join(each for pair in lacking(left.amounts, put_off.needed) for each in _shortages(*pair))
+
+
+def _shortages(left: Spend, needed: Spend) -> list[str]:
+    """What each amount that does not suffice lacks, and the setting that it is of."""
+    told, setting = [], setting_of(left.role)
+    worst = f"{f' for calls in role {left.role}' if left.role else ''} at its worst to be begun"
+    if not fits(needed.tokens, left.tokens):
+        told.append(f"needs {needed.tokens} tokens{worst}; {left.tokens} of {setting}.tokens were left")
+    if needed.money is not None and not fits(needed.money, left.money):
+        told.append(f"needs {needed.money:.4g} in money{worst}; {left.money:.4g} of {setting}.money were left")
+    elif not fits(needed.money, left.money):
+        told.append(f"{setting}.money is limited, and nobody knows what a call costs: set the endpoint's prices")
+    return told

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from headrace.core.budgets import Spend
 from headrace.core.dossiers import Cost, Embeddings, Gate, Rewrite, Signals
 from headrace.core.fine_tuning import is_held_out
 from headrace.core.samples import Sample
@@ -130,7 +131,7 @@ class SelectionRequested:
 
 @dataclass(frozen=True, slots=True)
 class RefiningRequested:
-    """Ask for the next `rows` of a round's selection to be sent to refinement, each with its allowance and the round's gate.
+    """Ask for the next `rows` of a round's selection to be sent to refinement, each with its allowances and the round's gate.
 
     Where `only_rows` names some, in their order, the others among them were asked for before.
     """
@@ -144,6 +145,7 @@ class RefiningRequested:
     money_allowed_each: float | None = None
     only_rows: tuple[int, ...] = ()
     gate: Gate | None = None
+    roles_allowed_each: tuple[Spend, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ class SelectionRequested(_message.Message):
     def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., rows: _Optional[int] = ..., rules_json: _Optional[str] = ...) -> None: ...
 
 class RefiningRequested(_message.Message):
-    __slots__ = ("survey", "first_row", "rows", "attempts_max", "round_ordinal", "tokens_allowed_each", "money_allowed_each", "only_rows", "gate")
+    __slots__ = ("survey", "first_row", "rows", "attempts_max", "round_ordinal", "tokens_allowed_each", "money_allowed_each", "only_rows", "gate", "roles_allowed_each")
     SURVEY_FIELD_NUMBER: _ClassVar[int]
     FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
@@ -140,6 +140,7 @@ class RefiningRequested(_message.Message):
     MONEY_ALLOWED_EACH_FIELD_NUMBER: _ClassVar[int]
     ONLY_ROWS_FIELD_NUMBER: _ClassVar[int]
     GATE_FIELD_NUMBER: _ClassVar[int]
+    ROLES_ALLOWED_EACH_FIELD_NUMBER: _ClassVar[int]
     survey: Survey
     first_row: int
     rows: int
@@ -149,7 +150,8 @@ class RefiningRequested(_message.Message):
     money_allowed_each: float
     only_rows: _containers.RepeatedScalarFieldContainer[int]
     gate: _dossier_pb2.Gate
-    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., first_row: _Optional[int] = ..., rows: _Optional[int] = ..., attempts_max: _Optional[int] = ..., round_ordinal: _Optional[int] = ..., tokens_allowed_each: _Optional[int] = ..., money_allowed_each: _Optional[float] = ..., only_rows: _Optional[_Iterable[int]] = ..., gate: _Optional[_Union[_dossier_pb2.Gate, _Mapping]] = ...) -> None: ...
+    roles_allowed_each: _containers.RepeatedCompositeFieldContainer[_dossier_pb2.Spend]
+    def __init__(self, survey: _Optional[_Union[Survey, _Mapping]] = ..., first_row: _Optional[int] = ..., rows: _Optional[int] = ..., attempts_max: _Optional[int] = ..., round_ordinal: _Optional[int] = ..., tokens_allowed_each: _Optional[int] = ..., money_allowed_each: _Optional[float] = ..., only_rows: _Optional[_Iterable[int]] = ..., gate: _Optional[_Union[_dossier_pb2.Gate, _Mapping]] = ..., roles_allowed_each: _Optional[_Iterable[_Union[_dossier_pb2.Spend, _Mapping]]] = ...) -> None: ...
 
 class EvictionRequested(_message.Message):
     __slots__ = ("survey", "rows")
@@ -342,7 +344,7 @@ class RewritesRequested(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class RewriteEnded(_message.Message):
-    __slots__ = ("axis", "parent_id", "ending", "reason", "attempts", "tokens", "money", "parent_model_written", "adds", "detail", "tokens_needed", "money_needed", "row", "sent_back")
+    __slots__ = ("axis", "parent_id", "ending", "reason", "attempts", "tokens", "money", "parent_model_written", "adds", "detail", "tokens_needed", "money_needed", "row", "sent_back", "roles_spent", "roles_needed")
     AXIS_FIELD_NUMBER: _ClassVar[int]
     PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     ENDING_FIELD_NUMBER: _ClassVar[int]
@@ -357,6 +359,8 @@ class RewriteEnded(_message.Message):
     MONEY_NEEDED_FIELD_NUMBER: _ClassVar[int]
     ROW_FIELD_NUMBER: _ClassVar[int]
     SENT_BACK_FIELD_NUMBER: _ClassVar[int]
+    ROLES_SPENT_FIELD_NUMBER: _ClassVar[int]
+    ROLES_NEEDED_FIELD_NUMBER: _ClassVar[int]
     axis: str
     parent_id: str
     ending: str
@@ -371,7 +375,9 @@ class RewriteEnded(_message.Message):
     money_needed: float
     row: int
     sent_back: bool
-    def __init__(self, axis: _Optional[str] = ..., parent_id: _Optional[str] = ..., ending: _Optional[str] = ..., reason: _Optional[str] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., parent_model_written: _Optional[bool] = ..., adds: _Optional[bool] = ..., detail: _Optional[str] = ..., tokens_needed: _Optional[int] = ..., money_needed: _Optional[float] = ..., row: _Optional[int] = ..., sent_back: _Optional[bool] = ...) -> None: ...
+    roles_spent: _containers.RepeatedCompositeFieldContainer[_dossier_pb2.Spend]
+    roles_needed: _containers.RepeatedCompositeFieldContainer[_dossier_pb2.Spend]
+    def __init__(self, axis: _Optional[str] = ..., parent_id: _Optional[str] = ..., ending: _Optional[str] = ..., reason: _Optional[str] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., parent_model_written: _Optional[bool] = ..., adds: _Optional[bool] = ..., detail: _Optional[str] = ..., tokens_needed: _Optional[int] = ..., money_needed: _Optional[float] = ..., row: _Optional[int] = ..., sent_back: _Optional[bool] = ..., roles_spent: _Optional[_Iterable[_Union[_dossier_pb2.Spend, _Mapping]]] = ..., roles_needed: _Optional[_Iterable[_Union[_dossier_pb2.Spend, _Mapping]]] = ...) -> None: ...
 
 class RowsEvicted(_message.Message):
     __slots__ = ("rows",)
@@ -565,7 +571,7 @@ class RowCounts(_message.Message):
     def __init__(self, sent: _Optional[int] = ..., all_sent: _Optional[bool] = ..., measured: _Optional[int] = ..., not_made: _Optional[int] = ..., lost: _Optional[_Iterable[str]] = ..., tokens: _Optional[int] = ..., seconds: _Optional[float] = ..., returned: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RewriteCounts(_message.Message):
-    __slots__ = ("requested", "all_requested", "accepted", "rejected", "not_made", "attempts", "tokens", "money", "cost_unknown", "lost", "rows_asked", "tokens_charged", "money_charged", "tokens_allowed_each", "money_allowed_each", "near_duplicates", "human_replaced", "human_unmended", "model_unmended", "returned", "beside", "put_off", "page_rows", "not_begun", "reasons")
+    __slots__ = ("requested", "all_requested", "accepted", "rejected", "not_made", "attempts", "tokens", "money", "cost_unknown", "lost", "rows_asked", "tokens_charged", "money_charged", "tokens_allowed_each", "money_allowed_each", "near_duplicates", "human_replaced", "human_unmended", "model_unmended", "returned", "beside", "put_off", "page_rows", "not_begun", "reasons", "roles_spent", "roles_charged", "roles_allowed_each")
     class AcceptedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -612,6 +618,9 @@ class RewriteCounts(_message.Message):
     PAGE_ROWS_FIELD_NUMBER: _ClassVar[int]
     NOT_BEGUN_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
+    ROLES_SPENT_FIELD_NUMBER: _ClassVar[int]
+    ROLES_CHARGED_FIELD_NUMBER: _ClassVar[int]
+    ROLES_ALLOWED_EACH_FIELD_NUMBER: _ClassVar[int]
     requested: int
     all_requested: bool
     accepted: _containers.ScalarMap[str, int]
@@ -637,19 +646,24 @@ class RewriteCounts(_message.Message):
     page_rows: int
     not_begun: int
     reasons: _containers.RepeatedCompositeFieldContainer[ReasonCount]
-    def __init__(self, requested: _Optional[int] = ..., all_requested: _Optional[bool] = ..., accepted: _Optional[_Mapping[str, int]] = ..., rejected: _Optional[_Mapping[str, int]] = ..., not_made: _Optional[_Mapping[str, int]] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., cost_unknown: _Optional[int] = ..., lost: _Optional[_Iterable[str]] = ..., rows_asked: _Optional[int] = ..., tokens_charged: _Optional[int] = ..., money_charged: _Optional[float] = ..., tokens_allowed_each: _Optional[int] = ..., money_allowed_each: _Optional[float] = ..., near_duplicates: _Optional[int] = ..., human_replaced: _Optional[int] = ..., human_unmended: _Optional[int] = ..., model_unmended: _Optional[int] = ..., returned: _Optional[_Iterable[str]] = ..., beside: _Optional[int] = ..., put_off: _Optional[_Iterable[_Union[PutOff, _Mapping]]] = ..., page_rows: _Optional[int] = ..., not_begun: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[ReasonCount, _Mapping]]] = ...) -> None: ...
+    roles_spent: _containers.RepeatedCompositeFieldContainer[_dossier_pb2.Spend]
+    roles_charged: _containers.RepeatedCompositeFieldContainer[_dossier_pb2.Spend]
+    roles_allowed_each: _containers.RepeatedCompositeFieldContainer[_dossier_pb2.Spend]
+    def __init__(self, requested: _Optional[int] = ..., all_requested: _Optional[bool] = ..., accepted: _Optional[_Mapping[str, int]] = ..., rejected: _Optional[_Mapping[str, int]] = ..., not_made: _Optional[_Mapping[str, int]] = ..., attempts: _Optional[int] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ..., cost_unknown: _Optional[int] = ..., lost: _Optional[_Iterable[str]] = ..., rows_asked: _Optional[int] = ..., tokens_charged: _Optional[int] = ..., money_charged: _Optional[float] = ..., tokens_allowed_each: _Optional[int] = ..., money_allowed_each: _Optional[float] = ..., near_duplicates: _Optional[int] = ..., human_replaced: _Optional[int] = ..., human_unmended: _Optional[int] = ..., model_unmended: _Optional[int] = ..., returned: _Optional[_Iterable[str]] = ..., beside: _Optional[int] = ..., put_off: _Optional[_Iterable[_Union[PutOff, _Mapping]]] = ..., page_rows: _Optional[int] = ..., not_begun: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[ReasonCount, _Mapping]]] = ..., roles_spent: _Optional[_Iterable[_Union[_dossier_pb2.Spend, _Mapping]]] = ..., roles_charged: _Optional[_Iterable[_Union[_dossier_pb2.Spend, _Mapping]]] = ..., roles_allowed_each: _Optional[_Iterable[_Union[_dossier_pb2.Spend, _Mapping]]] = ...) -> None: ...
 
 class PutOff(_message.Message):
-    __slots__ = ("row", "axis", "tokens_needed", "money_needed")
+    __slots__ = ("row", "axis", "tokens_needed", "money_needed", "roles_needed")
     ROW_FIELD_NUMBER: _ClassVar[int]
     AXIS_FIELD_NUMBER: _ClassVar[int]
     TOKENS_NEEDED_FIELD_NUMBER: _ClassVar[int]
     MONEY_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    ROLES_NEEDED_FIELD_NUMBER: _ClassVar[int]
     row: int
     axis: str
     tokens_needed: int
     money_needed: float
-    def __init__(self, row: _Optional[int] = ..., axis: _Optional[str] = ..., tokens_needed: _Optional[int] = ..., money_needed: _Optional[float] = ...) -> None: ...
+    roles_needed: _containers.RepeatedCompositeFieldContainer[_dossier_pb2.Spend]
+    def __init__(self, row: _Optional[int] = ..., axis: _Optional[str] = ..., tokens_needed: _Optional[int] = ..., money_needed: _Optional[float] = ..., roles_needed: _Optional[_Iterable[_Union[_dossier_pb2.Spend, _Mapping]]] = ...) -> None: ...
 
 class ReasonCount(_message.Message):
     __slots__ = ("ending", "reason", "count", "example")

@@ -127,8 +127,18 @@ class Placement(_message.Message):
     parent_cosine: float
     def __init__(self, duplicate_kind: _Optional[str] = ..., duplicate_of: _Optional[_Union[Neighbour, _Mapping]] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping]]] = ..., density: _Optional[float] = ..., prompt_copies: _Optional[int] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., compared_with: _Optional[int] = ..., order: _Optional[int] = ..., parent_cosine: _Optional[float] = ...) -> None: ...
 
+class Spend(_message.Message):
+    __slots__ = ("role", "tokens", "money")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MONEY_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    tokens: int
+    money: float
+    def __init__(self, role: _Optional[str] = ..., tokens: _Optional[int] = ..., money: _Optional[float] = ...) -> None: ...
+
 class Rewrite(_message.Message):
-    __slots__ = ("round_id", "axis", "attempt", "attempts_max", "parent", "parent_loss", "parent_density", "parent_quality", "bound", "model", "model_version", "parent_embedding", "hints", "tokens_allowed", "money_allowed", "round_ordinal", "previous_failure", "spent", "ruler_hash", "adds", "row", "gate", "sent_back", "judged")
+    __slots__ = ("round_id", "axis", "attempt", "attempts_max", "parent", "parent_loss", "parent_density", "parent_quality", "bound", "model", "model_version", "parent_embedding", "hints", "tokens_allowed", "money_allowed", "round_ordinal", "previous_failure", "spent", "ruler_hash", "adds", "row", "gate", "sent_back", "judged", "roles_allowed", "roles_spent")
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     AXIS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +163,8 @@ class Rewrite(_message.Message):
     GATE_FIELD_NUMBER: _ClassVar[int]
     SENT_BACK_FIELD_NUMBER: _ClassVar[int]
     JUDGED_FIELD_NUMBER: _ClassVar[int]
+    ROLES_ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    ROLES_SPENT_FIELD_NUMBER: _ClassVar[int]
     round_id: str
     axis: str
     attempt: int
@@ -177,7 +189,9 @@ class Rewrite(_message.Message):
     gate: Gate
     sent_back: bool
     judged: EndpointJudgement
-    def __init__(self, round_id: _Optional[str] = ..., axis: _Optional[str] = ..., attempt: _Optional[int] = ..., attempts_max: _Optional[int] = ..., parent: _Optional[_Union[_sample_pb2.Sample, _Mapping]] = ..., parent_loss: _Optional[float] = ..., parent_density: _Optional[float] = ..., parent_quality: _Optional[float] = ..., bound: _Optional[float] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., parent_embedding: _Optional[bytes] = ..., hints: _Optional[_Iterable[str]] = ..., tokens_allowed: _Optional[int] = ..., money_allowed: _Optional[float] = ..., round_ordinal: _Optional[int] = ..., previous_failure: _Optional[str] = ..., spent: _Optional[_Iterable[_Union[Cost, _Mapping]]] = ..., ruler_hash: _Optional[str] = ..., adds: _Optional[bool] = ..., row: _Optional[int] = ..., gate: _Optional[_Union[Gate, _Mapping]] = ..., sent_back: _Optional[bool] = ..., judged: _Optional[_Union[EndpointJudgement, _Mapping]] = ...) -> None: ...
+    roles_allowed: _containers.RepeatedCompositeFieldContainer[Spend]
+    roles_spent: _containers.RepeatedCompositeFieldContainer[Spend]
+    def __init__(self, round_id: _Optional[str] = ..., axis: _Optional[str] = ..., attempt: _Optional[int] = ..., attempts_max: _Optional[int] = ..., parent: _Optional[_Union[_sample_pb2.Sample, _Mapping]] = ..., parent_loss: _Optional[float] = ..., parent_density: _Optional[float] = ..., parent_quality: _Optional[float] = ..., bound: _Optional[float] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., parent_embedding: _Optional[bytes] = ..., hints: _Optional[_Iterable[str]] = ..., tokens_allowed: _Optional[int] = ..., money_allowed: _Optional[float] = ..., round_ordinal: _Optional[int] = ..., previous_failure: _Optional[str] = ..., spent: _Optional[_Iterable[_Union[Cost, _Mapping]]] = ..., ruler_hash: _Optional[str] = ..., adds: _Optional[bool] = ..., row: _Optional[int] = ..., gate: _Optional[_Union[Gate, _Mapping]] = ..., sent_back: _Optional[bool] = ..., judged: _Optional[_Union[EndpointJudgement, _Mapping]] = ..., roles_allowed: _Optional[_Iterable[_Union[Spend, _Mapping]]] = ..., roles_spent: _Optional[_Iterable[_Union[Spend, _Mapping]]] = ...) -> None: ...
 
 class EndpointJudgement(_message.Message):
     __slots__ = ("parent_quality", "quality", "model", "recipe")

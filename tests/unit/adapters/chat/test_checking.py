@@ -25,10 +25,10 @@ async def test_one_call_for_each_endpoint_and_nothing_to_tell_where_it_answers(m
     """Roles that share an endpoint share its check."""
     async with StubEndpoint().serving() as stub:
         monkeypatch.setenv("HEADRACE_CHAT_URL", stub.url)
-        assert await hindrances_of(ROLES, money_is_limited=False) == []
+        assert await hindrances_of(ROLES, money_limited_in=()) == []
         assert [len(each) for each in (stub.checks, stub.requests)] == [1, 0]
         monkeypatch.setenv("HEADRACE_CHAT_ANSWERER_MODEL", "another")
-        assert await hindrances_of(ROLES, money_is_limited=False) == []
+        assert await hindrances_of(ROLES, money_limited_in=()) == []
         assert [each["model"] for each in stub.checks[1:]] == ["default", "another"]
 
 
@@ -37,7 +37,7 @@ async def test_a_wrong_model_a_wrong_address_and_nobody_there_are_named(monkeypa
     async with StubEndpoint(checking=UNKNOWN_MODEL).serving() as stub:
         monkeypatch.setenv("HEADRACE_CHAT_URL", stub.url)
         monkeypatch.setenv("HEADRACE_CHAT_ANSWERER_URL", stub.url.removesuffix("/v1"))
-        refiner, answerer = await hindrances_of(ROLES, money_is_limited=False)
+        refiner, answerer = await hindrances_of(ROLES, money_limited_in=())
         assert refiner.startswith(f"refiner at {stub.url}, model 'default'")
         for words in ("The model `default` does not exist", "HEADRACE_CHAT_REFINER_MODEL or HEADRACE_CHAT_MODEL"):
             assert words in refiner
@@ -45,21 +45,22 @@ async def test_a_wrong_model_a_wrong_address_and_nobody_there_are_named(monkeypa
         assert "HEADRACE_CHAT_URL (most end with /v1)" in answerer
     monkeypatch.setenv("HEADRACE_CHAT_URL", f"http://127.0.0.1:{free_port(set())}/v1")
     monkeypatch.delenv("HEADRACE_CHAT_ANSWERER_URL")
-    [nobody] = await hindrances_of(ROLES, money_is_limited=False)
+    [nobody] = await hindrances_of(ROLES, money_limited_in=())
     assert "cannot be reached" in nobody
     assert "HEADRACE_CHAT_URL" in nobody
 
 
 async def test_limited_money_needs_prices(monkeypatch):
-    """Of both roles; zero is a price."""
+    """Of both roles, or of the one whose money is; zero is a price."""
     async with StubEndpoint().serving() as stub:
         monkeypatch.setenv("HEADRACE_CHAT_URL", stub.url)
         monkeypatch.setenv("HEADRACE_CHAT_PROMPT_PRICE", "0")
-        told = await hindrances_of(ROLES, money_is_limited=True)
+        told = await hindrances_of(ROLES, money_limited_in=ROLES)
         assert [each.split()[0] for each in told] == ["refiner", "answerer"]
         assert all("HEADRACE_CHAT_COMPLETION_PRICE" in each and "PROMPT_PRICE" not in each for each in told)
+        assert [each.split()[0] for each in await hindrances_of(ROLES, money_limited_in=[ANSWERER])] == ["answerer"]
         monkeypatch.setenv("HEADRACE_CHAT_COMPLETION_PRICE", "0.5")
-        assert await hindrances_of(ROLES, money_is_limited=True) == []
+        assert await hindrances_of(ROLES, money_limited_in=ROLES) == []
 
 
 async def test_a_role_that_is_needed_later_is_checked_then():

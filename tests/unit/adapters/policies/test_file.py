@@ -108,6 +108,15 @@ def test_rounds_that_can_run_are_taken(source):
             "line 3: checks[0].cpu_s_max: should be less than or equal to 5, not 99",
         ),
         (b"true: 1", "Keys should be strings, not True"),
+        (
+            b"rounds:\n  budget:\n    roles:\n      answere: {tokens: 1}",
+            "line 4: rounds.budget.roles.answere: unknown key 'answere'; did you mean 'answerer'? Known: answerer, judge",
+        ),
+        (
+            b"rounds: {budget: {roles: {judge: {money: -1.0}}}}",
+            "rounds.budget.roles.judge.money: should be greater than or equal to 0, not -1.0",
+        ),
+        (b"rounds: {budget: {roles: {judge: {seconds: 1}}}}", "unknown key 'seconds'; Known: money, tokens"),
     ],
 )
 def test_mistake_is_placed(source: bytes, problem: str):

@@ -23,6 +23,7 @@ from headrace.adapters.versions.draft import CutSettings
 from headrace.adapters.versions.shards import ShardLimits
 from headrace.adapters.versions.staging import StagingArea
 from headrace.adapters.versions.store import VersionStore
+from headrace.core.budgets import Spend
 from headrace.core.dossiers import Gate, Judgement
 from headrace.core.fine_tuning import is_held_out
 from headrace.core.rounds.facts import Ending, RewriteEnded
@@ -43,6 +44,7 @@ LONELY = "s05"
 HARD = "s10"
 SMALL = CutSettings(shards=ShardLimits(shard_rows_max=8, group_rows_max=3), embeddings_wait_s=0)
 GATE = Gate("headrace", "generated", 0.7, "drop")
+ROLES = (Spend(300, None, "answerer"),)
 RULES = SelectionRules(hard=AxisRule(m=2.0), sparse=AxisRule(m=2.0), low_quality=None, has_base=False)
 
 
@@ -114,7 +116,7 @@ async def world(tmp_path) -> World:
 
 
 def refining(of: Survey, first: int = 0, rows: int = 10) -> RefiningRequested:
-    return RefiningRequested(of, first, rows, 3, 7, 500, 0.5, gate=GATE)
+    return RefiningRequested(of, first, rows, 3, 7, 500, 0.5, gate=GATE, roles_allowed_each=ROLES)
 
 
 async def test_of_two_rewrites_of_a_sample_one_stands_beside_it(tmp_path):
@@ -169,6 +171,7 @@ async def test_a_rewrite_carries_all_it_has_to_beat(world):
     assert (hard.tokens_allowed, hard.money_allowed, hard.model, hard.model_version) == (500, 0.5, "smol", "4")
     assert (hard.parent_loss, hard.parent_quality, hard.hints) == (9.0, 6.5, ())
     assert hard.gate == sparse.gate == GATE
+    assert hard.roles_allowed == sparse.roles_allowed == ROLES
     assert 1.0 < hard.bound < 9.0
     assert hard.parent_density is not None
     np.testing.assert_allclose(np.frombuffer(hard.parent_embedding, "<f4"), vector(HARD), atol=1e-6)

@@ -16,6 +16,7 @@ KEEP = Policy()
 DROP = Policy.model_validate({"rounds": {"unmended": "drop"}})
 PAID = (Cost("refinement", 1.0, 100, 20, 0.5, "EUR"), Cost("scoring", 9.0, 900, 0))
 BEFORE = (Cost("refinement", 2.0, 200, 30, 0.25, "EUR"),)
+ROLES = (Spend(250, 0.5, "answerer"), Spend(100, 0.25, "refiner"))
 BROKEN = (Comparison("rewrite_loss_mean", 4.25, "<", 4.0, held=False), Comparison("density", 0.5, "<=", 0.9, held=True))
 
 
@@ -30,19 +31,21 @@ def follows(*args, under=KEEP, **kwargs):
 
 def test_an_accepted_rewrite_ends_with_the_cost_of_all_its_attempts():
     """Costs of other stages are not refinement's; what nobody knows is not a zero."""
-    end = follows(Verdict.ACCEPTED, "accepted", rewrite(attempt=2, spent=BEFORE))
+    end = follows(Verdict.ACCEPTED, "accepted", rewrite(attempt=2, spent=BEFORE, roles_spent=ROLES))
     assert (end.again, end.retraction) == (None, None)
     assert (end.ended.dataset_id, end.ended.round_id) == ("arithmetic", "round-1")
     fact = end.ended.fact
     assert (fact.axis, fact.parent_id, fact.ending, fact.attempts) == ("hard", "train", Ending.ACCEPTED, 2)
-    assert (fact.tokens, fact.money) == (350, 0.75)
+    assert (fact.tokens, fact.money, fact.roles_spent) == (350, 0.75, ROLES)
     unknown = follows(Verdict.ACCEPTED, "accepted", rewrite(spent=(Cost("refinement", 1.0),))).ended.fact
     assert (unknown.tokens, unknown.money) == (None, None)
 
 
 def test_a_rejected_rewrite_is_tried_again_and_told_why():
     """The next attempt knows the numbers that did not hold, what was spent, and what its predecessor left of the allowance."""
-    asked = rewrite(tokens_allowed=777, money_allowed=0.5, spent=BEFORE)
+    asked = rewrite(
+        tokens_allowed=777, money_allowed=0.5, spent=BEFORE, roles_allowed=(Spend(7, None, "judge"),), roles_spent=ROLES
+    )
     end = follows(Verdict.REJECTED, "not_better", asked, detail="so it is")
     assert (end.ended, end.retraction) == (None, None)
     again = end.again.rewrite
@@ -60,7 +63,7 @@ def test_a_rewrite_that_was_sent_back_says_so_at_its_end_whatever_attempt_ends_i
     ends = [
         follows(Verdict.ACCEPTED, "accepted", again).ended,
         ended(back, Ending.NOT_MADE, "refused", ()),
-        not_begun(back, Spend(10, None), ""),
+        not_begun(back, (Spend(10, None),), ""),
         ended(rewrite(), Ending.NOT_MADE, "refused", ()),
     ]
     assert [isinstance(end.fact, RewriteEnded) and end.fact.sent_back for end in ends] == [True, True, True, False]

@@ -124,7 +124,7 @@ def test_a_budget_that_pays_for_nothing_says_what_was_needed():
         assert (state.reason, parts.begun, state.rewrites.rows_asked) == (RoundReason.BUDGET_SPENT, [], min(64, selected))
         [why] = state.rewrites.reasons
         assert (why.reason, why.count) == ("budget", min(64, selected))
-        assert why.example == "needs 3000 tokens at its worst to be begun; 2999 tokens were left"
+        assert why.example == "needs 3000 tokens at its worst to be begun; 2999 of rounds.budget.tokens were left"
         assert f"{selected} were not begun" in state.detail
 
 

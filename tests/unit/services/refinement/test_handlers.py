@@ -72,7 +72,8 @@ async def test_a_rewrite_is_submitted_with_what_it_has_to_beat(axis):
     assert dossier.sample.origin.recipe == f"{axis}.v1"
     assert dossier.submitted_at == 1_000.0
     assert dossier.costs == (Cost("refinement", 1.0, 20, 10, 0.002, "EUR"),)
-    assert dossier.rewrite == replace(asked, tokens_allowed=970, money_allowed=0.998)
+    spent = (Spend(15, 0.001, ANSWERER), Spend(15, 0.001, REFINER))
+    assert dossier.rewrite == replace(asked, tokens_allowed=970, money_allowed=0.998, roles_spent=spent)
     assert [call.role for call in model.paid] == [REFINER, ANSWERER]
     assert {(call.partition, call.account) for call in model.paid} == {(3, "arithmetic/round-1")}
 
@@ -183,6 +184,27 @@ async def test_what_the_allowance_does_not_suffice_for_is_not_begun(allowed):
     assert "tokens" in fact.detail or "money" in fact.detail
     result, _ = await one(writes(), rewrite(tokens_allowed=200, money_allowed=0.02))
     assert result.sends[0].topic is SUBMITTED
+
+
+async def test_what_a_role_s_allowance_does_not_suffice_for_is_not_begun():
+    """Nor where it is short of money alone; what the role needs is told beside what both calls need, and its setting."""
+    short = (Spend(10**6, 0.009, ANSWERER),)
+    result, model = await one(writes(), rewrite(tokens_allowed=10**6, roles_allowed=short))
+    fact = fact_of(result)
+    assert (fact.reason, fact.attempts, fact.tokens_needed, model.paid) == ("budget", 0, 200, [])
+    assert fact.roles_needed == (Spend(100, 0.01, ANSWERER),)
+    assert "rounds.budget.roles.answerer.money" in fact.detail
+    result, _ = await one(writes(), rewrite(roles_allowed=(Spend(100, 0.01, ANSWERER),)))
+    assert result.sends[0].body.rewrite.roles_allowed == (Spend(85, 0.01 - 0.001, ANSWERER),)
+
+
+async def test_what_each_role_spent_is_told_where_no_rewrite_was_made():
+    """With what earlier attempts spent; and nothing where nothing was called."""
+    asked = rewrite(attempt=2, spent=(Cost("refinement", 1.0, 100, 20),), roles_spent=(Spend(120, None, REFINER),))
+    fact = fact_of((await one(writes(answer=NEW_QUESTION), asked))[0])
+    assert fact.roles_spent == (Spend(15 * REPLIES_MAX, sum([0.001] * REPLIES_MAX), ANSWERER), Spend(135, None, REFINER))
+    limited = rewrite(parent=parent(tools_json="[]"), roles_allowed=(Spend(9, None, "judge"),))
+    assert fact_of((await one(writes(), limited))[0]).roles_spent == (Spend(role="judge"),)
 
 
 async def test_a_later_attempt_that_is_not_paid_for_ends_the_rewrite():

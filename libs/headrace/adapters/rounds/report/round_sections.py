@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from headrace.adapters.rounds.report.charts import held_out_chart
 from headrace.adapters.rounds.report.markup import Guide, Html, Section, empty, guide, heading, paragraph, picture, table
 from headrace.adapters.rounds.report.wording import UNKNOWN, duration, moment, number, plural, signed
+from headrace.core.budgets import Spend
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.report.contents import PhaseSpan, ReportData, RuleSeen
 from headrace.core.rounds.state import Phase, RoundState
@@ -121,12 +122,21 @@ def costs(data: ReportData) -> Section:
         (f"rewrites: tokens of model calls{known}", number(told.tokens), _each(told.tokens, accepted)),
         (f"rewrites: money for model calls{known}", number(told.money) if money_known else UNKNOWN,
          _each(told.money, accepted) if money_known else UNKNOWN),
+        *(row for role in told.roles_spent for row in _role(role, accepted)),
     ]  # fmt: skip
     head = ("what", "in all", "per accepted rewrite")
     told_of = paragraph(
         f"{plural(accepted, 'rewrite')} accepted. Rejected attempts and the survey are part of what an accepted one costs."
     )
     return Section("costs", "Cost per accepted sample", (told_of, table(head, rows, numbers=(1, 2)), *_stages(data, accepted)))
+
+
+def _role(spent: Spend, accepted: int) -> list[tuple[str, str, str]]:
+    """What was spent in one role, as far as it is known."""
+    return [
+        (f"rewrites: {what} in role {spent.role}", number(known), UNKNOWN if known is None else _each(known, accepted))
+        for what, known in (("tokens", spent.tokens), ("money", spent.money))
+    ]
 
 
 def rules(data: ReportData) -> Section:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import TypeAdapter, ValidationError
 
+from headrace.core.budgets import Spend, of_role
 from headrace.core.reasons import Reason
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.report.contents import (
@@ -135,18 +136,18 @@ def _stop_rules(state: RoundState, policy: RoundPolicy) -> Sequence[RuleSeen]:
     return (
         RuleSeen("selected_share_min", "share of the rows measured that was selected", share, ">=", policy.selected_share_min),
         RuleSeen("held_out_rise_max", "rise of the held-out loss, nats per token", rise, "<=", policy.held_out_rise_max),
-        RuleSeen(
-            "budget.tokens",
-            "tokens charged: unknown ones at what was allowed",
-            state.rewrites.tokens_charged,
-            "<=",
-            policy.budget.tokens,
-        ),
-        RuleSeen(
-            "budget.money",
-            "money charged: unknown sums at what was allowed",
-            state.rewrites.money_charged,
-            "<=",
-            policy.budget.money,
-        ),
+        *(rule for limit in policy.budget.limits() for rule in _budgets(state, limit)),
     )
+
+
+def _budgets(state: RoundState, limit: Spend) -> Sequence[RuleSeen]:
+    """The budgets of all calls together, or of a role; of a role only what is limited."""
+    charged = of_role(state.rewrites.charged, limit.role) or Spend()
+    name, calls = (f"budget.roles.{limit.role}", f" in role {limit.role}") if limit.role else ("budget", "")
+    rules = (
+        RuleSeen(
+            f"{name}.tokens", f"tokens charged{calls}: unknown ones at what was allowed", charged.tokens, "<=", limit.tokens
+        ),
+        RuleSeen(f"{name}.money", f"money charged{calls}: unknown sums at what was allowed", charged.money, "<=", limit.money),
+    )
+    return [rule for rule in rules if not limit.role or rule.bound is not None]

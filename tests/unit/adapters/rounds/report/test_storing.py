@@ -91,6 +91,8 @@ async def test_a_whole_round_is_told():
         re.findall("[0-9a-f]{64}", body)
     )
     assert "ruled out" not in page.words
+    assert "rewrites: tokens in role answerer30,000" in page.words
+    assert "rewrites: money in role refinerunknown" in page.words
     assert page.words.count("accepted rewrite, in its parent's place") == 1
     assert (await page_of(objects, state, earlier(state)))[0] == body
 

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
+from headrace.core.budgets import Spend
 from headrace.core.reasons import Reason
+from headrace.core.rounds.counts import RewriteCounts
 from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.report.composing import report_of, summary_from
 from headrace.core.rounds.report.contents import RewriteNumbers, RewriteSeen, VersionNumbers
@@ -57,6 +59,18 @@ def test_guards_are_held_against_the_new_version():
     rules = {rule.name: (rule.value, rule.held) for rule in data.rules}
     assert (rules["model_written_share_max"], rules["human_rows_min"]) == ((0.6, False), (4, True))
     assert rules["near_duplicate_share_max"] == (2 / 3, False)
+
+
+def test_budgets_of_roles_are_held_against_what_is_charged_to_them():
+    """Of a role what is limited, of all calls together both amounts."""
+    rules = RoundPolicy.model_validate({"budget": {"tokens": 500, "roles": {"answerer": {"money": 0.5}, "judge": {"tokens": 9}}}})
+    counts = RewriteCounts(tokens_charged=400, money_charged=1.5, roles_charged=(Spend(300, 0.75, "answerer"),))
+    state = a_state(10, rewrites=counts)
+    data = report_of(replace(state, begun=replace(state.begun, rules_json=rules.canonical_json())))
+    assert {rule.name: (rule.value, rule.bound, rule.held) for rule in data.rules if rule.name.startswith("budget")} == {
+        "budget.tokens": (400, 500, True), "budget.money": (1.5, None, None),
+        "budget.roles.answerer.money": (0.75, 0.5, False), "budget.roles.judge.tokens": (0, 9, True),
+    }  # fmt: skip
 
 
 def test_gains_leave_out_what_was_not_measured():
