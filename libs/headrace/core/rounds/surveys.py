@@ -31,8 +31,8 @@ class Survey:
     `base_from` is an earlier round that was surveyed with the same base, empty for none: its table has the base's losses of rows
     that stayed as they were.
 
-    With `plain_prompts` densities are those of the prompts as plain text, without the chat template, as the authors' are
-    (reference/middo.md section 3); they are embedded in a pass of their own.
+    With `plain_prompts` densities are those of the prompts as plain text, without the chat template, as Middo's authors make
+    them in their code; they are embedded in a pass of their own.
     """
 
     dataset_id: str
