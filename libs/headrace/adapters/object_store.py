@@ -42,6 +42,7 @@ _CONFLICTS_MAX = 20
 _SCRATCH = "probes/"
 _BLOCK_BYTES = 1024 * 1024
 _ERROR_BYTES_MAX = 500
+_MAYBE_FULL = "its disk may be full (SeaweedFS refuses writes where less than 1% of it is free): its log tells"
 _AGAIN_S = 1.0
 
 
@@ -259,6 +260,8 @@ def _blocking(verb: str, key: str, call: Callable[[], Result]) -> Result:
         raise Stop(f"object store: {verb} {key}: {error.code}: {error.message}") from error
     except urllib3.exceptions.MaxRetryError as error:
         where = f"{error.pool.host}:{error.pool.port}" if error.pool is not None else "HEADRACE_S3_ENDPOINT"
+        if isinstance(error.reason, urllib3.exceptions.ResponseError):
+            raise Stop(f"object store: {verb} {key}: {where} answers {error.reason}: {_MAYBE_FULL}") from error
         cause = error.reason.__cause__ or error.reason if error.reason is not None else error
         raise Stop(f"object store: {where} does not answer: {cause}: is HEADRACE_S3_ENDPOINT right?") from error
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -272,7 +275,8 @@ async def _written(response: aiohttp.ClientResponse, key: str) -> bool:
     if response.status in {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_FOUND}:  # 404: nothing left that could match
         return False
     text = (await response.content.read(_ERROR_BYTES_MAX)).decode("utf-8", "replace")
-    raise Stop(f"object store: put {key}: HTTP {response.status}: {text}")
+    hint = f": {_MAYBE_FULL}" if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
+    raise Stop(f"object store: put {key}: HTTP {response.status}: {text}{hint}")
 
 
 def _seconds(time: datetime | None) -> float:
