@@ -22,7 +22,7 @@ from headrace.core.rounds.facts import (
 from headrace.core.rounds.machine import advance
 from headrace.core.rounds.moves import LIMITS, Limits, cut_asked_for, timer
 from headrace.core.rounds.pages import RowsMissing
-from headrace.core.rounds.planning import following, round_id_at
+from headrace.core.rounds.planning import following, lacks_base, round_id_at
 from headrace.core.rounds.state import Phase, RoundState, RoundTimer
 from headrace.core.rounds.surveys import RoundStepRequested, SelectionRequested
 from headrace.core.rounds.thresholds import TooManyRows
@@ -147,7 +147,12 @@ def _next_round(state: RoundState, event: Event[RoundProgressed], rounds: Rounds
     except ValueError as error:  # what the policy asks for by now; this round is kept all the same
         _log.warning("no round of %s follows round %s: %s", state.dataset_id, state.round_id, error)
         return ()
-    return (Send(ROUND_PROGRESSED, RoundProgressed(state.dataset_id, round_id, begun)),) if begun else ()
+    if begun is None or policy is None:
+        return ()
+    if lacks_base(begun, policy):
+        told = "had none, and only the start of a round by a person or a checkpoint looks for the model's first version"
+        _log.warning("round %s of %s begins without a base: round %s %s", round_id, state.dataset_id, state.round_id, told)
+    return (Send(ROUND_PROGRESSED, RoundProgressed(state.dataset_id, round_id, begun)),)
 
 
 class _Batch:

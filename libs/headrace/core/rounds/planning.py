@@ -103,23 +103,29 @@ def following(state: RoundState, policy: Policy, round_id: str, now: float) -> R
     """The round after one that was kept, where the policy lets checkpoints begin rounds: on what that one made.
 
     Raises:
-        ValueError: the policy asks by now for what the models of that round cannot give.
+        ValueError: the policy asks by now for what the models of that round cannot give; the next checkpoint, or a person, may
+            begin a round.
     """
     before, made, checkpoint = state.begun.survey, state.committed, state.checkpoint
     if state.phase is not Phase.KEPT or policy.rounds.start != "checkpoint" or made is None or checkpoint is None:
         return None
     training = policy.training
     if training.held_out_seed != before.held_out_seed or training.held_out_share > before.held_out_share:
-        return None  # the checkpoint was asked to hold out what the policy held out then
+        raise ValueError("the policy holds out other prompts by now than its checkpoint was asked to")
     base = policy.signals.base_model or (before.model if has_first_as_base(policy) and before.base_model == before.model else "")
     measuring = Measuring(
         before.model, checkpoint.model_version, checkpoint.checkpoint_id, base,
         before.base_model_version if base == before.base_model else "",
     )  # fmt: skip
     if base and not measuring.base_model_version:
-        return None  # the policy names another base model by now: the next checkpoint, or a person, begins the round
+        raise ValueError(f"the policy names {base} as the base by now, of which it measured with no version")
     version = (made.version, made.version_sequence, made.rows_accepted)
     return planned(policy, state.dataset_id, round_id, version, measuring, f"round {state.round_id}", now)
+
+
+def lacks_base(begun: RoundStarted, policy: Policy) -> bool:
+    """Whether a round has no base though the policy asks for the model's first version: that is not loaded, or nobody looked."""
+    return has_first_as_base(policy) and not begun.survey.base_model
 
 
 _CHANGING = frozenset({Phase.REFINING, Phase.VALIDATING, Phase.COMMITTING, Phase.REVERTING})

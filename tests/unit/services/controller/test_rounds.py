@@ -11,7 +11,7 @@ from headrace.adapters.wire.envelope import derived_id
 from headrace.core.checkpoints import CheckpointRefused, RefusedStep, VersionPart
 from headrace.core.dossiers import DatasetCommitted
 from headrace.core.events import Emit, Event, Position, Reject, Result, Retry, Send, Stop
-from headrace.core.policies import Policy, TrainingRules
+from headrace.core.policies import Policy
 from headrace.core.rounds.facts import (
     CheckpointMeasures,
     Cut,
@@ -292,41 +292,6 @@ async def test_a_checkpoint_may_begin_a_round(world):
     world.begun = started(round_id="r7").fact
     [result] = await take_checkpoints(world.events(CHECKPOINT_ROLLED_OUT, [ROLLED_OUT]), world.rounds)
     assert body_of(result) == RoundProgressed("arithmetic", "r7", world.begun)
-
-
-@pytest.mark.parametrize(("rounds", "base", "share", "next_rounds"), [
-    ({"start": "checkpoint"}, "signals", 0.1, 1),
-    ({"start": "checkpoint"}, None, 0.1, 1),
-    ({"start": "checkpoint"}, None, 0.2, 0),
-    ({"start": "manual"}, "signals", 0.1, 0),
-    ({"start": "checkpoint", "mode": "middo_compat", "base": "none"}, None, 0.1, 0),
-])  # fmt: skip
-async def test_a_kept_round_s_checkpoint_begins_the_next_one(rounds, base, share, next_rounds):
-    """On the version that it was trained on, under the policy as it stands now; the first version stays the base.
-
-    Not where the policy holds out more by now than the checkpoint does, which has seen what the next round would measure by, or
-    needs a base that no model is: the round is kept all the same.
-    """
-    policy = Policy(rounds=RoundPolicy.model_validate(rounds))
-    training = TrainingRules(held_out_share=share, held_out_seed=SURVEY.held_out_seed)
-    signals = policy.signals.model_copy(update={"base_model": base})
-    policy = policy.model_copy(update={"signals": signals, "training": training})
-    world, machine = World(policy), Machine()
-    facts = [started()]
-    waiting = list(machine.take(facts[0]))
-    while waiting:
-        for fact in Parts().answer(waiting.pop(0)):
-            facts.append(RoundProgressed("arithmetic", "r1", fact))
-            waiting += machine.tell(fact)
-    sends = await world.facts(*facts)
-    [state] = states_in(sends)
-    assert state.phase is Phase.KEPT
-    begun = [fact_in(send) for send in sends[-1] if send.topic == ROUND_PROGRESSED]
-    assert len(begun) == next_rounds
-    if begun:
-        survey = begun[0].survey
-        assert (survey.version, survey.model_version, survey.base_model_version) == (NEXT_VERSION, "3", "1")
-        assert begun[0].version_sequence == 6
 
 
 def test_a_round_binds_what_it_measures_with():
