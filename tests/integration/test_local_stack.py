@@ -12,12 +12,16 @@ from typing import Any
 import psutil
 import pytest
 
+from headrace.local.running import running
 from headrace.local.stack import part_names
 from headrace.local.state import read_state
+from tests.e2e.spine import StubTriton
+from tests.fakes.commands import command
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(400)]
 
 SERVERS = "kafka,object-store"
+SPINE = "gateway,scoring,diversity,admission,datasets"
 
 
 class Stack:
@@ -32,6 +36,16 @@ class Stack:
         """Runs `headrace`."""
         command = (sys.executable, "-m", "headrace.cli.main", *arguments)
         return subprocess.run(command, env=self.environment | settings, capture_output=True, text=True, check=False, timeout=300)
+
+    def does(self, *arguments: str, stdin: str | None = None) -> str:
+        """What a command printed that is not to fail; in this process, which is quicker."""
+        result = command(self.environment, *arguments, stdin=stdin)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    def tells(self, *arguments: str) -> Any:
+        """What a command told in JSON."""
+        return json.loads(self.does(*arguments))
 
     def up(self, *arguments: str, **settings: str) -> None:
         """Brings it up."""
@@ -75,12 +89,16 @@ def stack(tmp_path):
     assert left == []
 
 
-def test_down_leaves_nothing_running_and_up_finds_everything_again(stack):
-    """Ports and data survive; processes do not."""
-    stack.up("--only", SERVERS)
-    told = stack.status()["environment"]
-    created = stack.run("topics", "create")
-    assert created.returncode == 0, created.stderr
+def test_down_leaves_nothing_running_and_up_finds_everything_again(stack, tmp_path):
+    """Ports and data survive, a decided sample and its version among them; processes do not."""
+    with running(StubTriton(), tmp_path / "stub", killed=True) as stub:
+        stack.up("--only", f"{SERVERS},{SPINE}", HEADRACE_DATASETS_PACE_S="0.1", **stub.tells)
+        told = stack.status()["environment"]
+        sample = {"id": "kept", "messages": [{"role": "user", "content": "6 x 7?"}, {"role": "assistant", "content": "42"}]}
+        stack.does("dataset", "create", "notes")
+        stack.does("submit", "--dataset", "notes", "-", stdin=json.dumps(sample))
+        stack.wait(lambda: stack.tells("account", "--dataset", "notes", "--json")["accepted"] == 1)
+        stack.does("dataset", "cut", "notes", "--wait")
 
     assert stack.run("down").returncode == 0
     assert stack.processes() == []
@@ -88,10 +106,15 @@ def test_down_leaves_nothing_running_and_up_finds_everything_again(stack):
     assert stack.run("status").returncode == 1
 
     stack.up("--only", SERVERS)
-    assert stack.status()["environment"] == told
-    topics = json.loads(stack.run("topics", "ls", "--json").stdout)
+    assert told == told | stack.status()["environment"]
+    topics = stack.tells("topics", "ls", "--json")
     assert topics
     assert all(topic["partitions"] > 0 for topic in topics)
+    account = stack.tells("account", "--dataset", "notes", "--json")
+    assert (account["submitted"], account["accepted"], account["in_flight"]) == (1, 1, 0)
+    [ending] = stack.tells("sample", "show", "kept", "--dataset", "notes", "--json")["endings"]
+    assert ending["dossier"]["decisions"][-1]["verdict"] == "accepted"
+    assert stack.tells("dataset", "rows", "notes", "--json")["sample_id"] == "kept"
 
 
 def test_a_killed_server_comes_back_on_its_ports(stack):
