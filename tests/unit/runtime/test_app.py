@@ -105,6 +105,25 @@ async def test_readiness_is_reasons_and_pings_and_liveness_is_neither() -> None:
         await health.stop()
 
 
+async def test_a_loop_that_no_longer_ticks_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever restarts what is not alive is told so by 503, and how long ago the last tick was."""
+    monkeypatch.setattr("headrace.runtime.health._TICK_S", 0.02)
+    monkeypatch.setattr("headrace.runtime.health._STALLED_S", 0.3)
+    health = Health()
+    port = await health.start("127.0.0.1", 0)
+    try:
+        assert (await answer(port, "/livez"))[0] == 200
+        [ticking] = [task for task in asyncio.all_tasks() if task.get_name() == "tick"]
+        ticking.cancel()
+        await asyncio.sleep(0.4)
+        status, said = await answer(port, "/livez")
+        age_s = said["tick_age_s"]
+        assert isinstance(age_s, float)
+        assert (status, said["alive"], age_s >= 0.3) == (503, False, True)
+    finally:
+        await health.stop()
+
+
 async def test_a_ping_that_does_not_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readiness is told within the ping's limit, whatever the dependency does."""
     monkeypatch.setattr("headrace.runtime.health.PING_S_MAX", 0.05)
