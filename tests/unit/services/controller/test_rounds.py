@@ -26,7 +26,6 @@ from headrace.core.rounds.facts import (
 from headrace.core.rounds.moves import Limits
 from headrace.core.rounds.pages import RowsMissing
 from headrace.core.rounds.planning import bound_versions, kept_bases
-from headrace.core.rounds.policy import RoundPolicy
 from headrace.core.rounds.reasons import RoundReason
 from headrace.core.rounds.state import Phase, RoundState, RoundTimer
 from headrace.core.rounds.surveys import Purpose, RoundStepRequested, SelectionRequested
