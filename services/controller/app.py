@@ -115,16 +115,19 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             clock=clock,
             limits=Limits(settings.round_page_rows, settings.round_tick_s),
         )
-        standing = Standing(
-            policy_of=runtime.policies.policy_of,
-            policy_now=partial(_policy_now, runtime),
-            announced=runtime.roll_outs.version_of,
-            calibrate=Calibrations(VersionStore(objects), settings.calibration_s_max).calibrate,
-        )
         pings["dead letters"] = _following_letters(stack, runtime, states, publisher)
         settle = partial(_settle, runtime.settings.kafka, settings.report_wait_s)
         reporting = Reporting(states, partial(store_report, objects, folder=settings.folder), settle)
-        yield Service(NAME, subscriptions(controller, rounds, standing, reporting), pings)
+        yield Service(NAME, subscriptions(controller, rounds, _standing(settings, runtime, objects), reporting), pings)
+
+
+def _standing(settings: ControllerSettings, runtime: Runtime, objects: ObjectStore) -> Standing:
+    return Standing(
+        policy_of=runtime.policies.policy_of,
+        policy_now=partial(_policy_now, runtime),
+        announced=runtime.roll_outs.version_of,
+        calibrate=Calibrations(VersionStore(objects), settings.calibration_s_max).calibrate,
+    )
 
 
 def _steps(settings: ControllerSettings, root: Path, objects: ObjectStore, server: TritonControl) -> Steps:
