@@ -40,7 +40,7 @@ class Stack:
     def does(self, *arguments: str, stdin: str | None = None) -> str:
         """What a command printed that is not to fail; in this process, which is quicker."""
         result = command(self.environment, *arguments, stdin=stdin)
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == 0, f"{arguments}: {result.output} {result.exception!r}"
         return result.stdout
 
     def tells(self, *arguments: str) -> Any:

@@ -138,6 +138,12 @@ class World:
                 env=self.environment, cwd=ROOT, stdout=log, stderr=log,
             )  # fmt: skip
 
+    async def restarted(self, controller: asyncio.subprocess.Process) -> asyncio.subprocess.Process:
+        """SIGKILL, and another one in its place."""
+        controller.kill()
+        await controller.wait()
+        return await self.started()
+
     async def publish(self, *events: tuple[str, Send]) -> None:
         async with EventPublisher(self.kafka, "headrace/test") as publisher:
             await publisher.publish_many(list(events))
@@ -281,9 +287,7 @@ async def test_a_round_comes_to_the_same_end_whoever_is_killed(world):
             passed = await world.until("storm", *PHASES[PHASES.index(phase) :], *ENDS)
             if passed.phase == phase:
                 killed.append(phase)
-                controller.kill()
-                await controller.wait()
-                controller = await world.started()
+                controller = await world.restarted(controller)
         storm = await world.until("storm", *ENDS)
     controller.kill()
     await controller.wait()
@@ -313,22 +317,16 @@ async def test_a_round_goes_on_and_is_undone_though_its_controller_dies_frozen_a
     """What was answered while it was frozen counts; a held-out loss that rises is rolled back, and all of it is undone once."""
     controller = await world.started()
     await world.refuse_checkpoint()
-
-    async def killed():
-        controller.kill()
-        await controller.wait()
-        return await world.started()
-
     await world.begin(WORSE)
     await world.until(WORSE, "surveying")
     await world.ask(WORSE, Action.FREEZE)
     await world.until(WORSE, "frozen")
-    controller = await killed()
+    controller = await world.restarted(controller)
     async with world.answering():
         frozen = await world.until(WORSE, "frozen", holds=lambda state: state.rows.measured == ROWS)
         await world.ask(WORSE, Action.RESUME)
         await world.until(WORSE, "reverting")
-        controller = await killed()
+        controller = await world.restarted(controller)
         world.may_undo.set()
         state = await world.until(WORSE, "rolled_back", "stopped", "kept")
     controller.kill()
@@ -340,7 +338,7 @@ async def test_a_round_goes_on_and_is_undone_though_its_controller_dies_frozen_a
     assert (revert.restoring, revert.restored, revert.retracted, dict(revert.refused), revert.lost) == (2, 2, 1, {}, ())
     asked = [body.request_id for body in await world.bodies(ROLLBACK_REQUESTED)]
     assert asked == [f"{DATASET}/{WORSE}"]
-    cuts = filter(None, [cut_asked_for(body.request_id) for body in await world.bodies(CUT_REQUESTED)])
+    cuts = [certain(cut_asked_for(body.request_id)) for body in await world.bodies(CUT_REQUESTED)]
     assert [cut for round_id, cut in cuts if round_id == WORSE] == [Cut.MADE, Cut.STANDING, Cut.STANDING]
     steps = [body.step for body in await world.bodies(ROUND_STEP_REQUESTED) if body.step.survey.round_id == WORSE]
     assert len([step for step in steps if isinstance(step, RevertRequested)]) == 2
@@ -382,9 +380,7 @@ async def test_the_commands_and_a_phase_that_lasts_too_long(world, monkeypatch):
     assert json.loads(await headrace("resume", DATASET, "--json"))["phase"] == "surveying"
     await world.begin("second")
     assert (await world.until("second", *ENDS)).reason == "another_round_runs"
-    controller.kill()
-    await controller.wait()
-    controller = await world.started()
+    controller = await world.restarted(controller)
     ended = await world.until(round_id, "stopped")
     controller.kill()
     await controller.wait()
