@@ -10,9 +10,10 @@ prompt's tokens do not depend on the response.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
@@ -173,6 +174,13 @@ class ConversationReader:
         """Cuts what a template writes behind the end-of-turn token, mostly a line break that no model is asked to say."""
         stripped = text.rstrip()
         return stripped if stripped.endswith(self._markers) else text
+
+
+def conversations_in(path: Path) -> Iterator[dict[str, Any]]:
+    """The conversations of a file, one JSON object a line."""
+    with path.open(encoding="utf-8", errors="surrogatepass") as lines:
+        for line in lines:
+            yield json.loads(line)
 
 
 def _marker_ids(tokenizer: PreTrainedTokenizerBase, template: str) -> frozenset[int]:

@@ -48,9 +48,9 @@ from headrace.core.fine_tuning import (
     Progress,
     Stage,
 )
-from headrace.lm.conversations import ConversationReader
+from headrace.lm.conversations import ConversationReader, conversations_in
 from headrace.lm.signals import Limits, SignalMeter
-from headrace.lm.training_rows import conversations_in, training_set
+from headrace.lm.training_rows import training_set
 
 _WHOLE = "whole"
 """Written into a checkpoint of TRL's once all of it is there."""

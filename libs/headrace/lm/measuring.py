@@ -19,7 +19,6 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # lines, not bars: this is read in l
 
 import numpy as np
 import torch
-from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from headrace.core.dossiers import JUDGED
@@ -39,10 +38,10 @@ from headrace.core.measuring import (
     MeasuringTask,
 )
 from headrace.core.rounds.surveys import Judge
+from headrace.lm.conversations import conversations_in
 from headrace.lm.judge import Judged
 from headrace.lm.judges import JudgeLimits
 from headrace.lm.signals import Limits, Measurement, SignalMeter
-from headrace.lm.training_rows import conversations_in
 
 _ROWS = 16
 """Conversations measured at a time: so often progress is told."""
@@ -114,6 +113,8 @@ def _meter(run: MeasuringRun, weights: str) -> SignalMeter:
     limits = Limits(tokens_max=run.tokens_max)
     if not weights or not (Path(weights) / "adapter_config.json").is_file():
         return SignalMeter.load(Path(weights or run.base), device=run.device, limits=limits)
+    from peft import PeftModel  # noqa: PLC0415 - most of the seconds that importing takes, and few runs measure an adapter
+
     with tempfile.TemporaryDirectory(dir=Path(weights).parent, prefix="merged-") as merged:
         model = AutoModelForCausalLM.from_pretrained(run.base, dtype="auto")
         PeftModel.from_pretrained(model, weights).merge_and_unload().save_pretrained(merged)

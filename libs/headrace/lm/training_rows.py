@@ -1,14 +1,13 @@
 """Conversations as rows of a training set: the tokens that scoring reads, and loss on the response that scoring measures."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Features, List, Value
 from transformers import AutoTokenizer
 
-from headrace.lm.conversations import ConversationReader, Unreadable
+from headrace.lm.conversations import ConversationReader, Unreadable, conversations_in
 from headrace.lm.packing import cut
 
 IGNORED = -100
@@ -36,13 +35,6 @@ def labelled(reader: ConversationReader, conversation: Mapping[str, Any], tokens
     if not prompt or not response:
         raise Unreadable(f"no prompt or no response token within {tokens_max} tokens")
     return prompt + response, [IGNORED] * len(prompt) + response
-
-
-def conversations_in(path: Path) -> Iterator[dict[str, Any]]:
-    """The conversations of a file, one JSON object a line."""
-    with path.open(encoding="utf-8", errors="surrogatepass") as lines:
-        for line in lines:
-            yield json.loads(line)
 
 
 def training_set(path: Path, *, tokenizer: Path, tokens_max: int, cache: Path) -> Dataset:
