@@ -13,7 +13,7 @@ from pathlib import Path
 from headrace.local.launch import Launch, Place, Say, StackFailed
 from headrace.local.minio import find_minio
 from headrace.local.ports import LOCALHOST
-from headrace.local.probes import http_answers
+from headrace.local.probes import http_answers, seaweedfs_serves
 
 CHOICE = "HEADRACE_LOCAL_S3"
 """Setting that names the server to start: seaweedfs or minio.
@@ -85,7 +85,7 @@ def _seaweedfs(folder: Path, place: Place, access: str, secret: str) -> Launch:
         folder=folder,
         # A bucket takes seven volumes at once otherwise.
         environment={"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
-        probe=partial(http_answers, f"http://{LOCALHOST}:{ports['s3']}/healthz"),
+        probe=partial(seaweedfs_serves, f"{LOCALHOST}:{ports['s3']}", f"{LOCALHOST}:{ports['master']}"),
         ready_s=60,
         # On SIGTERM it waits for ever for a subscription to itself; what it acknowledged is with the kernel by then.
         stop_s=2,

@@ -1,6 +1,7 @@
 """Ways to ask a process whether it can serve. Each returns when it can and raises OSError when it cannot (yet)."""
 
 import asyncio
+import json
 
 import aiohttp
 
@@ -10,14 +11,34 @@ PROBE_S = 2.0
 
 async def http_answers(url: str) -> None:
     """A GET of the address ends in a status below 400."""
+    await _answer_of(url)
+
+
+async def seaweedfs_serves(s3: str, master: str) -> None:
+    """Its S3 server is up, and its volume server has told the master of itself.
+
+    Without the second, for some four seconds of one start in six, each read of what is there fails.
+    """
+    await http_answers(f"http://{s3}/healthz")
+    url = f"http://{master}/dir/status"
+    try:
+        volumes_max = json.loads(await _answer_of(url))["Topology"]["Max"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConnectionError(f"{url} tells nothing of volumes: {error!r}") from error
+    if not volumes_max:
+        raise ConnectionError(f"no volume server has told {master} of itself")
+
+
+async def _answer_of(url: str) -> bytes:
     timeout = aiohttp.ClientTimeout(total=PROBE_S)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-            status = response.status
+            status, body = response.status, await response.read()
     except aiohttp.ClientError as error:
         raise ConnectionError(f"{url}: {error}") from error
     if status >= 400:  # noqa: PLR2004  # HTTP's own boundary
         raise ConnectionError(f"{url} answered {status}")
+    return body
 
 
 async def port_answers(host: str, port: str) -> None:
