@@ -11,8 +11,12 @@ from headrace.cli.main import app
 
 
 def command(environment: Mapping[str, str], *arguments: str, stdin: str | None = None) -> Result:
-    """How it ended; one at a time, since it has the process's environment and output to itself."""
-    with patch.dict(os.environ, environment):
+    """How it ended; one at a time, since it has the process's environment and output to itself.
+
+    Of settings it sees those given and no others, as in a process of its own.
+    """
+    others = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+    with patch.dict(os.environ, others | dict(environment), clear=True):
         return CliRunner().invoke(app, arguments, input=stdin)
 
 
