@@ -88,6 +88,11 @@ class Budget:
         self._tokens = _Amount(f"tokens ({setting}.tokens)" if setting else "tokens", tokens)
         self._money = _Amount(f"money ({setting}.money)" if setting else "money", money)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether a call can be too much for it."""
+        return self._tokens.limit is not None or self._money.limit is not None
+
     def require(self, worst: Spend) -> None:
         """Raise OverBudget where so much might exceed a limit, or a limited amount cannot be foretold."""
         self._tokens.require(worst.tokens)

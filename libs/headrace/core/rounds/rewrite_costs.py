@@ -74,7 +74,7 @@ class AllowedChat:
     @property
     def is_limited(self) -> bool:
         """Whether there is anything that a call could be too much for."""
-        return any(each.tokens_left is not None or each.money_left is not None for each in self._budgets.values())
+        return any(each.is_limited for each in self._budgets.values())
 
     def shortfall(self, calls: Sequence[Call]) -> tuple[tuple[Spend, ...], str]:
         """What these calls may cost at their worst, in all and in limited roles, and why what is left does not suffice for it.
@@ -98,7 +98,7 @@ class AllowedChat:
     async def ask(self, call: Call) -> Outcome:
         """As `ChatModel.ask`; OVER_BUDGET where the call might cost more than is left."""
         worst = self._worst_of(call)
-        budgets = [self._budgets[role] for role in ("", call.role) if role in self._budgets]
+        budgets = [each for role in ("", call.role) if (each := self._budgets.get(role)) is not None and each.is_limited]
         tries = _tries(budgets, worst)
         try:
             for budget in budgets:
@@ -112,7 +112,8 @@ class AllowedChat:
         actual = _NOTHING if cost is None else Spend(tokens_of(cost), cost.money)
         for budget in budgets:
             budget.settle(worst, actual)
-        self._spent[call.role] = self._spent.get(call.role, replace(self._spent_before, role=call.role)).plus(actual)
+        before = self._spent.get(call.role) or Spend(self._spent_before.tokens, self._spent_before.money, call.role)
+        self._spent[call.role] = before.plus(actual)
         return outcome
 
     @property
