@@ -14,26 +14,25 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "libs")]
 
-from aiokafka import AIOKafkaProducer  # noqa: E402  # the path comes first
-
 from headrace.core.events import Emit, Event, Result, Retry, Send  # noqa: E402
+from headrace.runtime.delivery.transactions import TransactionalWriter  # noqa: E402
 from tests.fakes.toy_topics import BRIEF, running_hop, toy_topic  # noqa: E402
 
 
 def suffer(fate: str, at: int, luck: random.Random) -> None:
     """Makes every commit late, and the `at`-th one the worker's last, or the one that it sleeps in."""
-    commit = AIOKafkaProducer.commit_transaction
+    commit = TransactionalWriter._commit
     transactions = 0
 
-    async def commit_late(producer: AIOKafkaProducer) -> None:
+    async def commit_late(writer: TransactionalWriter) -> None:
         nonlocal transactions
         transactions += 1
         if transactions == at:
             os.kill(os.getpid(), signal.Signals[f"SIG{fate}"])
         await asyncio.sleep(luck.uniform(0, 0.1))
-        await commit(producer)
+        await commit(writer)
 
-    AIOKafkaProducer.commit_transaction = commit_late
+    TransactionalWriter._commit = commit_late  # type: ignore[assignment]  # the last moment before the commit
 
 
 async def main(bootstrap: str, source: str, target: str, partitions: int, luck: random.Random) -> None:

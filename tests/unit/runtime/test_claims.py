@@ -9,7 +9,6 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, ProducerFenced
 
 from headrace.adapters.kafka.fetch_wait import LONG_MS, SHORT_MS
-from headrace.runtime.delivery import claims as module
 from headrace.runtime.delivery.claims import Claims
 from headrace.runtime.settings import DeliverySettings
 from tests.fakes.toy_topics import until
@@ -43,19 +42,25 @@ class FakeConsumer:
         return dict.fromkeys(partitions, 3)
 
 
-class FakeProducer:
-    """A producer that starts when it is let, or fails to."""
+class FakeWriter:
+    """A writer that starts when it is let, or fails to."""
 
-    def __init__(self, consumer: FakeConsumer, gate: asyncio.Event, failures: list[Exception]) -> None:
-        self._consumer = consumer
-        self._gate = gate
-        self._failures = failures
+    def __init__(self, setting: "Setting") -> None:
+        self._setting = setting
 
     async def start(self) -> None:
-        await self._gate.wait()
-        self._consumer.calls.append(("fence", None))
-        if self._failures:
-            raise self._failures.pop(0)
+        await self._setting.gate.wait()
+        self._setting.consumer.calls.append(("fence", None))
+        if self._setting.failures:
+            raise self._setting.failures.pop(0)
+
+    async def write(self, *_: Any) -> None:
+        error = self._setting.commits.pop(0) if self._setting.commits else None
+        if error is not None:
+            raise error
+
+    async def close(self) -> None:
+        self._setting.thrown_away.append(self)
 
 
 class Setting:
@@ -71,17 +76,7 @@ class Setting:
         settings = DeliverySettings(heartbeat_interval_ms=100, drain_s=0.2)
         self.claims = Claims("svc", "nowhere:1", settings, lambda: self.now)
         self.claims.bind(lambda: self.consumer)
-        monkeypatch.setattr(self.claims, "_producer", lambda _: FakeProducer(self.consumer, self.gate, self.failures))
-        monkeypatch.setattr(module, "throw_away", self._throw_away)
-        monkeypatch.setattr(module, "write", self._write)
-
-    async def _throw_away(self, producer: Any) -> None:
-        self.thrown_away.append(producer)
-
-    async def _write(self, *_: Any) -> None:
-        error = self.commits.pop(0) if self.commits else None
-        if error is not None:
-            raise error
+        monkeypatch.setattr(self.claims, "_writer", lambda _: FakeWriter(self))
 
     async def owned(self) -> Any:
         """The claim of a partition that was just assigned and taken over."""
@@ -131,8 +126,8 @@ async def test_a_group_that_never_committed_begins_at_the_beginning(monkeypatch:
     await setting.claims.close()
 
 
-async def test_a_failed_take_over_is_tried_again_with_another_producer(setting: Setting) -> None:
-    """A broker that is away is waited for; each failed producer is thrown away."""
+async def test_a_failed_take_over_is_tried_again_with_another_writer(setting: Setting) -> None:
+    """A broker that is away is waited for; each failed writer is thrown away."""
     setting.failures += [KafkaConnectionError(), KafkaConnectionError()]
     await setting.owned()
     assert setting.order.count("fence") == 3
@@ -152,7 +147,7 @@ async def test_results_of_an_older_claim_are_dropped(setting: Setting) -> None:
 
 
 async def test_a_failed_commit_takes_the_partition_over_again(setting: Setting) -> None:
-    """One way out: results dropped, producer thrown away, paused until taken over from the committed offset."""
+    """One way out: results dropped, writer thrown away, paused until taken over from the committed offset."""
     claim = await setting.owned()
     setting.commits.append(KafkaConnectionError())
     assert await setting.claims.commit(claim, [], 9) is False

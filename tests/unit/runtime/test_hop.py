@@ -89,7 +89,8 @@ async def test_delayed_records_are_due_by_the_clock_of_the_subscription(monkeypa
     waiting = Hop(Subscription(toy_topic("toy.in", delayed=True), "svc", handle, clock=lambda: now), "nowhere:1", QUICK)
     monkeypatch.setattr(waiting._claims, "delay", lambda _, offset, due: delayed.append((offset, due)))
     records = [decode(TOPIC, record(b"x", [(NOT_BEFORE, b"100000")]))]
-    claim = Claim(TopicPartition("toy.in", 0), None, 0)
+    tp = TopicPartition("toy.in", 0)
+    claim = Claim(tp, waiting._claims._writer(tp), 0)
     assert waiting._due(claim, records) == []
     assert delayed == [(1, 100.0)]
     now = 100.0

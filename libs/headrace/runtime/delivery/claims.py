@@ -1,9 +1,9 @@
-"""Who may write for an input partition: at any time one producer, and only it can move the partition's offset.
+"""Who may write for an input partition: at any time one writer, and only it can move the partition's offset.
 
 A claim is a partition taken over: its transactional id was fenced (InitProducerId settles the old owner's transaction and
 shuts the old owner out), and only then was the committed offset read. The claim is also the token: results are committed
 only if the partition's claim is still the one under which its records were read. Anything that goes wrong has one way
-out: drop the results, throw the producer away, take the partition over again.
+out: drop the results, throw the writer away, take the partition over again.
 """
 
 import asyncio
@@ -11,32 +11,29 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ProducerFenced
 
 from headrace.adapters.kafka.fetch_wait import LONG_MS, SHORT_MS, set_fetch_wait
-from headrace.adapters.kafka.streams import bootstrap_list
 from headrace.adapters.wire.envelope import Record
-from headrace.runtime.delivery.transactions import throw_away, write
+from headrace.runtime.delivery.transactions import TransactionalWriter
 from headrace.runtime.settings import DeliverySettings
 
 _log = logging.getLogger("headrace.delivery")
 _TAKE_OVER_S = 30.0
 _AGAIN_S_MIN = 0.05
 _AGAIN_S_MAX = 5.0
-_BATCH_BYTES = 1_000_000
-"""One batch of outputs to one partition; a broker takes 1,048,588 bytes unless told otherwise."""
 
 
 @dataclass(eq=False, slots=True)
 class Claim:
-    """A partition that is ours, its producer, and the offset up to which everything is committed.
+    """A partition that is ours, its writer, and the offset up to which everything is committed.
 
     `due` is when its next record may be handled (Unix seconds), 0 where it may be now.
     """
 
     tp: TopicPartition
-    producer: AIOKafkaProducer
+    writer: TransactionalWriter
     next_offset: int
     due: float = 0.0
 
@@ -52,7 +49,7 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
 
     def __init__(self, group: str, bootstrap: str, settings: DeliverySettings, clock: Callable[[], float]) -> None:
         self._group = group
-        self._bootstrap = bootstrap_list(bootstrap)
+        self._bootstrap = bootstrap
         self._settings = settings
         self._clock = clock
         self._claims: dict[TopicPartition, Claim] = {}
@@ -121,7 +118,7 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
             return False
         try:
             async with asyncio.timeout(self._settings.transaction_timeout_ms / 1000):
-                await write(claim.producer, records, claim.tp, offset, self._group)
+                await claim.writer.write(records, claim.tp, offset)
         except TimeoutError:
             self.lose(claim, TimeoutError("a transaction took longer than HEADRACE_DELIVERY_TRANSACTION_TIMEOUT_MS"))
             return False
@@ -200,23 +197,23 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
         consumer = self._consumer_of()
         while True:
             await asyncio.sleep(after_s)
-            producer = self._producer(tp)
+            writer = self._writer(tp)
             try:
                 async with asyncio.timeout(_TAKE_OVER_S):
-                    await producer.start()  # InitProducerId: from here on, the old owner can commit nothing
+                    await writer.start()  # InitProducerId: from here on, the old owner can commit nothing
                     offset = await self._committed(consumer, tp)
                 break
             except asyncio.CancelledError:
-                self._in_background(producer)
+                self._in_background(writer)
                 raise
             except Exception as error:  # noqa: BLE001  # until it works, or the partition is no longer ours
-                self._in_background(producer)
+                self._in_background(writer)
                 attempts.failures += 1
                 after_s = min(_AGAIN_S_MAX, _AGAIN_S_MIN * 2.0 ** min(attempts.failures, 16))
                 _log.warning("%s: %s cannot be taken over, again in %.2f s: %r", self._group, _name(tp), after_s, error)
         # Without an await from here on: nothing can be read from the old position, and nobody can take the partition away.
         consumer.seek(tp, offset)
-        claim = self._claims[tp] = Claim(tp, producer, offset)
+        claim = self._claims[tp] = Claim(tp, writer, offset)
         self._resume(claim)
 
     async def _committed(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> int:
@@ -226,15 +223,13 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
             return beginnings[tp]
         return committed
 
-    def _producer(self, tp: TopicPartition) -> AIOKafkaProducer:
-        return AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
+    def _writer(self, tp: TopicPartition) -> TransactionalWriter:
+        return TransactionalWriter(
+            self._bootstrap,
+            f"{self._group}-{_name(tp)}",
+            self._group,
             client_id=f"headrace-{self._group}",
-            transactional_id=f"{self._group}-{_name(tp)}",
-            transaction_timeout_ms=self._settings.transaction_timeout_ms,
-            acks="all",
-            retry_backoff_ms=10,  # the default of 100 doubles the latency: a transaction soon after another is told to wait
-            max_batch_size=_BATCH_BYTES,
+            timeout_ms=self._settings.transaction_timeout_ms,
         )
 
     def _resume(self, claim: Claim) -> None:
@@ -255,7 +250,7 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
 
     def _drop(self, claim: Claim) -> None:
         del self._claims[claim.tp]
-        self._in_background(claim.producer)
+        self._in_background(claim.writer)
 
     async def _give_up(self) -> None:
         for claim in list(self._claims.values()):
@@ -267,8 +262,8 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
         await asyncio.gather(*tasks, return_exceptions=True)
         self._take_overs.clear()
 
-    def _in_background(self, producer: AIOKafkaProducer) -> None:
-        task = asyncio.create_task(throw_away(producer), name="throw a producer away")
+    def _in_background(self, writer: TransactionalWriter) -> None:
+        task = asyncio.create_task(writer.close(), name="throw a writer away")
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from headrace.adapters.claim_check import LargeBodies
 from headrace.adapters.kafka import mend as kafka_mend  # noqa: F401  # before the first consumer: redriving reads a committed offset
@@ -26,11 +26,12 @@ from headrace.adapters.wire.envelope import (
 from headrace.core.events import Position
 from headrace.core.topics import DLQ_SUFFIX, RETRY_SUFFIX
 from headrace.runtime.delivery.answered import Answered
-from headrace.runtime.delivery.transactions import throw_away, write
+from headrace.runtime.delivery.transactions import TransactionalWriter
 
 REDRIVE_GROUP = "headrace.redrive"
 """Its offset in a dead-letter topic, and what stands beside that, say which letters were answered."""
 _CHUNK = 200
+_TRANSACTION_MS = 60_000
 _DROPPED = frozenset({ATTEMPT, ERROR, ERROR_CLASS, GROUP, NOT_BEFORE, SENT_BACK, DISCARDED})
 
 
@@ -157,13 +158,13 @@ async def _answer(
     async with RecordReader.opened(bootstrap, [dlq_topic, target], start="end"):
         pass  # says clearly which topic is not there
     consumer = _consumer(bootstrap, dlq_topic)
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap_list(bootstrap), transactional_id=f"{REDRIVE_GROUP}-{dlq_topic}", retry_backoff_ms=10
+    writer = TransactionalWriter(
+        bootstrap, f"{REDRIVE_GROUP}-{dlq_topic}", REDRIVE_GROUP, client_id=REDRIVE_GROUP, timeout_ms=_TRANSACTION_MS
     )
     sent = 0
     first_left: int | None = None
     try:
-        await reach(producer.start, bootstrap)
+        await reach(writer.start, bootstrap)
         await reach(consumer.start, bootstrap)
         done = await _answered(consumer, tp)
         consumer.seek(tp, done.up_to)
@@ -183,11 +184,11 @@ async def _answer(
             if chosen:
                 up_to = batch[-1].offset + 1 if first_left is None else first_left
                 done = done.and_then((record.offset for record in chosen), up_to)
-                await write(producer, [answer(record) for record in chosen], tp, done.up_to, REDRIVE_GROUP, done.metadata())
+                await writer.write([answer(record) for record in chosen], tp, done.up_to, done.metadata())
                 sent += len(chosen)
     finally:
         await consumer.stop()
-        await throw_away(producer)
+        await writer.close()
     return sent
 
 
