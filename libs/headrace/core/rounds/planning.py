@@ -162,10 +162,10 @@ def bound_versions(states: Iterable[RoundState], model: str) -> frozenset[int]:
 def kept_bases(states: Iterable[RoundState], policy_of: Callable[[str], Policy | None], model: str) -> frozenset[int]:
     """First versions of a model that the next rounds will measure with: they stay loaded between rounds.
 
-    Of each dataset its latest round tells, as long as the policy does not name another base by now. `states` are in the order of
-    their beginnings.
+    Of each dataset its latest round tells, as long as the policy does not name another base by now.
     """
-    latest = {state.dataset_id: state.begun.survey for state in states if state.ordinal}
+    begun = sorted((state for state in states if state.ordinal), key=lambda state: state.ordinal)
+    latest = {state.dataset_id: state.begun.survey for state in begun}
     found = {
         survey.base_model_version
         for dataset_id, survey in latest.items()
