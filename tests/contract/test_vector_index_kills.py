@@ -14,6 +14,7 @@ import pytest
 from headrace.adapters.vector_index.edge import EdgeEngine
 from headrace.adapters.vector_index.qdrant import QdrantVectorIndex
 from headrace.core.ports.vector_index import Content, PendingPoint, Question, Space, Standing, Submission, Vectors
+from headrace.core.rejections import Rejection
 
 SPACE = Space("kills", "model", "1")
 DIMENSIONS = 32
@@ -28,13 +29,15 @@ def point_of(order: int) -> PendingPoint:
 
 
 async def write(folder: Path, first: int) -> None:
-    """Enters batches; accepts half of the one before and releases a quarter; says what is done after each."""
+    """Enters batches; accepts half of each and rejects a quarter; says what is done after each."""
     index = QdrantVectorIndex(EdgeEngine(folder, young_points_max=YOUNG_POINTS_MAX, flight_points_max=2 * YOUNG_POINTS_MAX))
     for order in range(first, 1_000_000, BATCH):
         points = [point_of(n) for n in range(order, order + BATCH)]
         await index.enter(points)
         await index.accept([point.submission for point in points if point.submission.order % 4 in (0, 1)])
-        await index.release([point.submission for point in points if point.submission.order % 4 == 2])
+        rejected = [point.submission for point in points if point.submission.order % 4 == 2]
+        await index.reject(SPACE.dataset_id, [Rejection(each.sample_id, 0, f"c{each.order}") for each in rejected])
+        await index.release(rejected)
         sys.stdout.write(f"{order + BATCH}\n")
         sys.stdout.flush()
 
@@ -47,6 +50,7 @@ async def check(folder: Path, done: int) -> None:
         for order, answer in enumerate(answers):
             assert answer.standing is (Standing.PENDING if order % 4 == 3 else Standing.SETTLED)
             assert bool(answer.akin) == (order % 4 in (0, 1))
+            assert answer.rejected == (f"c{order}" if order % 4 == 2 else None)
         [census] = await index.census()
         # The batch in hand may be there in part; nothing else may.
         assert 0 <= census.accepted - sum(n % 4 in (0, 1) for n in range(done)) <= BATCH

@@ -20,6 +20,7 @@ from headrace.core.ports.vector_index import (
     Surroundings,
     Vectors,
 )
+from headrace.core.rejections import Rejection
 from headrace.core.retractions import highest
 
 _Key = tuple[str, int]
@@ -42,6 +43,7 @@ class ExactVectorIndex:
         self._clock = clock
         self._spaces: dict[Space, _Space] = {}
         self._retracted: dict[str, dict[str, int]] = {}
+        self._rejected: dict[tuple[str, str, int], str] = {}
 
     async def enter(self, points: Sequence[PendingPoint]) -> Sequence[str]:
         refusals = []
@@ -69,6 +71,10 @@ class ExactVectorIndex:
     async def release(self, submissions: Sequence[Submission]) -> None:
         for submission in submissions:
             self._settle(submission)
+
+    async def reject(self, dataset_id: str, rejections: Sequence[Rejection]) -> None:
+        for each in rejections:
+            self._rejected.setdefault((dataset_id, each.sample_id, each.revision), each.content_hash)
 
     async def retract(self, dataset_id: str, rules: Sequence[tuple[str, int]]) -> None:
         reach = self._retracted.get(dataset_id, {})
@@ -130,6 +136,9 @@ class ExactVectorIndex:
 
     async def close(self) -> None:
         """Nothing to let go of."""
+
+    def _rejected_under(self, submission: Submission) -> str | None:
+        return self._rejected.get((submission.space.dataset_id, submission.sample_id, submission.revision))
 
     def _stands(self, point: AcceptedPoint) -> bool:
         """Whether neither a retraction nor an accepted later revision speaks against it."""
@@ -196,6 +205,7 @@ class ExactVectorIndex:
             compared_with=len(held.accepted),
             retracted=rules.get(submission.sample_id),
             parent_retracted=rules.get(question.parent[0]) if question.parent else None,
+            rejected=self._rejected_under(submission) if question.rejected else None,
         )
 
     @staticmethod

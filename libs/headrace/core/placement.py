@@ -9,6 +9,9 @@ from headrace.core.dossiers import DuplicateKind, Neighbour, Placement, Rewrite
 from headrace.core.policies import Policy
 from headrace.core.ports.vector_index import Accepted, Content, Earlier, Question, Submission, Surroundings, Vectors
 
+_LIKENESSES = frozenset({DuplicateKind.EXACT, DuplicateKind.NEAR})
+"""What a sample is called for another one's sake."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wait:
@@ -33,7 +36,7 @@ def question_of(
     """What has to be asked about a submission under a policy.
 
     One that `comes_back` was there before: neither near-duplicates nor a quota of its prompt stand against it. A rewrite says
-    which sample, id and revision, is its `parent`.
+    which sample, id and revision, is its `parent`. Neither is held to the content that a client was turned away with.
     """
     bounds = policy.diversity
     return Question(
@@ -44,6 +47,7 @@ def question_of(
         neighbours=bounds.neighbours,
         copies_pending=policy.prompt_copies_max() is not None and not comes_back,
         parent=parent,
+        rejected=parent is None and not comes_back,
     )
 
 
@@ -51,15 +55,20 @@ def place(question: Question, found: Surroundings, policy: Policy) -> Placement 
     """Place a submission, or say whom it waits for.
 
     What cannot change any more is said at once: a submission that was retracted or rewords what was, that repeats or comes
-    behind an accepted revision of the same sample, or is a duplicate of an accepted sample, will be turned away whatever
-    becomes of those in flight. Otherwise it waits for every submission of a lower order that could make it a duplicate if
-    accepted. Waiting goes to lower orders only, so there is always one that waits for nobody.
+    behind an accepted revision of the same sample, has the id and revision of other content that was rejected, or is a
+    duplicate of an accepted sample, will be turned away whatever becomes of those in flight. Otherwise it waits for every
+    submission of a lower order that could make it a duplicate if accepted; a duplicate for those with other content under its id
+    and revision, which are theirs if they are decided. Waiting goes to lower orders only, so there is always one that waits
+    for nobody.
     """
     kind, twin = _duplicate(question, found)
+    behind: tuple[Earlier, ...] = ()
     if kind is DuplicateKind.NONE:
         behind = _in_the_way(question, found, policy.prompt_copies_max() if question.copies_pending else None)
-        if behind:
-            return Wait(behind)
+    elif kind in _LIKENESSES:
+        behind = _with_prior_claim(question, found)
+    if behind:
+        return Wait(behind)
     neighbours = tuple(_neighbour(each) for each in found.neighbours)
     return Placement(
         duplicate_kind=kind,
@@ -108,6 +117,8 @@ def _duplicate(question: Question, found: Surroundings) -> tuple[DuplicateKind, 
     if later is not None:
         same = later.content.content_hash == question.content.content_hash
         return DuplicateKind.STALE_REVISION, _twin(later, same=same)
+    if found.rejected is not None and found.rejected != question.content.content_hash:
+        return DuplicateKind.REVISION_CONFLICT, Neighbour(mine.sample_id, mine.revision, 0.0)
     exact = next((each for each in found.akin if each.sample_id != mine.sample_id), None)
     if exact is not None:
         return DuplicateKind.EXACT, _twin(exact, same=True)
@@ -134,6 +145,20 @@ def _in_the_way(question: Question, found: Surroundings, copies_max: int | None)
         ):
             behind[each.order] = each
     return tuple(behind[order] for order in sorted(behind))
+
+
+def _with_prior_claim(question: Question, found: Surroundings) -> tuple[Earlier, ...]:
+    """Those of lower orders that other content was sent with under the same id and revision, lowest order first."""
+    mine = question.submission
+    if not question.rejected:
+        return ()
+    prior = [
+        each
+        for each in found.earlier
+        if (each.sample_id, each.revision) == (mine.sample_id, mine.revision)
+        and each.content.content_hash != question.content.content_hash
+    ]
+    return tuple(sorted(prior, key=lambda each: each.order))
 
 
 def _density(neighbours: tuple[Neighbour, ...], k: int) -> float | None:

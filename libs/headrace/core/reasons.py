@@ -36,7 +36,7 @@ MEANING: dict[Reason, str] = {
     Reason.EXACT_DUPLICATE: "an accepted sample has the same content",
     Reason.NEAR_DUPLICATE: "an accepted sample is closer than the policy's near-duplicate cosine",
     Reason.ALREADY_ADMITTED: "this id and revision was admitted before, with the same content",
-    Reason.REVISION_CONFLICT: "this id and revision was admitted before, with other content",
+    Reason.REVISION_CONFLICT: "this id and revision was decided before, with other content",
     Reason.STALE_REVISION: "a later revision of this id was admitted before",
     Reason.RETRACTED: "this revision of the sample, or a later one, was retracted, or the one that it rewords",
     Reason.TRUNCATED: "the conversation is longer than the model can read",

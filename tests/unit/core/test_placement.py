@@ -98,6 +98,50 @@ def test_the_sample_s_own_past_comes_before_likeness() -> None:
         assert (outcome.duplicate_kind, outcome.duplicate_of) == (kind, twin)
 
 
+@given(
+    rejected=st.sampled_from([None, "mine", "other"]),
+    own=st.sampled_from([None, ("mine", 1), ("other", 1), ("other", 2)]),
+    retracted=st.sampled_from([None, 0, 1]),
+    waits=st.booleans(),
+)
+def test_a_rejected_revision_belongs_to_its_content(
+    rejected: str | None, own: tuple[str, int] | None, retracted: int | None, *, waits: bool
+) -> None:
+    """Other content is in conflict with it, whoever is in flight, unless what stands speaks first; the same is placed anew."""
+    akin = () if own is None else (Accepted("me", own[1], Content(own[0], "prompt"), 0.5),)
+    earlier = (Earlier("me", 1, 5, OTHER),) if waits else ()
+    surroundings = replace(found(akin=akin, earlier=earlier), retracted=retracted)
+    before, outcome = (place(question(), replace(surroundings, rejected=each), PLAIN) for each in (None, rejected))
+    if rejected == "other" and own is None and retracted != 1:
+        conflict = placement(outcome)
+        assert conflict.duplicate_kind is DuplicateKind.REVISION_CONFLICT
+        assert conflict.duplicate_of == Neighbour("me", 1, 0.0)
+    else:
+        assert outcome == before
+
+
+@pytest.mark.parametrize("likeness", ["exact", "near"])
+def test_a_duplicate_waits_for_other_content_under_its_id_and_revision(likeness: str) -> None:
+    """Else it would take them from what came first. Not for the same content or other revisions; nor does what a round makes."""
+    akin = (Accepted("twin", 0, MINE, 0.5),) if likeness == "exact" else ()
+    near = Accepted("twin", 0, OTHER, 0.9995) if likeness == "near" else None
+    others = (Earlier("me", 1, 20, MINE), Earlier("me", 0, 30, OTHER), Earlier("near", 1, 40, OTHER, 0.9999))
+    prior = (Earlier("me", 1, 10, OTHER), Earlier("me", 1, 15, Content("third", "prompt")))
+    surroundings = found(akin=akin, near=near, earlier=(*others, *reversed(prior)))
+    assert wait(place(question(), surroundings, PLAIN)).behind == prior
+    placement(place(question(), replace(surroundings, earlier=others), PLAIN))
+    placement(place(replace(question(), rejected=False), surroundings, PLAIN))
+
+
+def test_only_clients_are_held_to_what_was_rejected() -> None:
+    """Neither a rewrite nor a row that comes back asks for the content that was rejected under its id and revision."""
+    mine = Submission(SPACE, "me", 1, 100)
+    asked = question_of(mine, MINE, Vectors(VECTOR, VECTOR), PLAIN)
+    made = question_of(mine, MINE, Vectors(VECTOR, VECTOR), PLAIN, parent=("me", 0))
+    back = question_of(mine, MINE, Vectors(VECTOR, VECTOR), PLAIN, comes_back=True)
+    assert [each.rejected for each in (asked, made, back)] == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("retracted", "kind"), [(0, DuplicateKind.EXACT), (1, DuplicateKind.RETRACTED), (5, DuplicateKind.RETRACTED)]
 )

@@ -51,6 +51,11 @@ def replaced_id(sample_id: str, revision: int) -> str:
     return _id("replaced", sample_id, revision)
 
 
+def rejected_id(sample_id: str, revision: int) -> str:
+    """Where it is kept which content was rejected under a revision of a sample."""
+    return _id("rejected", sample_id, revision)
+
+
 def mark(point_id: str, at: float) -> Point:
     """Stands where a point was, so that it is not added again; `at` is Unix seconds."""
     return Point(point_id, {"settled_at": milliseconds(at)})

@@ -29,6 +29,7 @@ from headrace.adapters.vector_index.points import (
     replaced_id,
     vectors_of,
 )
+from headrace.adapters.vector_index.rejected import RejectedContents
 from headrace.adapters.vector_index.retracted import RetractedSamples
 from headrace.core.ports.vector_index import (
     AcceptedPoint,
@@ -40,6 +41,7 @@ from headrace.core.ports.vector_index import (
     Surroundings,
     Vectors,
 )
+from headrace.core.rejections import Rejection
 from headrace.core.retractions import highest, is_retracted
 
 _PREFIX = "headrace."
@@ -55,6 +57,7 @@ class QdrantVectorIndex:
         self._clock = clock
         self._spaces: dict[Space, Collections] = {}
         self._retracted = RetractedSamples(engine)
+        self._rejected = RejectedContents(engine)
 
     async def enter(self, points: Sequence[PendingPoint]) -> Sequence[str]:
         refusals: dict[Submission, str] = {}
@@ -69,7 +72,8 @@ class QdrantVectorIndex:
 
     async def look(self, questions: Sequence[Question]) -> Sequence[Surroundings]:
         await self._refresh()
-        return await self._with_retracted(questions, await look(self._engine, self._spaces, questions))
+        found = await look(self._engine, self._spaces, questions)
+        return await self._with_rejected(questions, await self._with_retracted(questions, found))
 
     async def pending(self, dataset_id: str, orders: Collection[int]) -> frozenset[int]:
         await self._refresh()
@@ -96,6 +100,9 @@ class QdrantVectorIndex:
         for space, mine in _by_space(submissions).items():
             if space in self._spaces:
                 await self._engine.put(self._spaces[space].flight, [mark(pending_id(each), now) for each in mine])
+
+    async def reject(self, dataset_id: str, rejections: Sequence[Rejection]) -> None:
+        await self._rejected.add(dataset_id, rejections)
 
     async def retract(self, dataset_id: str, rules: Sequence[tuple[str, int]]) -> None:
         await self._retracted.add(dataset_id, rules)
@@ -174,6 +181,20 @@ class QdrantVectorIndex:
             for question, each, mine in zip(questions, found, rules, strict=True)
         ]
 
+    async def _with_rejected(self, questions: Sequence[Question], found: Sequence[Surroundings]) -> Sequence[Surroundings]:
+        """Asked for after the flight: whoever was rejected and left it meanwhile is found here."""
+        asked: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        for mine in (question.submission for question in questions if question.rejected):
+            asked[mine.space.dataset_id].add((mine.sample_id, mine.revision))
+        rejected = await self._rejected.of(asked)
+        if not rejected:
+            return found
+        keys = [(mine.space.dataset_id, mine.sample_id, mine.revision) for mine in (each.submission for each in questions)]
+        return [
+            replace(each, rejected=rejected.get(key)) if question.rejected else each
+            for question, each, key in zip(questions, found, keys, strict=True)
+        ]
+
     def _of(self, dataset_ids: Collection[str]) -> dict[Space, Collections]:
         return {space: collections for space, collections in self._spaces.items() if space.dataset_id in dataset_ids}
 
@@ -182,6 +203,7 @@ class QdrantVectorIndex:
         known = {collections.flight for collections in self._spaces.values()}
         names = await self._engine.names()
         self._retracted.learn(names)
+        self._rejected.learn(names)
         for name in names:
             if name in known or not (name.startswith(_PREFIX) and name.endswith(_FLIGHT)):
                 continue

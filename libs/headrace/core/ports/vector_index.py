@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.core.rejections import Rejection
+
 Vector = NDArray[np.float32]
 
 
@@ -78,6 +80,7 @@ class Question:
     `near_cosine` is the least conversation cosine of a near-duplicate, None where near-duplicates do not count.
     `neighbours` is how many accepted samples nearest by prompt are wanted. `copies_pending` asks for the pending
     submissions with the same prompt too. `parent` is the sample (id, revision) whose text it rewords, None where it rewords none.
+    `rejected` asks for the content that was rejected under its id and revision.
     """
 
     submission: Submission
@@ -87,6 +90,7 @@ class Question:
     neighbours: int
     copies_pending: bool = False
     parent: tuple[str, int] | None = None
+    rejected: bool = True
 
 
 class Standing(Enum):
@@ -128,7 +132,8 @@ class Surroundings:
     certainty). `near` is the nearest accepted sample at or above the cosine asked for. `near` and `neighbours` (best
     first) never name the sample itself. `prompt_copies` counts accepted samples with the same prompt, the sample itself
     apart, in whatever spaces they lie, `compared_with` all accepted samples of the space. `retracted` is the highest retracted
-    revision of the sample, `parent_retracted` that of the parent in question.
+    revision of the sample, `parent_retracted` that of the parent in question. `rejected` is the hash of the first content
+    that was rejected under the very id and revision (with certainty), None where that was not asked for.
     """
 
     standing: Standing
@@ -140,6 +145,7 @@ class Surroundings:
     compared_with: int
     retracted: int | None = None
     parent_retracted: int | None = None
+    rejected: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +206,14 @@ class VectorIndex(Protocol):
 
     async def release(self, submissions: Sequence[Submission]) -> None:
         """End these submissions without acceptance: whoever waited for them need not any more. Accepted points stay."""
+        ...
+
+    async def reject(self, dataset_id: str, rejections: Sequence[Rejection]) -> None:
+        """Keep for good which content each id and revision belongs to since it was rejected; the first one said stays.
+
+        It is told to those who ask for it (`Question.rejected`), and found by nothing else. To be said before the submission is
+        released: one that leaves while `look` is under way is then reported as earlier, or its rejection is.
+        """
         ...
 
     async def retract(self, dataset_id: str, rules: Sequence[tuple[str, int]]) -> None:
