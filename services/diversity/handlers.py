@@ -5,6 +5,7 @@ Why no two near-duplicates are admitted, and why none is lost, is argued in READ
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,7 @@ from headrace.core.ports.vector_index import (
     VectorIndex,
     Vectors,
 )
+from headrace.core.rejections import Rejection, rejection_of
 from headrace.core.rounds.restorations import is_restored
 from headrace.core.samples import prompt_hash_of
 from headrace.core.topics import HELD, INDEXED, PLACED, SCORED
@@ -121,12 +123,16 @@ class Diversity:
         return [results[n] for n in range(len(events))]
 
     async def settle(self, events: Sequence[Event[Dossier]]) -> Sequence[Result]:
-        """Make accepted samples' points count for good and hand their embeddings on; release those that were rejected."""
+        """Make accepted samples' points count for good and hand their embeddings on; release those that were rejected.
+
+        The index learns of a rejection before its point goes: whoever waited for the point finds that instead.
+        """
         submissions = [_submission_of(event.body) for event in events]
         verdicts = [event.body.decisions[-1].verdict if event.body.decisions else None for event in events]
         accepted = [n for n, verdict in enumerate(verdicts) if verdict is Verdict.ACCEPTED]
         known = [(n, submission) for n in accepted if (submission := submissions[n]) is not None]
         vectors = await self._index.accept([submission for _, submission in known])
+        await self._reject([event.body for event in events])
         await self._index.release(
             [each for n, each in enumerate(submissions) if each is not None and verdicts[n] is not Verdict.ACCEPTED]
         )
@@ -185,6 +191,14 @@ class Diversity:
         await self._index.release([case.question.submission for _, case in entered])
         results.update({n: _to_the_end(case.scored) for n, case in entered})
         return results
+
+    async def _reject(self, decided: Sequence[Dossier]) -> None:
+        rejections: dict[str, list[Rejection]] = defaultdict(list)
+        for dossier in decided:
+            if (rejection := rejection_of(dossier)) is not None:
+                rejections[dossier.sample.dataset_id].append(rejection)
+        for dataset_id, mine in rejections.items():
+            await self._index.reject(dataset_id, mine)
 
     async def _still_pending(self, cases: Iterable[_Case]) -> frozenset[tuple[str, int]]:
         orders: dict[str, set[int]] = {}

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -200,6 +200,44 @@ async def test_killed_at_any_instant_each_cluster_has_one_admitted(broker: str, 
     async with open_vector_index(VectorIndexSettings(path=tmp_path / "index")) as index:
         [census] = await index.census()
     assert (census.accepted, census.pending) == (len(admission.accepted), 0)
+
+
+async def test_a_rejected_id_and_revision_belongs_to_its_content_through_kills(broker: str, tmp_path: Path) -> None:
+    """Killed with decisions unread the service turns other content away all the same, and the first content is decided again."""
+    dataset_id, service = "rejected", Process(broker, tmp_path)
+    await _publish(broker, dataset_id)
+    kinds = {"first": DuplicateKind.NONE, "other": DuplicateKind.REVISION_CONFLICT}
+    async with EventPublisher(broker, "headrace/test") as publisher, asyncio.timeout(200):
+        for number, text in enumerate(("first", "other", "first", "other"), start=1):
+            await publisher.publish(Send(SCORED, of_one_id(dataset_id, text)), event_id=f"{dataset_id}-{number}")
+            service.start()
+            dossier = (await placed(broker, dataset_id, number))[-1]
+            service.kill()
+            assert dossier.placement is not None
+            assert (dossier.sample.messages[-1].content, dossier.placement.duplicate_kind) == (text, kinds[text])
+            decided = replace(dossier, decisions=(Decision(Verdict.REJECTED, "because", POLICY.version),))
+            await publisher.publish(Send(DECIDED, decided), event_id=f"{dataset_id}-{number}-decided")
+
+
+def of_one_id(dataset_id: str, text: str) -> ScoredSample:
+    """A submission of the one sample that has this content."""
+    vector = np.random.default_rng(len(text)).normal(size=DIMENSIONS)
+    unit = (vector / np.linalg.norm(vector)).astype("<f4").tobytes()
+    messages = (Message("user", "question"), Message("assistant", text))
+    sample = Sample(dataset_id, "one", 0, content_hash_of(messages, "", None), messages)
+    return ScoredSample(Dossier(sample, time.time()), Embeddings("model", "1", unit, unit))
+
+
+async def placed(kafka: str, dataset_id: str, count: int) -> list[Dossier]:
+    """The first placements of a dataset, once there are so many."""
+    found: list[Dossier] = []
+    async with aclosing(read_topic(PLACED, kafka)) as events:
+        async for event in events:
+            if isinstance(event.body, Dossier) and event.body.sample.dataset_id == dataset_id:
+                found.append(event.body)
+            if len(found) == count:
+                break
+    return found
 
 
 async def has_settled(kafka: str) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.adapters.vector_index.qdrant import QdrantVectorIndex
-from headrace.core.dossiers import Dossier
+from headrace.core.dossiers import Dossier, DuplicateKind
 from headrace.core.policies import CheckRequest, DiversityBounds, Policy
 from headrace.core.ports.vector_index import VectorIndex
 from tests.fakes.exact_vector_index import ExactVectorIndex
@@ -53,6 +53,10 @@ class PausingExact(ExactVectorIndex):
         await pause()
         await super().release(submissions)
 
+    async def reject(self, dataset_id, rejections):
+        await pause()
+        await super().reject(dataset_id, rejections)
+
 
 INDEXES: dict[str, Callable[[], VectorIndex]] = {
     "oracle": PausingExact,
@@ -84,6 +88,7 @@ def play(world: World, submissions: list[Callable[[], None]]) -> None:
         world.step()
     world.settle_down()
     check_accepted(world)
+    check_identity(world)
     check_at_rest(world)
 
 
@@ -112,6 +117,17 @@ def check_accepted(world: World) -> None:
             if bound is not None:
                 assert float(vectors[key(dossier)] @ vectors[key(other)]) < bound, "near-duplicate admitted"
         standing[sample.id] = dossier
+
+
+def check_identity(world: World) -> None:
+    """Of each id and revision one content was decided for what it is; all others were turned away for that content's sake."""
+    decided: dict[tuple[str, int], set[str]] = {}
+    for dossier in [*world.accepted, *world.rejected]:
+        placement, sample = dossier.placement, dossier.sample
+        assert placement is not None
+        if placement.duplicate_kind in {DuplicateKind.NONE, DuplicateKind.EXACT, DuplicateKind.NEAR}:
+            decided.setdefault((sample.id, sample.revision), set()).add(sample.content_hash)
+    assert all(len(contents) == 1 for contents in decided.values()), "two contents under one id and revision"
 
 
 def check_at_rest(world: World) -> None:
