@@ -47,10 +47,10 @@ def rebuild(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build the accepted part of the index again from the object store: the latest version, and what was staged since.
+    """Build the index again from the object store: what the latest version accepted and rejected, and what was staged since.
 
     Stop the diversity service first. With --clear let datasets catch up too (`headrace lag`): what it has not staged yet
-    would be forgotten. Samples in flight stay as they are.
+    would be forgotten. Samples in flight and rejections that are known stay as they are.
     """
     loaded = asyncio.run(_rebuild(dataset, clear=clear))
     typer.echo(json.dumps({"dataset": dataset, "accepted": loaded}) if as_json else f"{loaded} accepted samples are in the index")

@@ -1,5 +1,7 @@
 """The index made again from the object store answers as the one that was lost."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,13 +10,16 @@ from headrace.adapters.versions.cut import VersionCutter
 from headrace.adapters.versions.draft import CutSettings
 from headrace.adapters.versions.shards import ShardLimits
 from headrace.adapters.versions.staging import StagingArea
+from headrace.core.dossiers import DuplicateKind
 from headrace.core.events import Stop
 from headrace.core.ports.vector_index import Content, PendingPoint, Question, Space, Submission, Surroundings, Vectors
+from headrace.core.reasons import Reason
 from headrace.core.samples import prompt_hash_of
 from headrace.core.versions import DamagedVersion
 from tests.fakes.decisions import DATASET, DECIDED, INDEXED, RETRACTED, dossier, indexed, place, retraction, sample
 from tests.fakes.exact_vector_index import ExactVectorIndex
 from tests.fakes.object_store import FakeObjectStore
+from tests.fakes.rewrites import rewrite
 
 SPACE = Space(DATASET, "smol", "3")
 VECTOR = np.array([1, 0, 0, 0], np.float32)
@@ -129,3 +134,34 @@ async def test_embeddings_of_a_survey_with_another_model_join_those_there_are() 
     assert await rebuild(index, objects, DATASET, clear=False) == 3
     assert {census.space.model_version: census.accepted for census in await index.census()} == {"3": 2, "4": 1}
     assert [(each.sample_id, each.revision) for each in (await about(index, "a", 1)).akin] == [("a", 1)]
+
+
+async def test_what_was_rejected_keeps_its_name() -> None:
+    """From the version and from what is staged behind it, of several contents the first; rewrites and conflicts take none."""
+    objects, index = FakeObjectStore(), ExactVectorIndex()
+    cutter = VersionCutter(objects, CutSettings(shards=ShardLimits(shard_rows_max=4, group_rows_max=2), embeddings_wait_s=0))
+    staged = [dossier(name, reason=Reason.TRUNCATED, text="first") for name in ("cut", "both")]
+    conflict = dossier("conflict", reason=Reason.REVISION_CONFLICT)
+    placement = conflict.placement
+    assert placement is not None
+    staged += [
+        replace(conflict, placement=replace(placement, duplicate_kind=DuplicateKind.REVISION_CONFLICT)),
+        replace(dossier("rewrite", reason=Reason.NOT_BETTER), rewrite=rewrite()),
+        dossier("accepted"),
+    ]
+    await cutter.staging.stage_decided(DATASET, DECIDED, [(each, place(n)) for n, each in enumerate(staged)])
+    await cutter.staging.stage_indexed(DATASET, INDEXED, [(indexed("accepted"), place(0, INDEXED))])
+    await cutter.cut(DATASET, "request")
+    later = [dossier(name, reason=Reason.TRUNCATED, text="second") for name in ("both", "staged")]
+    await cutter.staging.stage_decided(DATASET, DECIDED, [(each, place(10 + n)) for n, each in enumerate(later)])
+    assert await rebuild(index, objects, DATASET, clear=False) == 1
+    names = ("cut", "both", "conflict", "rewrite", "accepted", "staged")
+    found = {name: await rejected_under(index, name) for name in names}
+    texts = {"cut": "first", "both": "first", "staged": "second"}
+    assert found == {name: sample(name, text=texts[name]).content_hash if name in texts else None for name in names}
+
+
+async def rejected_under(index: ExactVectorIndex, sample_id: str) -> str | None:
+    submission = Submission(SPACE, sample_id, 0, 1_000)
+    [answer] = await index.look([Question(submission, Content("c", "p"), Vectors(VECTOR, VECTOR), 0.999, 2)])
+    return answer.rejected
