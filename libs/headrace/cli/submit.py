@@ -49,9 +49,9 @@ def submit(
 
     Every line is answered once Kafka has it. Bad lines are refused one by one, with file, line and reason, and the good ones go
     in. Sending a file again is safe: the same id and revision with the same content is never admitted twice, and a line without
-    an id is known by its content. Once an id and revision was accepted, other content under it is rejected (revision_conflict):
-    count the revision up. One that was rejected left nothing behind, and may be sent again as it is or mended. Ends with 1 when a
-    line was refused.
+    an id is known by its content. Once an id and revision was decided, other content under it is rejected (revision_conflict):
+    count the revision up. One that was rejected may be sent again as it is, and is decided again. Ends with 1 when a line was
+    refused.
     """
     from headrace.client import NotSubmitted  # noqa: PLC0415
 
