@@ -6,6 +6,7 @@ Vector indexes: all there are; HEADRACE_TEST_QDRANT_URL adds a real server.
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -34,16 +35,18 @@ SERVER = os.environ.get("HEADRACE_TEST_QDRANT_URL", "")
 
 @pytest.fixture(scope="session", params=STORES)
 def store_settings(request, tmp_path_factory) -> Iterator[ObjectStoreSettings | None]:
-    """Where the store is; None for the one in memory."""
+    """Where the store is; None for the one in memory. The environment tells of it while it is read here, and to no other test."""
     if request.param == "fake":
         yield None
         return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(local.CHOICE, request.param)
-        with running(local.ObjectStore(), tmp_path_factory.mktemp(request.param), killed=True) as launch:
-            for name, value in launch.tells.items():
+    with ExitStack() as serving:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(local.CHOICE, request.param)
+            store = running(local.ObjectStore(), tmp_path_factory.mktemp(request.param), killed=True)
+            for name, value in serving.enter_context(store).tells.items():
                 patch.setenv(name, value)
-            yield ObjectStoreSettings(bucket="headrace-test", attempts_max=1)
+            settings = ObjectStoreSettings(bucket="headrace-test", attempts_max=1)
+        yield settings
 
 
 @pytest.fixture(
