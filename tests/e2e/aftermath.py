@@ -1,10 +1,13 @@
 """What people do when the storm is over: build an index again, follow a sample's trace, send dead letters back."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from headrace.adapters.kafka.admin import consumer_groups
+from headrace.adapters.kafka.record_lag import lags
 from headrace.core.topics import VALIDATED, dlq_topic_name
 from headrace.runtime.telemetry import Attribute
 from tests.e2e.round_cases import done
@@ -40,8 +43,8 @@ def until(holds: Callable[[], bool]) -> None:
 
 def has_caught_up(spine: Spine, service: str) -> bool:
     """Whether the service has read all there is."""
-    rows = json.loads(done(spine, "lag", "--json"))
-    return not sum(row["records"] for row in rows if row["group"].partition(".")[0] == service)
+    groups = [group for group in consumer_groups() if group[0].partition(".")[0] == service]
+    return not sum(lag.records for lag in asyncio.run(lags(spine.environment["HEADRACE_KAFKA"], groups)))
 
 
 def indexed(spine: Spine, dataset: str) -> int:

@@ -1,14 +1,12 @@
 """Kill, pause and restart everything while samples stream in: nothing is lost and nothing counts twice."""
 
 import asyncio
-import json
 import random
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,8 @@ import pytest
 from headrace.adapters.kafka.streams import read_topic
 from headrace.core.dossiers import Dossier, Verdict
 from headrace.core.ledger import Account, Identity, identity_of
-from headrace.core.topics import DECIDED, VALIDATED, accepted_topic
-from tests.e2e import aftermath
+from headrace.core.topics import DECIDED, SUBMITTED, VALIDATED, accepted_topic
+from tests.e2e import aftermath, doors
 from tests.e2e.chaos import Chaos
 from tests.e2e.spine import Spine
 from tests.e2e.workload import NEAR_POLICY, Workload, reworded, workload
@@ -38,9 +36,11 @@ SERVICES = ("gateway", "scoring", "diversity", "admission", "validation", "datas
 class Ends:
     """How a workload ended: which identities were decided, which group each accepted one stands for, how often one was seen.
 
-    `refused_writes` says how often the object store refused one meanwhile.
+    `submitted` says how often the spine was given each id through which entry, `refused_writes` how often the object store
+    refused one meanwhile.
     """
 
+    submitted: Counter[tuple[str, str]]
     decided: frozenset[Identity]
     accepted_groups: Counter[str]
     seen_by_subscriber: Counter[tuple[str, int]]
@@ -78,6 +78,7 @@ def test_whatever_is_killed_the_same_samples_end_the_same_way(spine: Spine, work
     assert {identity[1:] for identity in stormy.decided} == {identity[1:] for identity in calm.decided}
     assert stormy.accepted_groups == calm.accepted_groups
     assert stormy.refused_writes > 0
+    assert "http" in {entry for entry, _ in stormy.submitted - doors.sent(work.lines)}  # results were lost, and lines sent again
     assert max(stormy.seen_by_subscriber.values()) == 1
     assert set(stormy.seen_by_subscriber) == {(identity[1], identity[2]) for identity in stormy.accepted}
 
@@ -190,43 +191,45 @@ def run(spine: Spine, dataset: str, work: Workload, chaos: Chaos | None = None) 
     refused = _refused_writes(spine) - refused
     ends = asyncio.run(_ends(spine, dataset, work, account, refused))
     sys.stderr.write(
-        f"\n{dataset}: submitted {account.submitted} = accepted {account.accepted} + rejected {account.rejected} "
-        f"{account.reasons} + dead-lettered {account.dead_lettered} + in flight {account.in_flight}; "
-        f"decided again {account.decided_again}, never submitted {account.ended_unsubmitted}; "
-        f"{refused} writes refused; {submitted_s:.0f} s to submit, "
+        f"\n{dataset}: submitted {account.submitted} {dict(Counter(entry for entry, _ in ends.submitted.elements()))} = "
+        f"accepted {account.accepted} + rejected {account.rejected} {account.reasons} + "
+        f"dead-lettered {account.dead_lettered} + in flight {account.in_flight}; decided again {account.decided_again}, "
+        f"never submitted {account.ended_unsubmitted}; {refused} writes refused; {submitted_s:.0f} s to submit, "
         f"{time.monotonic() - began:.0f} s in all; harm: {dict(chaos.done) if chaos else 'none'}\n"
     )
+    sent = doors.sent(work.lines)
+    assert sent <= ends.submitted, sent - ends.submitted
+    assert set(ends.submitted) == set(sent)
+    assert ends.submitted.total() == account.submitted == account.accepted + account.rejected + account.dead_lettered
     assert account.dead_lettered == 0, account.dead_letters_by_service
     assert (account.decided_again, account.ended_unsubmitted) == (0, 0)
     return ends
 
 
 def _submit(spine: Spine, dataset: str, work: Workload, chaos: Chaos | None) -> None:
-    """Through the client, which sends again what was not acknowledged; slowly enough for chaos to have its time.
+    """A share through each door, by clients that send again what was not acknowledged; slowly enough for chaos to have its time.
 
     The last of them trickle in until all harm is done: each meets samples on their way, however long those before it took.
     """
-    process = subprocess.Popen(
-        (sys.executable, "-m", "headrace.cli.main", "submit", "--dataset", dataset, "--patience", "240", "-"),
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=spine.environment_of_commands(), text=True,
-    )  # fmt: skip
-    feeder = threading.Thread(target=_feed, args=(process, work, chaos))
-    feeder.start()
-    if chaos is not None:
-        chaos.rage(feeder)
-    feeder.join()
-    assert process.wait(300) == 0
+    with doors.clients(spine, dataset, broken=chaos is not None) as clients:
+        feeder = threading.Thread(target=_feed, args=(clients, work, chaos))
+        feeder.start()
+        if chaos is not None:
+            chaos.rage(feeder)
+        feeder.join()
+        for client in clients:
+            client.join()
+    aftermath.until(lambda: aftermath.has_caught_up(spine, "gateway"))  # what Kafka has of a producer is not submitted yet
 
 
-def _feed(process: subprocess.Popen[str], work: Workload, chaos: Chaos | None) -> None:
-    assert process.stdin is not None
+def _feed(clients: Sequence[doors.Client], work: Workload, chaos: Chaos | None) -> None:
     pause_s = STORM_S / len(work.lines) if chaos else 0.0
     for number, line in enumerate(work.lines):
-        process.stdin.write(json.dumps(line) + "\n")
-        process.stdin.flush()
+        clients[doors.share_of(number)].send(line)
         trickles = chaos is not None and not chaos.has_done_all and number > len(work.lines) * 0.9
         time.sleep(TRICKLE_S if trickles else pause_s)
-    process.stdin.close()
+    for client in clients:
+        client.end()
 
 
 def _refused_writes(spine: Spine) -> int:
@@ -235,6 +238,10 @@ def _refused_writes(spine: Spine) -> int:
 
 async def _ends(spine: Spine, dataset: str, work: Workload, account: Account, refused_writes: int) -> Ends:
     kafka = spine.environment["HEADRACE_KAFKA"]
+    submitted: Counter[tuple[str, str]] = Counter()
+    async for event in read_topic(SUBMITTED, kafka, until_now=True):
+        if event.body.sample.dataset_id == dataset:
+            submitted[event.body.sample.origin.entry, event.body.sample.id] += 1
     decided: dict[Identity, Dossier] = {}
     async for event in read_topic(DECIDED, kafka, until_now=True):
         dossier = event.body
@@ -248,4 +255,4 @@ async def _ends(spine: Spine, dataset: str, work: Workload, account: Account, re
         sample = event.body.change.sample
         seen[sample.id, sample.revision] += 1
     groups = Counter(work.group_of[i[1]] for i in accepted)
-    return Ends(frozenset(decided), groups, seen, frozenset(accepted), account.reasons, refused_writes)
+    return Ends(submitted, frozenset(decided), groups, seen, frozenset(accepted), account.reasons, refused_writes)
