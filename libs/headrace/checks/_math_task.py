@@ -7,6 +7,8 @@ from typing import Any
 
 from math_verify import parse, verify
 
+from headrace.checks._math_mend import PLAIN_NUMBER
+
 # math-verify warns once for each of its own time limits that is off. They are off because they rest on SIGALRM, which cannot
 # interrupt C code and lets its exception be swallowed on the way; the process's own timer does neither.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -20,7 +22,6 @@ _TWO_NUMBERS = re.compile(r"\d\s+\d+(?!\d*\s*/)")
 _MARKED = re.compile(r"\\boxed|answer\s*(?:is|:|=)", re.IGNORECASE)
 _NUMBER = r"(\$[^$]+\$|-?\d[\d,]*(?:\.\d+)?(?:/\d+)?)(?![\w.^])"
 _COUNTED = re.compile(rf"\bthere (?:are|is|exist|will be)\s+(?:exactly |only |precisely |a total of )?{_NUMBER}", re.IGNORECASE)
-_PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 _SHOWN_CHARS = 200
 
 
@@ -67,7 +68,7 @@ def _delimited(reference: str) -> str:
     r"""Math-verify reads LaTeX only between delimiters; without them it picks single numbers: '2 \sqrt{3}' would be 2."""
     if any(delimiter in reference.replace(r"\$", "") for delimiter in _DELIMITERS):
         return reference
-    if _PLAIN_NUMBER.fullmatch(reference):  # read alike without them, in a third of the time
+    if PLAIN_NUMBER.fullmatch(reference):  # read alike without them, in a third of the time
         return reference
     return f"${reference.replace('**', '^')}$"  # after '**' it stops reading: '2**3' would be 2
 
