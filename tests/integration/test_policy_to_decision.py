@@ -12,12 +12,14 @@ from uuid import uuid4
 
 import pytest
 
+from headrace.adapters.claim_check import no_large_bodies
 from headrace.adapters.kafka.admin import KafkaAdmin
 from headrace.adapters.kafka.streams import EventPublisher, read_topic
 from headrace.adapters.object_store import ObjectStoreSettings
 from headrace.core.events import Send
 from headrace.core.samples import Reference
 from headrace.core.topics import DECIDED, PLACED, accepted_topic
+from headrace.demo.passage import read_passages
 from tests.fakes.commands import said
 from tests.fakes.evidence import DATASET, dossier, placement, signals
 
@@ -124,6 +126,7 @@ async def test_policy_is_applied_followed_and_replayed(world):
             "strange": "loss_too_high",
         }
         await parked(world)
+        await timed(world)
         accepted = [e.body.change.sample.id async for e in read_topic(accepted_topic(DATASET), world.kafka, until_now=True)]
         assert sorted(accepted) == ["right", "right-but-surprising"]
         await world.headrace("dataset", "cut", DATASET, "--wait", "--timeout", "110")
@@ -135,6 +138,13 @@ async def parked(world):
     letters = json.loads(await world.headrace("dlq", "ls", "--json"))
     [row] = [row for row in letters if row["topic"] == "headrace.sample.validated.admission.dlq"]
     assert row["errors"] == {"check_not_made": 2}
+
+
+async def timed(world):
+    """The demo tells where the time went: of all that admission saw, and of those that were checked, one of them for long."""
+    passages = await read_passages(world.kafka, DATASET, no_large_bodies())
+    assert {stage: len(seconds) for stage, seconds in passages.items() if seconds} == {"admission": 7, "validation": 6}
+    assert max(passages["validation"]) >= 0.5  # of processor time alone
 
 
 async def replayed(world, loose):

@@ -29,6 +29,7 @@ from headrace.core.topics import COMMITTED, CUT_REQUESTED
 from headrace.core.versions import RowKind
 from headrace.demo import loop, mending
 from headrace.demo.champ import DemoSample, demo_samples
+from headrace.demo.passage import read_passages
 from headrace.demo.report import Ended, Spent, render
 from headrace.runtime.large_bodies import large_bodies
 from headrace.runtime.settings import DeliverySettings, RuntimeSettings
@@ -65,7 +66,8 @@ async def play(console: Console, *, count: int, seed: int, with_round: bool = Tr
                   f"for {sum(s.withheld for s in samples)} of them the reference is withheld")  # fmt: skip
     account = await _stream(console, settings.kafka, dataset, samples)
     version, dossiers = await _read_back(settings.kafka, dataset)
-    console.print(render(samples, {d.sample.id: _ended(d) for d in dossiers}, account, _spent(dossiers)))
+    passages = await _passages(settings.kafka, dataset)
+    console.print(render(samples, {d.sample.id: _ended(d) for d in dossiers}, account, _spent(dossiers), passages))
     console.rule("The loop closes")
     console.print("a trainer takes the version; its checkpoint is rolled out and measures from then on")
     learned = await loop.learn(settings.kafka, dataset, version)
@@ -140,6 +142,11 @@ async def _read_back(kafka: str, dataset: str) -> tuple[str, list[Dossier]]:
             async for batch in store.rows(version.manifest, kind, ["dossier"]):
                 dossiers += [wire.decode(Dossier, stored) for stored in batch.column("dossier").to_pylist()]
     return version.id, dossiers
+
+
+async def _passages(kafka: str, dataset: str) -> dict[str, list[float]]:
+    async with aclosing(large_bodies(DeliverySettings())) as bodies:
+        return await read_passages(kafka, dataset, bodies)
 
 
 def _ended(dossier: Dossier) -> Ended:

@@ -1,8 +1,9 @@
 """What came of the demo: how every sample ended, what admission got right, and what the signals alone would have told."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -37,8 +38,14 @@ class Spent:
 _DUPLICATES = (Reason.EXACT_DUPLICATE, Reason.NEAR_DUPLICATE, Reason.ALREADY_ADMITTED)
 
 
-def render(samples: Sequence[DemoSample], ended: dict[str, Ended], account: Account, spent: Sequence[Spent]) -> RenderableType:
-    """The closing tables, to print."""
+def render(
+    samples: Sequence[DemoSample],
+    ended: dict[str, Ended],
+    account: Account,
+    spent: Sequence[Spent],
+    passages: Mapping[str, Sequence[float]],
+) -> RenderableType:
+    """The closing tables, to print; `passages` are the samples' seconds on the way through each stage."""
     withheld = [sample for sample in samples if sample.withheld]
     given = [sample for sample in samples if not sample.withheld]
     base_rate = sum(sample.right for sample in withheld) / max(len(withheld), 1)
@@ -54,6 +61,8 @@ def render(samples: Sequence[DemoSample], ended: dict[str, Ended], account: Acco
         _signals_table(withheld, ended),
         _heading("What it cost"),
         _spent_table(spent, len(ended)),
+        _heading("How long a sample was on its way through each stage, waiting included"),
+        _passages_table(passages),
     )
 
 
@@ -109,6 +118,14 @@ def _spent_table(spent: Sequence[Spent], samples: int) -> Table:
             f"{row.seconds:.1f}",
             f"{1000 * row.seconds / max(samples, 1):.1f}",
         )
+    return table
+
+
+def _passages_table(passages: Mapping[str, Sequence[float]]) -> Table:
+    table = Table("stage", "samples", "median, seconds", "95th percentile")
+    for stage, seconds in passages.items():
+        shares = [f"{share:.2f}" for share in np.percentile(seconds, [50, 95])] if seconds else ["-", "-"]
+        table.add_row(stage, str(len(seconds)), *shares)
     return table
 
 

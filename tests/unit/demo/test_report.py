@@ -38,7 +38,8 @@ def test_the_tables_say_how_every_sample_ended_and_what_was_right():
     ]
     ends = {"a": ended(True), "b": ended(True), "c": ended(False), "d": ended(True, 0.5), "e": ended(False, 1.5)}
     account = Account(submitted=5, accepted=2, rejected=3, reasons={"near_duplicate": 1, "exact_duplicate": 1, "too_dense": 1})
-    rows = told(samples, ends, account, [Spent("scoring", 2.0, 1_234)])
+    passages = {"scoring": [1.0, 2.0, 9.0], "validation": [], "admission": [0.5]}
+    rows = told(samples, ends, account, [Spent("scoring", 2.0, 1_234)], passages)
     for expected in (
         ["accepted", "2"],
         ["rejected: near_duplicate", "1"],
@@ -50,6 +51,9 @@ def test_the_tables_say_how_every_sample_ended_and_what_was_right():
         ["low response loss", "1.000", "2"],
         ["dense neighbourhood", "-", "0"],
         ["scoring", "1,234", "2.0", "400.0"],
+        ["scoring", "3", "2.00", "8.30"],
+        ["validation", "0", "-", "-"],
+        ["admission", "1", "0.50", "0.50"],
     ):
         assert expected in rows
 
