@@ -79,17 +79,16 @@ async def _made(request: CheckRequest, dossier: Dossier, validation: Validation,
             return CheckResult(request.check, CheckOutcome.NOT_MADE, "this release of validation has no such check", "")
         raise WorkerLost(f"no check is called {request.check!r} in this release of validation")
     check = checks.load(request.check)
-    settings = check.settings_of(request)
-    if not check.applies(dossier, settings):
+    if not check.applies(dossier, check.settings_of(request)):
         return None
     began = validation.clock()
     try:
-        return await check.run(dossier, settings, validation.workers)
+        return await check.run(dossier, request, validation.workers)
     except WorkerLost as lost:
         if not is_last:
             raise
         evidence = f"could not be made in {validation.attempts_max} attempts: {lost}"
-        return CheckResult(check.name, CheckOutcome.NOT_MADE, evidence, check.ruler_hash(settings))
+        return CheckResult(check.name, CheckOutcome.NOT_MADE, evidence, check.ruler_hash(request))
     finally:
         validation.took(check.name, validation.clock() - began)
 

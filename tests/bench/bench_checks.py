@@ -48,20 +48,19 @@ async def main() -> None:
 
 
 async def _rate(request: dict[str, Any], dossiers: list[Dossier], workers: Workers) -> float:
-    check = checks.load(request["check"])
-    settings = check.settings_of(CheckRequest.model_validate(request))
-    await check.run(dossiers[0], settings, workers)
-    return len(dossiers) / await _seconds(*(check.run(each, settings, workers) for each in dossiers))
+    check, asked = checks.load(request["check"]), CheckRequest.model_validate(request)
+    await check.run(dossiers[0], asked, workers)
+    return len(dossiers) / await _seconds(*(check.run(each, asked, workers) for each in dossiers))
 
 
 async def _beside_runaways(workers: Workers) -> None:
     """100 short answers, with and without four that run away among them; each of those takes its processor time, no more."""
     check = checks.load("math")
-    settings = check.settings_of(CheckRequest.model_validate({"check": "math", "cpu_s_max": 0.5}))
+    asked = CheckRequest.model_validate({"check": "math", "cpu_s_max": 0.5})
     short = [_answered(str(i), f"It is {i}.") for i in range(100)]
     mixed = [each for i in range(4) for each in (*short[i * 25 : i * 25 + 25], _answered("4", RUNAWAY))]
-    calm = await _seconds(*(check.run(each, settings, workers) for each in short))
-    wild = await _seconds(*(check.run(each, settings, workers) for each in mixed))
+    calm = await _seconds(*(check.run(each, asked, workers) for each in short))
+    wild = await _seconds(*(check.run(each, asked, workers) for each in mixed))
     _say("100 answers", f"{calm:.2f} s")
     _say("100 answers and 4 runaways of 0.5 s", f"{wild:.2f} s")
 

@@ -61,24 +61,40 @@ class Check:
         Raises:
             pydantic.ValidationError: a key is unknown or out of its bounds.
         """
-        return self.settings_type.model_validate_json(json.dumps(request.settings))
+        return _settings(self.settings_type, json.dumps(request.settings))
 
-    def ruler_hash(self, settings: BaseModel) -> str:
-        """SHA-256, lower-case hex, of all that decides what this check measures: its name, its version, its settings."""
-        ruler = {"check": self.name, "version": self.version, "settings": settings.model_dump(mode="json")}
-        return hashlib.sha256(json.dumps(ruler, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    def ruler_hash(self, request: CheckRequest) -> str:
+        """SHA-256, lower-case hex, of all that decides what this check measures: its name, its version, its settings.
 
-    async def run(self, dossier: Dossier, settings: BaseModel, workers: Workers) -> CheckResult:
+        Raises:
+            pydantic.ValidationError: a key is unknown or out of its bounds.
+        """
+        return _ruler_hash(self.name, self.version, self.settings_type, json.dumps(request.settings))
+
+    async def run(self, dossier: Dossier, request: CheckRequest, workers: Workers) -> CheckResult:
         """The outcome for one sample; work that reached a limit is a check that was not made.
 
         Raises:
             WorkerLost, WorkersGone: as `Workers.run` does.
+            pydantic.ValidationError: a key of the request is unknown or out of its bounds.
         """
         try:
-            finding = await self.find(dossier, settings, workers)
+            finding = await self.find(dossier, self.settings_of(request), workers)
         except LimitReached as reached:
             finding = not_made(str(reached))
-        return CheckResult(self.name, finding.outcome, readable(finding.evidence), self.ruler_hash(settings), finding.score)
+        return CheckResult(self.name, finding.outcome, readable(finding.evidence), self.ruler_hash(request), finding.score)
+
+
+# By the settings' text, not by the request: {"const": 1} and {"const": true} are equal requests, and different schemas.
+@lru_cache(maxsize=256)
+def _settings(settings_type: type[BaseModel], text: str) -> BaseModel:
+    return settings_type.model_validate_json(text)
+
+
+@lru_cache(maxsize=256)
+def _ruler_hash(name: str, version: int, settings_type: type[BaseModel], text: str) -> str:
+    ruler = {"check": name, "version": version, "settings": _settings(settings_type, text).model_dump(mode="json")}
+    return hashlib.sha256(json.dumps(ruler, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @cache
@@ -120,7 +136,7 @@ def rulers(policy: Policy) -> Mapping[str, str]:
         pydantic.ValidationError: the policy was made for another release and a check's settings mean nothing to this one.
     """
     known = [(request, load(request.check)) for request in policy.checks if request.check in names()]
-    return MappingProxyType({check.name: check.ruler_hash(check.settings_of(request)) for request, check in known})
+    return MappingProxyType({check.name: check.ruler_hash(request) for request, check in known})
 
 
 def policy_json_schema() -> dict[str, Any]:

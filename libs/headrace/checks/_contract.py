@@ -68,5 +68,7 @@ def readable(text: str, chars_max: int = EVIDENCE_CHARS_MAX) -> str:
     if len(text) > chars_max:
         half = chars_max // 2
         text = f"{text[: half - 1]} … {text[-half + 2 :]}"
-    safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    safe = text
+    if not text.isprintable():
+        safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
     return safe if len(safe) <= chars_max else safe[: chars_max - 1] + "…"

@@ -119,9 +119,8 @@ class Mender:
         results = []
         for request in (each for each in checks_of(decided, self.policy) if each.check in asked):
             check = checks.load(request.check)
-            settings = check.settings_of(request)
-            if check.applies(decided, settings):
-                results.append(await check.run(decided, settings, self.workers))
+            if check.applies(decided, check.settings_of(request)):
+                results.append(await check.run(decided, request, self.workers))
         checked = replace(decided, checks=tuple(results))
         return replace(checked, decisions=(*decided.decisions, decide(checked, self.policy)))
 

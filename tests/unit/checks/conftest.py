@@ -33,6 +33,6 @@ def run() -> Run:
         check.validate(settings)
         if not check.applies(evidence, settings):
             return None
-        return await check.run(evidence, settings, workers or FakeWorkers())
+        return await check.run(evidence, asked, workers or FakeWorkers())
 
     return run_check

@@ -103,14 +103,22 @@ def test_ruler_changes_with_settings_only():
     assert checks.rulers(policy({"check": "of a newer release"})) == {}
 
 
+def test_equal_requests_with_other_schemas_are_other_rulers():
+    """In Python 1 == True; in JSON Schema no document is both."""
+    check = checks.load("schema")
+    one, true = (CheckRequest.model_validate({"check": "schema", "json_schema": {"const": const}}) for const in (1, True))
+    assert one == true
+    assert check.ruler_hash(one) != check.ruler_hash(true)
+    assert check.settings_of(true).model_dump()["json_schema"]["const"] is True
+
+
 async def test_result_carries_name_ruler_and_harmless_evidence():
     """Whatever a response holds, its evidence can be printed."""
     request = CheckRequest.model_validate({"check": "constraints", "options": ["A"]})
     check = checks.load("constraints")
-    settings = check.settings_of(request)
-    result = await check.run(dossier("\x1b[2J\u202e\ud800" + "x" * 10_000), settings, FakeWorkers())
+    result = await check.run(dossier("\x1b[2J\u202e\ud800" + "x" * 10_000), request, FakeWorkers())
     assert (result.check, result.outcome) == ("constraints", CheckOutcome.FAILED)
-    assert result.ruler_hash == check.ruler_hash(settings)
+    assert result.ruler_hash == check.ruler_hash(request)
     assert result.evidence.isprintable()
     assert "\\x1b[2J\\u202e\\ud800" in result.evidence
 
