@@ -128,7 +128,6 @@ def validate(policy: Policy) -> None:
         raise InvalidPolicy(problems)
 
 
-@lru_cache(maxsize=256)
 def rulers(policy: Policy) -> Mapping[str, str]:
     """The ruler hash of each check under this policy, for `decide`; checks that this release does not know are left out.
 

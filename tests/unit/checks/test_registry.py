@@ -110,6 +110,8 @@ def test_equal_requests_with_other_schemas_are_other_rulers():
     assert one == true
     assert check.ruler_hash(one) != check.ruler_hash(true)
     assert check.settings_of(true).model_dump()["json_schema"]["const"] is True
+    of_one, of_true = (checks.rulers(policy({"check": "schema", "json_schema": {"const": const}})) for const in (1, True))
+    assert of_one != of_true
 
 
 async def test_result_carries_name_ruler_and_harmless_evidence():
