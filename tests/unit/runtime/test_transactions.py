@@ -91,6 +91,17 @@ async def test_the_newer_dialect_announces_nothing(writing: Writing) -> None:
     assert played.kinds[2:] == [END]
 
 
+async def test_right_behind_a_transaction_the_offset_goes_first(writing: Writing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that still writes the last one's markers says so at once of an offset, and lets a batch lie."""
+    played = Played(api_28=[0, CONCURRENT, CONCURRENT])
+    monkeypatch.setattr("headrace.runtime.delivery.transactions._SETTLING_S", 60.0)
+    writer = writing(played, NewerDialect())
+    await writer.write(out(b"a"), IN, 1)
+    played.asked.clear()
+    await writer.write(out(b"b"), IN, 2)
+    assert played.kinds == [COMMIT_OFFSET, COMMIT_OFFSET, COMMIT_OFFSET, WRITE, END]
+
+
 async def test_the_older_dialect_announces_what_it_writes_to_before(writing: Writing) -> None:
     """Partitions and group, and only then the rest; without outputs the group alone."""
     played = Played()
