@@ -100,6 +100,11 @@ async def test_right_behind_a_transaction_the_offset_goes_first(writing: Writing
     played.asked.clear()
     await writer.write(out(b"b"), IN, 2)
     assert played.kinds == [COMMIT_OFFSET, COMMIT_OFFSET, COMMIT_OFFSET, WRITE, END]
+    played.codes[COMMIT_OFFSET].append(FENCED)
+    played.asked.clear()
+    with pytest.raises(errors.ProducerFenced):
+        await writer.write(out(b"c"), IN, 3)
+    assert played.kinds == [COMMIT_OFFSET]
 
 
 async def test_the_older_dialect_announces_what_it_writes_to_before(writing: Writing) -> None:

@@ -95,12 +95,11 @@ class TransactionalWriter:
         batches = await self._batches(records)
         if self._dialect.announces:
             await self._announce(batches)
-        written, moved = self._produced(batches), self._with_offset(source, offset, metadata)
         if time.monotonic() < self._settled_at:
-            await moved
-            await written
+            await self._with_offset(source, offset, metadata)
+            await self._produced(batches)
         else:
-            await _all(written, moved)
+            await _all(self._produced(batches), self._with_offset(source, offset, metadata))
         await self._commit()
         self._settled_at = time.monotonic() + _SETTLING_S
 
