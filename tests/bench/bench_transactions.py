@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import psutil
@@ -31,12 +32,13 @@ RECORD_BYTES = 400
 Write = Callable[[int], Awaitable[None]]
 
 
-async def theirs(bootstrap: str, records: list[Record], source: TopicPartition) -> Write:
-    """The producer of aiokafka, as its documentation has it."""
+async def theirs(stack: AsyncExitStack, bootstrap: str, records: list[Record], source: TopicPartition) -> Write:
+    """The producer of aiokafka, as its documentation has it; `stack` stops it."""
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_list(bootstrap), transactional_id="theirs", acks="all", retry_backoff_ms=10
     )
     await producer.start()
+    stack.push_async_callback(producer.stop)
 
     async def write(offset: int) -> None:
         async with producer.transaction():
@@ -47,10 +49,13 @@ async def theirs(bootstrap: str, records: list[Record], source: TopicPartition) 
     return write
 
 
-async def ours(bootstrap: str, records: list[Record], source: TopicPartition, name: str, *, older: bool) -> Write:
-    """The writer of the delivery layer."""
+async def ours(
+    stack: AsyncExitStack, bootstrap: str, records: list[Record], source: TopicPartition, name: str, *, older: bool
+) -> Write:
+    """The writer of the delivery layer; `stack` closes it."""
     writer = TransactionalWriter(bootstrap, name, name, client_id=name, timeout_ms=10_000)
     await writer.start()
+    stack.push_async_callback(writer.close)
     if older:
         writer._dialect = OlderDialect()  # as if the cluster had not agreed on the newer one
 
@@ -77,22 +82,28 @@ async def measure(bootstrap: str, broker: psutil.Process, count: int) -> None:
     source, out = await asyncio.to_thread(new_topics, bootstrap, partitions=1)
     tp = TopicPartition(source.name, 0)
     records = [Record(out.name, b"%d" % number, b"." * RECORD_BYTES, (("ce_id", b"1"),)) for number in range(RECORDS)]
-    writers = {
-        "aiokafka's producer": await theirs(bootstrap, records, tp),
-        "ours, newer dialect": await ours(bootstrap, records, tp, "newer", older=False),
-        "ours, older dialect": await ours(bootstrap, records, tp, "older", older=True),
-    }
-    for write in writers.values():
-        await cost(write, 100, broker)  # warms everything up
-    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in writers}
-    for _ in range(ROUNDS):
-        for name, write in writers.items():
-            found[name].append(await cost(write, count, broker))
+    async with AsyncExitStack() as stack:
+        writers = {
+            "aiokafka's producer": await theirs(stack, bootstrap, records, tp),
+            "ours, newer dialect": await ours(stack, bootstrap, records, tp, "newer", older=False),
+            "ours, older dialect": await ours(stack, bootstrap, records, tp, "older", older=True),
+        }
+        for write in writers.values():
+            await cost(write, 100, broker)  # warms everything up
+        found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in writers}
+        for _ in range(ROUNDS):
+            for name, write in writers.items():
+                found[name].append(await cost(write, count, broker))
+    report(found)
+
+
+def report(found: dict[str, list[tuple[float, float, float]]]) -> None:
+    """The best turn of each writer, beside the first writer's."""
     best = {name: [min(column) for column in zip(*costs, strict=True)] for name, costs in found.items()}
-    theirs_own, *_ = best["aiokafka's producer"]
+    first, *_ = next(iter(best.values()))
     print("milliseconds a transaction    processor   broker   by the clock   processor, against aiokafka")
     for name, (own, brokers, median) in best.items():
-        print(f"{name:28} {own:10.2f} {brokers:8.2f} {median:14.2f} {own / theirs_own:30.2f}")
+        print(f"{name:28} {own:10.2f} {brokers:8.2f} {median:14.2f} {own / first:30.2f}")
 
 
 def _cpu_s(process: psutil.Process) -> float:
