@@ -1,10 +1,11 @@
-"""Real servers for the tests that are marked `connected`: each starts once a session, on free ports, in a folder of its own."""
+"""Tests are not timed; real servers for those marked `connected` start once a session, on free ports, in folders of their own."""
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from headrace.adapters.object_store import ObjectStoreSettings
 from headrace.local.kafka import Kafka
@@ -13,6 +14,9 @@ from headrace.local.object_store import ObjectStore
 from headrace.local.ports import free_port
 from headrace.local.running import running
 from headrace.local.signals import Signals
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy as np
 import psutil
 
 from headrace.adapters.kafka.accounts import Accounts
-from headrace.adapters.kafka.streams import read_topic
+from headrace.adapters.kafka.streams import RecordReader, decoded
 from headrace.client import submit
+from headrace.core.dossiers import Dossier
+from headrace.core.events import Event
 from headrace.core.topics import DECIDED
 from tests.e2e.spine import Spine
 from tests.e2e.workload import POLICY, workload
@@ -64,14 +67,14 @@ async def steady(spine: Spine) -> str:
     """At a steady rate: from the gateway's acknowledgement on the way in to the decision's own time."""
     dataset = new_dataset(spine, "steady")
     lines = workload(STEADY_PER_S * STEADY_S, seed=7).lines
-    sending = asyncio.create_task(_send(spine, dataset, _paced(lines, STEADY_PER_S)))
     waits = []
-    async for event in read_topic(DECIDED, spine.environment["HEADRACE_KAFKA"], start="end"):
-        if event.body.sample.dataset_id == dataset:
+    async with _decisions(spine, dataset) as decisions:
+        sending = asyncio.create_task(_send(spine, dataset, _paced(lines, STEADY_PER_S)))
+        async for event in decisions:
             waits.append(event.time - event.body.submitted_at)
             if len(waits) == len(lines):
                 break
-    await sending
+        await sending
     p50, p99 = np.percentile(waits, [50, 99]) * 1000
     return f"\nsteady {STEADY_PER_S}/s: submitted to decided p50 {p50:.0f} ms, p99 {p99:.0f} ms"
 
@@ -80,15 +83,16 @@ async def recovery(spine: Spine, name: str) -> float:
     """Seconds from `kill -9` of a service, started again at once, to the next decision on a sample submitted after it."""
     dataset = new_dataset(spine, f"kill-{name}")
     lines = workload(60 * 50, seed=11).lines
-    sending = asyncio.create_task(_send(spine, dataset, _paced(lines, 50)))
-    await asyncio.sleep(3)
-    spine.kill(name)
-    killed = time.time()
-    spine.restart(name)
-    async for event in read_topic(DECIDED, spine.environment["HEADRACE_KAFKA"], start="end"):
-        if event.body.sample.dataset_id == dataset and event.body.submitted_at > killed:
-            break
-    took_s = time.time() - killed
+    async with _decisions(spine, dataset) as decisions:
+        sending = asyncio.create_task(_send(spine, dataset, _paced(lines, 50)))
+        await asyncio.sleep(3)
+        spine.kill(name)
+        killed = time.time()
+        spine.restart(name)
+        async for event in decisions:
+            if event.body.submitted_at > killed:
+                break
+        took_s = time.time() - killed
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
     await asyncio.sleep(3)
@@ -128,6 +132,14 @@ async def _all_decided(spine: Spine, dataset: str, lines: list[dict[str, Any]]) 
                 raise TimeoutError(f"stalled: {account}")
             await asyncio.sleep(0.2)
     await sending
+
+
+@asynccontextmanager
+async def _decisions(spine: Spine, dataset: str) -> AsyncIterator[AsyncIterator[Event[Dossier]]]:
+    """The decisions of a dataset from now on: whoever is in here misses none."""
+    async with RecordReader.opened(spine.environment["HEADRACE_KAFKA"], [DECIDED.name], start="end") as reader:
+        events = (decoded(DECIDED, record) async for record in reader)
+        yield (event async for event in events if event is not None and event.body.sample.dataset_id == dataset)
 
 
 async def _send(spine: Spine, dataset: str, lines: list[dict[str, Any]] | AsyncIterator[dict[str, Any]]) -> None:

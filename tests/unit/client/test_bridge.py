@@ -117,7 +117,7 @@ class Admission:
             self.step()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     chance=st.randoms(use_true_random=False),
     skews=st.lists(st.sampled_from([0.0, 0.0, 0.0, 25.0]), min_size=2, max_size=6),

@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core.intake import IntakeLimits, Refused, check_sample, parse_line
@@ -60,14 +60,13 @@ def answer(raw):
         return None
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_get_an_answer(raw):
     """A sample or a refusal, never another exception."""
     answer(raw)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # deep values take their time
+@settings(max_examples=400)
 @given(OBJECTS)
 def test_any_object_gets_an_answer_and_what_passes_passes_again(fields):
     """A sample that one door lets in is accepted by the other, unchanged, and can be written as UTF-8."""

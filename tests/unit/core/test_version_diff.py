@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.version_diff import AcceptedRow, ChangeKind, RetractedRow, changes, difference, in_order, reason_of, unshared
@@ -38,7 +38,6 @@ def rows_in(shards: dict[str, list[AcceptedRow]], shard: Shard):
     return iter(shards[shard.sha256])
 
 
-@settings(deadline=None)
 @given(ROWS, ROWS, st.lists(st.integers(0, 5), min_size=1, max_size=7), st.lists(st.integers(0, 5), min_size=1, max_size=7))
 def test_changes_are_those_of_the_rows(before, after, over_before, over_after):
     """Added, removed and revised come in order of the ids, each once, and what is the same in both does not come."""

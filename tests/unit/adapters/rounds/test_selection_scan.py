@@ -30,7 +30,7 @@ def rows_of(written) -> list[tuple[str, str]]:
     return [] if written is None else [(row["sample_id"], row["axis"]) for row in pq.read_table(written.path).to_pylist()]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables(), st.sampled_from(Mode), st.lists(st.integers(0, 14), max_size=3), st.integers(1, 5))
 def test_the_selection_written_is_the_oracles(tmp_path, table, mode, cuts, group_rows):
     """In the order of the table, each row with its axis; retracted rows and those not measured are never there."""
@@ -45,7 +45,7 @@ def test_the_selection_written_is_the_oracles(tmp_path, table, mode, cuts, group
         assert found.summary.rows_after == oracle.paper_next_size(table["pairs"], beyond)
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables(), st.lists(st.integers(0, 14), max_size=2))
 def test_the_size_law_holds_for_what_rewrites_become(tmp_path, table, cuts):
     """By ids and revisions, as versions are cut: the next dataset has as many rows as the authors' merge gives."""

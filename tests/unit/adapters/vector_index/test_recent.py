@@ -3,7 +3,7 @@
 from functools import cache
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.adapters.vector_index.engine import CONVERSATION, PROMPT, Point, Search
@@ -25,7 +25,6 @@ def _point(number: int, seed: int) -> Point:
     return Point(str(number), payload, {PROMPT: _vector(seed), CONVERSATION: _vector(seed + 1_000)})
 
 
-@settings(deadline=None)
 @given(
     writes=writes,
     many=st.booleans(),

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.adapters.versions.cost_tally import cost_tally
@@ -36,7 +36,6 @@ def table(rows):
     return decided_table([(replace(dossier(f"s{n}"), costs=tuple(costs)), place(n)) for n, costs in enumerate(rows)])
 
 
-@settings(deadline=None)
 @given(st.lists(COSTS, min_size=1, max_size=12), st.integers(0, 12))
 def test_sums_do_not_depend_on_batches(rows, at):
     """Split anywhere, the parts' tallies add up to the tally of the whole, to the last digit."""

@@ -320,7 +320,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(events=EVENTS, data=st.data())
 async def test_only_the_rows_matter(events, data):
     """However batches were cut and delivered again, and however rows were sorted, the version and its bytes are the same."""
@@ -344,7 +344,7 @@ async def test_only_the_rows_matter(events, data):
     assert version.manifest.counts.rejected == sum(reason is not Reason.ACCEPTED for *_, reason in events)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(events=EVENTS, cuts=st.lists(st.integers(0, 24), max_size=4))
 async def test_any_sequence_of_cuts_ends_with_the_same_rows(events, cuts):
     """Cutting often or once, the highest revision of each sample is left, and every decision is counted once."""

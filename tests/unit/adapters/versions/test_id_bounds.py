@@ -60,7 +60,7 @@ _CONDITIONS = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(condition=_CONDITIONS, span=st.tuples(st.integers(0, len(IDS) - 1), st.integers(0, len(IDS) - 1)))
 def test_no_row_is_lost(condition, span):
     """What the engine finds among ids of a span is in no shard that was left out."""

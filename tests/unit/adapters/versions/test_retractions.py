@@ -156,7 +156,7 @@ KEYS = st.tuples(st.sampled_from("abcd"), st.integers(0, 2))
 STEPS = st.lists(st.one_of(st.tuples(st.sampled_from(["accept", "retract"]), KEYS), st.just(("cut", ("", 0)))), max_size=12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(steps=STEPS)
 async def test_what_stands_does_not_depend_on_order_or_cuts(steps):
     """A version holds each sample's highest revision accepted, unless a retraction reaches it; the account closes."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.adapters.versions import sorted_rows
@@ -33,7 +33,6 @@ def in_order(row: Row) -> tuple[bytes, int, str, int]:
     return row[0].encode(), *row[1:]
 
 
-@settings(deadline=None)
 @given(batches=st.lists(ROWS, max_size=24), run_bytes=st.integers(1, 400))
 def test_rows_come_out_in_order_however_many_runs_they_were_written_in(batches, run_bytes, tmp_path_factory):
     """Runs are merged in several levels and the order is that of all rows at once."""
@@ -60,7 +59,6 @@ def test_no_more_runs_are_left_than_may_be_merged_at_once(tmp_path: Path, monkey
     assert not list(tmp_path.iterdir()), "runs that were read are gone"
 
 
-@settings(deadline=None)
 @given(sources=st.lists(ROWS, max_size=5))
 def test_merging_keeps_every_row(sources):
     """Tables that are in order become one that is."""
@@ -69,7 +67,6 @@ def test_merging_keeps_every_row(sources):
     assert rows_of(merged) == sorted((row for rows in sources for row in rows), key=in_order)
 
 
-@settings(deadline=None)
 @given(rows=ROWS, size=st.integers(1, 5))
 def test_the_last_row_of_each_sample_is_left(rows, size):
     """Wherever tables end."""
@@ -79,7 +76,6 @@ def test_the_last_row_of_each_sample_is_left(rows, size):
     assert rows_of(latest_revisions(tables)) == list(latest.values())
 
 
-@settings(deadline=None)
 @given(wanted=st.lists(IDS), came=st.lists(st.lists(IDS), max_size=4))
 def test_wanted_rows_have_all_come_when_each_was_seen(wanted, came):
     """Repetitions on either side change nothing."""

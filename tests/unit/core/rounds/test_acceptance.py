@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import checks
@@ -161,7 +161,6 @@ def test_what_no_check_can_verify_is_not_asked_for(verifier):
 NUMBERS = st.none() | st.floats(-2, 12)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["hard", "low_quality", "sparse"]), NUMBERS, NUMBERS, NUMBERS, NUMBERS)
 def test_accepted_is_better_and_near_for_all_numbers(axis, own, parents, cosine, bound):
     """The gate agrees with the rule written down once more; what lacks a number is parked, and nothing else is."""

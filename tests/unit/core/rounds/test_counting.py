@@ -35,7 +35,7 @@ ROWS = 6
 @given(
     fates=st.lists(st.sampled_from(["measured", "lost", "returned"]), min_size=ROWS, max_size=ROWS), seed=st.integers(0, 2**32)
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_row_that_comes_back_counts_once_in_any_order(fates, seed):
     """Letters are read late, and more than once; the barrier opens with the last row and not with one that is told of twice."""
     draw = random.Random(seed)
@@ -84,7 +84,7 @@ def _told_of(number: int, said: str, ending: Ending) -> Fact:
     endings=st.lists(st.sampled_from(list(Ending)), min_size=ROWS, max_size=ROWS),
     data=st.data(),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_rewrite_that_comes_back_counts_once_in_any_order(fates, endings, data):
     """As many are under way as nothing was told of; in the end each is lost or has ended, and no order changes the sums."""
     facts = [(number, said) for number, fate in enumerate(fates) for said in FATES[fate]]
@@ -104,7 +104,7 @@ def test_a_rewrite_that_comes_back_counts_once_in_any_order(fates, endings, data
 
 
 @given(order=st.permutations(FATES["returned"]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_order_of_letters_and_ends_leaves_one_end(order):
     """Another rewrite keeps the round open; the one that came back is no more lost than any that never was away."""
     rounds = _refining()

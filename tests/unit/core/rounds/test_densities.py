@@ -43,7 +43,7 @@ def test_the_nearest_are_those_of_the_whole_matrix(rows, k):
     np.testing.assert_allclose(found.densities, expected.mean(axis=1), atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 80), st.integers(1, 4), st.integers(0, 2**32 - 1), st.data())
 def test_a_block_of_queries_says_what_the_whole_set_says(rows, k, seed, data):
     """The answer for a row does not depend on the block in which it is asked, to the last bit."""

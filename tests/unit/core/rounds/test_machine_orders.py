@@ -16,7 +16,7 @@ from tests.fakes.round_parts import Parts, Rounds, started
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_order_of_what_is_told_comes_to_an_end(seed):
     """Interleaved, repeated, lost, frozen and resumed: with deadlines a round ends, counts hold, no step is asked for twice."""
     draw = random.Random(seed)

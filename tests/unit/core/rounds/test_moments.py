@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.core.rounds.moments import Moments, moments_of
@@ -24,7 +24,6 @@ def exact(values: list[float], ddof: int) -> tuple[Fraction, Fraction]:
     return mean, sum(((number - mean) ** 2 for number in numbers), Fraction(0)) / (len(numbers) - ddof)
 
 
-@settings(deadline=None)
 @given(st.lists(ANY, min_size=1, max_size=20))
 @example([5e-324, 5e-324, 0.0])
 @example([1.7e308, 1.7e308, -1e-308])
@@ -33,7 +32,6 @@ def test_the_mean_is_the_true_one_rounded_once(values):
     assert moments_of(np.array(values)).mean == float(exact(values, 0)[0])
 
 
-@settings(deadline=None)
 @given(COLUMNS, st.sampled_from([0, 1]))
 def test_the_deviation_is_the_true_one_rounded_once(values, ddof):
     """No double lies nearer to the true deviation, and too few values have none."""
@@ -47,7 +45,6 @@ def test_the_deviation_is_the_true_one_rounded_once(values, ddof):
     assert half_steps[0] ** 2 <= variance <= half_steps[1] ** 2 or std == variance == 0
 
 
-@settings(deadline=None)
 @given(COLUMNS, st.sampled_from([0, 1]))
 def test_numpy_says_the_same(values, ddof):
     """NumPy's mean and deviation are these, within its own rounding."""
@@ -71,7 +68,6 @@ def test_a_huge_offset_costs_nothing():
     assert (np.square(steps + 1e15).mean() - (steps + 1e15).mean() ** 2) != pytest.approx(steps.var(), rel=0.5)
 
 
-@settings(deadline=None)
 @given(st.lists(ANY, max_size=40), st.lists(st.integers(0, 40), max_size=6), st.randoms(use_true_random=False))
 def test_moments_do_not_depend_on_order_or_division(values, cuts, chance):
     """Shuffled and cut anywhere, parts add up to the same moments, bit for bit."""
@@ -98,7 +94,6 @@ def test_the_fullest_digits_are_counted_without_loss():
     assert (moments.mean, moments.std(0), moments.bound(1.0, 0)) == (value, 0.0, value)
 
 
-@settings(deadline=None)
 @given(COLUMNS, st.floats(-3, 3) | st.sampled_from([0.0, 1.0, -1.0, 2.0]), st.sampled_from([0, 1]))
 @example([0.1, 0.1, 0.3, 0.3], 1.0, 0)
 @example([0.1] * 3, 1.0, 0)

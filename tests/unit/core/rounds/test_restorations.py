@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.decide import decide
@@ -109,7 +109,6 @@ def test_nothing_follows_for_other_samples_or_for_what_parks():
     assert follows_from(back(), "x").ended is None
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 2**32 - 1 - 2**18) | st.integers(0, 70_000),
     st.lists(

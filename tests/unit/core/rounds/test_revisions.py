@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.rounds.revisions import ATTEMPTS_MAX, ROUNDS_MAX, NoRevisionLeft, identity_of_rewrite
@@ -25,14 +25,12 @@ def rewritten(of, axis, round_ordinal, attempt):
     return replace(of, revision=revision(axis, round_ordinal, attempt, of), origin=origin)
 
 
-@settings(deadline=None)
 @given(SUBMITTED, REPLACING, ROUNDS, ATTEMPTS)
 def test_a_rewrite_is_above_its_parent(submitted, axis, round_ordinal, attempt):
     """Whatever revision was submitted, every attempt in every round lies above it and fits into 32 bits."""
     assert submitted < revision(axis, round_ordinal, attempt, parent(submitted)) < 2**32
 
 
-@settings(deadline=None)
 @given(SUBMITTED, st.lists(st.tuples(REPLACING, ROUNDS, ATTEMPTS), min_size=1, max_size=6, unique=True), st.data())
 def test_attempts_axes_and_rounds_never_meet(submitted, steps, data):
     """Each rewrite's parent is any earlier state of its sample; later rounds lie above earlier ones, and no two are equal."""
@@ -48,7 +46,6 @@ def test_attempts_axes_and_rounds_never_meet(submitted, steps, data):
         states.append((round_ordinal, made))
 
 
-@settings(deadline=None)
 @given(SUBMITTED, ROUNDS, ATTEMPTS)
 def test_a_sparse_rewrite_is_a_sample_of_its_own(submitted, round_ordinal, attempt):
     """Its id is the same for all attempts of one parent in one round, and no other's; revisions count attempts from 0."""

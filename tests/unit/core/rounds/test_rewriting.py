@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.chat import ANSWERER, REFINER, Sampling
@@ -91,7 +91,6 @@ def test_a_very_small_refiner_sees_examples_and_prompts():
     assert plain.version_for(Axis.HARD) != replace(plain, answering=Recipe("a", "b")).version_for(Axis.HARD)
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=300).filter(str.strip))
 def test_no_sample_can_close_the_marks_around_it(text):
     """The mark follows from the material, so it is not in it."""

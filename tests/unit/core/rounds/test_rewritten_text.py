@@ -1,7 +1,7 @@
 """What a model wrote is used as it is, or refused with words that it can act upon."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.chat_answers import Unreadable
@@ -107,7 +107,6 @@ def test_scripts_are_those_of_a_good_part_of_the_letters():
     assert PromptReader("f", frozenset(), 100)(marked(RUSSIAN)) == RUSSIAN
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200), st.lists(st.sampled_from(["<new_prompt>", "</new_prompt>", "<think>", "</think>"]), max_size=6))
 def test_whatever_comes_is_read_or_refused(text, marks):
     """No text breaks a reader, and what passes is some text."""

@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.budgets import Spend, lacking, of_role
@@ -118,7 +118,6 @@ AMOUNTS = st.fixed_dictionaries({"tokens": st.none() | st.integers(0, 4_000), "m
     lost_every=st.integers(0, 4),
     seed=st.integers(0, 2**32),
 )
-@settings(deadline=None)
 def test_no_role_overspends_its_budget_nor_all_together_theirs(total, roles, page_rows, worst, costs, lost_every, seed):
     """Whatever calls cost, told or not, lost or not, in whatever order rewrites end; and none is begun twice.
 

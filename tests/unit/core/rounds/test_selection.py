@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.rounds.rules import Axis, AxisRule, Mode, SelectionRules
@@ -51,7 +51,6 @@ def selected(table, rules) -> tuple[np.ndarray, SelectionSummary]:
     return bits, tally.summary()
 
 
-@settings(deadline=None)
 @given(tables(), COEFFICIENTS, MODES)
 def test_selection_is_that_of_the_formulas(table, m, mode):
     """Ties, holes, constants, heavy tails, no row, one or two: beyond each threshold lie the rows that the oracle finds."""
@@ -71,7 +70,6 @@ def test_selection_is_that_of_the_formulas(table, m, mode):
     assert sum(summary.overlaps.values()) == np.count_nonzero(bits)
 
 
-@settings(deadline=None)
 @given(tables(), COEFFICIENTS)
 def test_without_a_base_model_hard_is_the_condition_on_the_current_one(table, m):
     """The result says so: one bound instead of two."""
@@ -121,7 +119,6 @@ def test_many_rows_agree_with_numpys_own_mean_and_deviation():
     assert (is_beyond(bits, Axis.LOW_QUALITY) == (made & (quality < bound))).all()
 
 
-@settings(deadline=None)
 @given(tables(), COEFFICIENTS)
 def test_the_papers_next_version_is_as_large_as_its_merge_makes_it(table, m):
     """The size law in mode middo_compat is what doing it with sets and lists gives."""
@@ -135,7 +132,6 @@ def test_the_papers_next_version_is_as_large_as_its_merge_makes_it(table, m):
     assert summary.sizes.both == (is_beyond(bits, Axis.HARD) & is_beyond(bits, Axis.LOW_QUALITY)).sum()
 
 
-@settings(deadline=None)
 @given(tables(), COEFFICIENTS)
 def test_our_next_version_keeps_its_size(table, m):
     """With the scale held a round changes nothing about the number of rows, otherwise it adds one for each sparse point."""
@@ -180,7 +176,6 @@ def test_the_authors_odd_choices():
     assert paper_quality(np.array([[np.nan] * 6, [10.0, 10.0, 10.0, np.nan, np.nan, np.nan]])).tolist() == [0.0, 5.0]
 
 
-@settings(deadline=None)
 @given(tables(), st.sampled_from(Axis), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]), MODES)
 def test_a_target_share_is_a_ceiling_and_no_share_lies_between(table, axis, target, mode):
     """The m solved selects at most the target; it can be given instead and selects the same."""

@@ -27,7 +27,7 @@ QUOTA = Policy(
     checks=(CheckRequest(check="duplicate_prompt", copies_max=2),),
 )
 SEEDS = st.integers(0, 2**48)
-MANY = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=200, suppress_health_check=list(HealthCheck))
 
 
 class PausingExact(ExactVectorIndex):

@@ -94,7 +94,7 @@ def make_index(request):
     return INDEXES[request.param]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**48))
 def test_what_is_retracted_stays_away_and_is_heard_last(make_index, seed):
     """The index forgets, each covered acceptance is followed by a retraction, and what comes again is turned away."""
