@@ -14,6 +14,7 @@ from headrace.adapters.kafka.streams import bootstrap_list
 from headrace.adapters.wire.envelope import ATTEMPT, texts_of
 from headrace.core.events import Emit, Event, Reject, Result, Retry, Send, Stop
 from headrace.core.topics import consumer_group_id, dlq_topic_name
+from headrace.runtime.delivery import answered
 from headrace.runtime.delivery.redrive import dead_letters, discard, pending, redrive
 from tests.fakes.toy_topics import (
     GROUP,
@@ -296,3 +297,25 @@ async def test_chosen_letters_go_back_and_discarded_ones_never_do(kafka: str) ->
     (joke,) = [letter async for letter in dead_letters(kafka, dlq) if letter.discarded]
     assert joke.discarded == "a joke"
     assert Counter([*await bodies_in(kafka, out), joke.value]) == Counter(numbered(6))
+
+
+async def test_however_many_letters_are_answered_behind_one_that_is_not(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Letters that came one by one have other records' offsets between them, which the small mark does not tell apart."""
+    monkeypatch.setattr(answered, "METADATA_CHARS_MAX", len("1000-1999"))
+    source, _ = new_topics(kafka)
+    await publish(kafka, source, numbered(30))
+
+    async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
+        return [Reject("Broken", "for good") for _ in events]
+
+    async def thirty() -> bool:
+        return len(await dead_in(kafka, source)) == 30
+
+    async with running_hop(kafka, source, handle, batch_records_max=1):
+        await until(thirty)
+    dlq = dlq_topic_name(source.name, GROUP)
+    first, *others = [letter.position.offset async for letter in dead_letters(kafka, dlq)]
+    assert await discard(kafka, dlq, "a joke", limit=10, which=lambda letter: letter.position.offset > first) == 10
+    assert await discard(kafka, dlq, "another", which=lambda letter: letter.position.offset > first) == 19
+    assert (await pending(kafka, dlq), await redrive(kafka, dlq), await pending(kafka, dlq)) == (1, 1, 0)
+    assert others[-1] - first > 29  # else nothing lay between them

@@ -1,5 +1,6 @@
 """Which dead letters were answered, sent back or discarded: kept in the offset that says so, hence in its transaction."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,17 +14,27 @@ class TooScattered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """All letters before the offset `up_to`, and those at the offsets `beyond` it."""
+    """All letters before the offset `up_to`, and those in the spans `beyond` it, which are in order and do not touch.
+
+    Spans, because a mark must stay small and cheap to read however many letters were answered behind one that was not.
+    """
 
     up_to: int
-    beyond: frozenset[int] = frozenset()
+    beyond: tuple[range, ...] = ()
 
     def __contains__(self, offset: int) -> bool:
-        return offset < self.up_to or offset in self.beyond
+        behind = bisect_right(self.beyond, offset, key=lambda span: span.start)
+        return offset < self.up_to or (behind > 0 and offset in self.beyond[behind - 1])
 
-    def and_then(self, offsets: Iterable[int], up_to: int) -> "Answered":
-        """With these offsets too, now that no letter before `up_to` is left."""
-        return Answered(up_to, frozenset(offset for offset in (*self.beyond, *offsets) if offset >= up_to))
+    def and_then(self, spans: Iterable[range], up_to: int) -> "Answered":
+        """With the letters in these spans too, now that none before `up_to` is left."""
+        merged: list[range] = []
+        for span in sorted((*self.beyond, *spans), key=lambda span: span.start):
+            if merged and span.start <= merged[-1].stop:
+                merged[-1] = range(merged[-1].start, max(merged[-1].stop, span.stop))
+            else:
+                merged.append(span)
+        return Answered(up_to, tuple(range(max(span.start, up_to), span.stop) for span in merged if span.stop > up_to))
 
     def metadata(self) -> str:
         """What is kept beside the offset: "7-9,12".
@@ -31,16 +42,10 @@ class Answered:
         Raises:
             TooScattered: it would not fit.
         """
-        runs: list[list[int]] = []
-        for offset in sorted(self.beyond):
-            if runs and offset == runs[-1][1] + 1:
-                runs[-1][1] = offset
-            else:
-                runs.append([offset, offset])
-        text = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+        text = ",".join(str(span.start) if len(span) == 1 else f"{span.start}-{span[-1]}" for span in self.beyond)
         if len(text) > METADATA_CHARS_MAX:
             raise TooScattered(
-                f"{len(self.beyond)} letters would be answered behind one at offset {self.up_to} that is not: "
+                f"letters in {len(self.beyond)} places would be answered behind one at offset {self.up_to} that is not: "
                 "send back or discard the oldest ones first"
             )
         return text
@@ -48,8 +53,8 @@ class Answered:
     @classmethod
     def read(cls, up_to: int, metadata: str) -> "Answered":
         """The reverse of `metadata`."""
-        beyond: set[int] = set()
-        for run in filter(None, metadata.split(",")):
-            first, _, last = run.partition("-")
-            beyond.update(range(int(first), int(last or first) + 1))
-        return cls(up_to, frozenset(beyond))
+        spans = []
+        for span in filter(None, metadata.split(",")):
+            first, _, last = span.partition("-")
+            spans.append(range(int(first), int(last or first) + 1))
+        return cls(up_to, tuple(spans))

@@ -162,28 +162,31 @@ async def _answer(
         bootstrap, f"{REDRIVE_GROUP}-{dlq_topic}", REDRIVE_GROUP, client_id=REDRIVE_GROUP, timeout_ms=_TRANSACTION_MS
     )
     sent = 0
-    first_left: int | None = None
+    first_left: int | None = None  # the offset of the first letter that stays unanswered
     try:
         await reach(writer.start, bootstrap)
         await reach(consumer.start, bootstrap)
         done = await _answered(consumer, tp)
         consumer.seek(tp, done.up_to)
+        seen = done.up_to
         end = (await consumer.end_offsets([tp]))[tp]
         while (limit is None or sent < limit) and await consumer.position(tp) < end:
             batch = (await consumer.getmany(timeout_ms=200, max_records=_CHUNK)).get(tp, [])
             chosen: list[ConsumerRecord] = []
+            spans: list[range] = []
             for record in batch:
                 letter = letter_of(record)
+                span, seen = range(seen, record.offset + 1), record.offset + 1  # with the offsets before it that hold no letter
                 if record.offset in done or letter.discarded:
-                    continue
-                is_wanted = record.offset < end and (which is None or which(letter))
-                if is_wanted and (limit is None or sent + len(chosen) < limit):
+                    spans.append(span)
+                elif record.offset < end and (which is None or which(letter)) and (limit is None or sent + len(chosen) < limit):
+                    spans.append(span)
                     chosen.append(record)
                 elif first_left is None:
                     first_left = record.offset
+            if batch:
+                done = done.and_then(spans, batch[-1].offset + 1 if first_left is None else first_left)
             if chosen:
-                up_to = batch[-1].offset + 1 if first_left is None else first_left
-                done = done.and_then((record.offset for record in chosen), up_to)
                 await writer.write([answer(record) for record in chosen], tp, done.up_to, done.metadata())
                 sent += len(chosen)
     finally:
