@@ -16,7 +16,9 @@ class ControllerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_CONTROLLER_", frozen=True, extra="ignore")
 
-    triton: str = Field("127.0.0.1:8001", description="Triton's gRPC address, host:port.")
+    triton: str = Field(
+        "127.0.0.1:8001", validation_alias="HEADRACE_SCORING_TRITON", description="Triton's gRPC address, host:port: scoring's."
+    )
     model_repository: Path | None = Field(
         None, description="The folder that Triton reads its models from; unset: checkpoints are refused."
     )

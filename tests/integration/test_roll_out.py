@@ -43,7 +43,7 @@ class World:
     def __init__(self, kafka: str, s3: ObjectStoreSettings, triton: Launch, folder: Path) -> None:
         self.kafka = kafka
         self.s3 = s3.model_copy(update={"bucket": f"roll-out-{uuid4().hex[:12]}"})
-        self.triton = triton.tells["HEADRACE_CONTROLLER_TRITON"]
+        self.triton = triton.tells["HEADRACE_SCORING_TRITON"]
         self.repository = Path(triton.tells["HEADRACE_CONTROLLER_MODEL_REPOSITORY"])
         self.folder = folder
         self.submitted = 0

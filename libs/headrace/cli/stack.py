@@ -34,7 +34,8 @@ def up(*, only: Only = "", no_services: NoServices = False) -> None:
 
     Everything lives in one state folder, ./.headrace or $HEADRACE_HOME: data, logs, ports. `headrace down` keeps it, and
     the next `headrace up` finds it again. A server of your own replaces the local one when its setting is set:
-    HEADRACE_KAFKA, HEADRACE_S3_ENDPOINT, HEADRACE_SCORING_TRITON, HEADRACE_CHAT_URL.
+    HEADRACE_KAFKA, HEADRACE_S3_ENDPOINT, HEADRACE_SCORING_TRITON, HEADRACE_CHAT_URL. README, "Servers of your own", tells
+    what goes with each.
 
     Topics have one partition, since each service runs once. For more replicas (`headrace run`), before the first start:
     HEADRACE_PARTITIONS=4 headrace up.
@@ -106,7 +107,10 @@ def env() -> None:
     """Print the settings by which other programs find this stack: eval "$(headrace env)".
 
     The command line and the Python client find it by themselves, as long as they run in the same folder (or HEADRACE_HOME
-    names the state folder) and HEADRACE_KAFKA is not set to another broker. What is printed holds the object store's key.
+    names the state folder) and HEADRACE_KAFKA is not set to another broker.
+
+    What is printed holds secrets: the object store's key, and the keys and tokens among the HEADRACE_* settings that
+    `headrace up` was started with.
     """
     told = environment(home_folder())
     if not told:

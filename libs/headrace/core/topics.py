@@ -216,7 +216,11 @@ def accepted_topic(dataset_id: str) -> Topic:
 
 
 RETRY_SUFFIX = ".retry"
+RETRY_RETENTION_MS = 7 * DAY_MS
 DLQ_SUFFIX = ".dlq"
+DLQ_RETENTION_MS = 90 * DAY_MS
+DLQ_PARTITIONS = 1
+"""People read dead letters, and want them in order."""
 
 
 def retry_topic_name(topic: str, group: str) -> str:
@@ -272,7 +276,7 @@ CONSUMERS: dict[str, tuple[str, ...]] = {
 
 PRODUCERS: dict[str, tuple[str, ...]] = {
     SUBMITTED.name: ("gateway", "refinement", "datasets"),
-    SCORED.name: ("scoring",),
+    SCORED.name: ("scoring", "diversity"),
     HELD.name: ("diversity",),
     PLACED.name: ("diversity",),
     VALIDATION_REQUESTED.name: ("admission",),

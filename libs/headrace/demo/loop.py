@@ -13,6 +13,7 @@ from headrace.core.checkpoints import CheckpointPublished, CheckpointRefused, Ch
 from headrace.core.events import Stop
 from headrace.core.topics import CHECKPOINT_REFUSED, CHECKPOINT_ROLLED_OUT, Topic
 from headrace.local.checkout import checkout
+from headrace.local.state import home_folder
 
 _ROLL_OUT_S = 300.0
 _TRAINING = {"steps": 10, "tokens_max": 384}
@@ -68,7 +69,9 @@ async def _ended(kafka: str, checkpoint_id: str) -> CheckpointRolledOut | Checkp
     try:
         done, _ = await asyncio.wait(waiting, timeout=_ROLL_OUT_S, return_when=asyncio.FIRST_COMPLETED)
         if not done:
-            raise Stop(f"the controller said nothing for {_ROLL_OUT_S:.0f} s: see `headrace status` and the logs it names")
+            raise Stop(
+                f"the controller said nothing for {_ROLL_OUT_S:.0f} s: see `headrace status`, and the logs in {home_folder() / 'logs'}"
+            )
         return done.pop().result()
     finally:
         for task in waiting:

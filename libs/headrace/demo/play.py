@@ -31,6 +31,7 @@ from headrace.demo import loop, mending
 from headrace.demo.champ import DemoSample, demo_samples
 from headrace.demo.passage import read_passages
 from headrace.demo.report import Ended, Spent, render
+from headrace.local.state import home_folder
 from headrace.runtime.large_bodies import large_bodies
 from headrace.runtime.settings import DeliverySettings, RuntimeSettings
 
@@ -107,7 +108,9 @@ async def _stream(console: Console, kafka: str, dataset: str, samples: Sequence[
                     if now_ended > ended:
                         ended, since = now_ended, time.monotonic()
                     if time.monotonic() - since > _STALLED_S:
-                        raise Stop(f"no sample has ended for {_STALLED_S:.0f} s: see `headrace status` and the logs it names")
+                        raise Stop(
+                            f"no sample has ended for {_STALLED_S:.0f} s: see `headrace status`, and the logs in {home_folder() / 'logs'}"
+                        )
                     await asyncio.sleep(_LOOK_S)
                 return view.account
     finally:

@@ -49,5 +49,5 @@ def require_linux() -> None:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise StackFailed(
             f"the servers are programs for Linux x86-64, and this is {sys.platform} {platform.machine()}: "
-            "name servers of your own in HEADRACE_KAFKA, HEADRACE_S3_ENDPOINT and HEADRACE_SCORING_TRITON"
+            "name servers of your own (README, Servers of your own), and start the services with `headrace run`"
         )

@@ -3,11 +3,14 @@
 import sys
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from headrace.local.checkout import checkout
 from headrace.local.launch import Launch, Place, Say
 from headrace.local.ports import LOCALHOST
 from headrace.local.probes import http_answers
+
+_INDEX = "index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,13 @@ class LocalService:
         if self.name == "gateway":
             return {f"HEADRACE_GATEWAY_{name.upper()}_PORT": str(place.ports[name]) for name in ("grpc", "http")}
         if self.name == "diversity":
-            return {"HEADRACE_DIVERSITY_INDEX_PATH": str(place.folder / "index")}
+            return {"HEADRACE_DIVERSITY_INDEX_PATH": str(place.folder / _INDEX)}
         return {}
+
+
+def index_folder(home: Path) -> Path:
+    """Where diversity keeps its index in this state folder, whether the stack is up or down."""
+    return home / "diversity" / _INDEX
 
 
 def service_names() -> tuple[str, ...]:

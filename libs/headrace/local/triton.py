@@ -80,7 +80,6 @@ def triton_launch(repository: Path, models: tuple[str, ...], place: Place, envir
         stop_s=10,
         tells={
             "HEADRACE_SCORING_TRITON": f"{LOCALHOST}:{ports['grpc']}",
-            "HEADRACE_CONTROLLER_TRITON": f"{LOCALHOST}:{ports['grpc']}",
             "HEADRACE_CONTROLLER_MODEL_REPOSITORY": str(repository),
         },
         litter=(f"/dev/shm/{prefix}*",),  # noqa: S108  # where the kernel keeps named shared memory

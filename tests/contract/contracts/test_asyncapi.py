@@ -8,8 +8,9 @@ import pytest
 from faststream.specification.asyncapi.v3_0_0.schema import ApplicationSchema
 
 from headrace.adapters.asyncapi.document import document
+from headrace.adapters.kafka.admin import topic_specs
 from headrace.adapters.wire.events import message_name
-from headrace.core.topics import CONSUMERS, PRODUCERS, TOPICS, accepted_topic, consumer_group_id, dlq_topic_name, retry_topic_name
+from headrace.core.topics import CONSUMERS, PARTITIONS, PRODUCERS, TOPICS, accepted_topic, consumer_group_id
 from tests.contract.contracts.landing import GOLDEN
 
 LATEST = max(GOLDEN.glob("*"), key=lambda folder: int(folder.name))
@@ -49,12 +50,21 @@ def test_every_topic_is_a_channel_with_its_message_partitions_and_retention():
         assert binding["partitions"] == topic.partitions
         assert configuration.get("retention.ms") == topic.retention_ms
         assert configuration["cleanup.policy"] == (["compact"] if topic.compacted else ["delete"])
-        for group in CONSUMERS.get(topic.name, ()):
-            assert retry_topic_name(topic.name, group) in channels
-            assert dlq_topic_name(topic.name, group) in channels
     accepted = channels["headrace.accepted.{dataset}"]
     assert list(accepted["messages"]) == [message_name(accepted_topic("any").body)]
     assert list(accepted["parameters"]) == ["dataset"]
+
+
+def test_channels_have_the_partitions_and_the_retention_that_topics_are_created_with():
+    """Retries and dead letters too, which are kept for other times than their topic."""
+    channels = document()["channels"]
+    for spec in topic_specs(PARTITIONS):
+        binding = channels[spec.name]["bindings"]["kafka"]
+        retention = binding["topicConfiguration"].get("retention.ms")
+        assert (binding["partitions"], None if retention is None else str(retention)) == (
+            spec.partitions,
+            spec.config.get("retention.ms"),
+        ), spec.name
 
 
 def test_every_producer_and_consumer_is_an_operation():

@@ -1,5 +1,6 @@
 """The topics as an AsyncAPI 3 document: derived from the registry, so that it cannot disagree with what runs."""
 
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -10,7 +11,10 @@ from headrace.adapters.wire.events import RAW_NAME, message_name
 from headrace.core.topics import (
     CONSUMERS,
     DATASET_ID,
+    DLQ_PARTITIONS,
+    DLQ_RETENTION_MS,
     PRODUCERS,
+    RETRY_RETENTION_MS,
     TOPICS,
     KeyedBy,
     Topic,
@@ -81,14 +85,20 @@ def _channels() -> dict[str, Any]:
     channels[_ACCEPTED] = accepted
     for topic in TOPICS:
         for group in CONSUMERS.get(topic.name, ()):
-            for name, summary in (
-                (retry_topic_name(topic.name, group), f"Records of {topic.name} that wait for another attempt by {group}."),
-                (
-                    dlq_topic_name(topic.name, group),
-                    f"Records of {topic.name} that {group} could not process, and why.",
-                ),
-            ):
-                channels[name] = _channel(topic, name, _KEYS[topic.keyed_by]) | {"summary": summary}
+            waiting = replace(
+                topic,
+                name=retry_topic_name(topic.name, group),
+                summary=f"records of {topic.name} that wait for another attempt by {group}",
+                retention_ms=RETRY_RETENTION_MS,
+            )
+            given_up = replace(
+                topic,
+                name=dlq_topic_name(topic.name, group),
+                summary=f"records of {topic.name} that {group} could not process, and why",
+                partitions=DLQ_PARTITIONS,
+                retention_ms=DLQ_RETENTION_MS,
+            )
+            channels |= {each.name: _channel(each, each.name, _KEYS[topic.keyed_by]) for each in (waiting, given_up)}
     return channels
 
 

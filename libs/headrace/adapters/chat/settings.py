@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -54,12 +54,6 @@ class ChatSettings(BaseSettings):
             raise ValueError("must be an http or https address without user, query or fragment")
         return url.rstrip("/")
 
-    @model_validator(mode="after")
-    def _waits_in_order(self) -> "ChatSettings":
-        if self.retry_s_min > self.retry_s_max:
-            raise ValueError(f"retry_s_min ({self.retry_s_min:g}) is above retry_s_max ({self.retry_s_max:g})")
-        return self
-
 
 class RepliesSettings(BaseSettings):
     """Limits on kept replies."""
@@ -83,7 +77,7 @@ def endpoint_of(role: str) -> ChatSettings:
     Where a role names an address of its own, the default's model, key and prices do not count: they belong to another server.
 
     Raises:
-        ValueError: the role's name cannot be part of a setting's name.
+        ValueError: the role's name cannot be part of a setting's name, or two settings do not go together.
         pydantic.ValidationError: a setting is out of its range.
     """
     if not ROLE.fullmatch(role):
@@ -93,10 +87,13 @@ def endpoint_of(role: str) -> ChatSettings:
         own = ChatSettings(_env_prefix=f"{PREFIX}{role.upper()}_")
         strange = "url" in own.model_fields_set and own.url != default.url
         inherited = default.model_fields_set - own.model_fields_set - (_OF_ONE_VENDOR if strange else frozenset())
-        merged = own.model_copy(update={name: getattr(default, name) for name in inherited})
-        return ChatSettings.model_validate(merged.model_dump() | {"api_key": merged.api_key})
     except ValidationError as error:
         raise _named_for(role, error) from None
+    merged = own.model_copy(update={name: getattr(default, name) for name in inherited})
+    if merged.retry_s_min > merged.retry_s_max:
+        name = f"{PREFIX}{role.upper()}_RETRY_S"
+        raise ValueError(f"{name}_MIN ({merged.retry_s_min:g} s) is above {name}_MAX ({merged.retry_s_max:g} s)")
+    return merged
 
 
 def _named_for(role: str, error: ValidationError) -> ValidationError:

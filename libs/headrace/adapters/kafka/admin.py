@@ -23,7 +23,9 @@ from headrace.adapters.kafka.streams import START_S, bootstrap_list
 from headrace.adapters.kafka.unreachable import BrokerUnreachable, no_answer
 from headrace.core.topics import (
     CONSUMERS,
-    DAY_MS,
+    DLQ_PARTITIONS,
+    DLQ_RETENTION_MS,
+    RETRY_RETENTION_MS,
     TOPICS,
     accepted_topic,
     consumer_group_id,
@@ -32,8 +34,6 @@ from headrace.core.topics import (
     retry_topic_name,
 )
 
-RETRY_RETENTION_MS = 7 * DAY_MS
-DEAD_LETTER_RETENTION_MS = 90 * DAY_MS
 _CONNECT_S = 2.0
 _CONNECT_AGAIN_S = 0.2
 _COMING = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
@@ -73,7 +73,7 @@ def topic_specs(partitions: int) -> tuple[TopicSpec, ...]:
     """Every topic of the registry, and the retry and dead-letter topics of its consumers.
 
     `partitions` is for the topics that are split at all; those of one partition keep it. A retry topic has as many as its
-    topic; dead letters have one, since people read them.
+    topic; dead letters have one.
     """
     specs = []
     for topic in TOPICS:
@@ -90,7 +90,7 @@ def consumer_specs(topic: str, group: str, partitions: int) -> tuple[TopicSpec, 
     larger = {"max.message.bytes": str(_RETURNED_BYTES_MAX)}
     return (
         TopicSpec(retry_topic_name(topic, group), partitions, {"retention.ms": str(RETRY_RETENTION_MS), **larger}),
-        TopicSpec(dlq_topic_name(topic, group), 1, {"retention.ms": str(DEAD_LETTER_RETENTION_MS), **larger}),
+        TopicSpec(dlq_topic_name(topic, group), DLQ_PARTITIONS, {"retention.ms": str(DLQ_RETENTION_MS), **larger}),
     )
 
 

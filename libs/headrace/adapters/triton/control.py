@@ -62,7 +62,7 @@ class TritonControl:
         """Returns when the server answers."""
         try:
             if not await self.models.server.client.is_server_live(client_timeout=_PING_S):
-                raise Stop(f"{self.models.server.address} (HEADRACE_CONTROLLER_TRITON) is not live")
+                raise Stop(f"{self.models.server.address} (HEADRACE_SCORING_TRITON) is not live")
         except InferenceServerException as error:
             self._stop(error)
 
@@ -75,4 +75,4 @@ class TritonControl:
 
     def _stop(self, error: InferenceServerException) -> NoReturn:
         address = self.models.server.address
-        raise Stop(f"{address} (HEADRACE_CONTROLLER_TRITON) does not answer: {error.message() or error}") from error
+        raise Stop(f"{address} (HEADRACE_SCORING_TRITON) does not answer: {error.message() or error}") from error
