@@ -69,9 +69,8 @@ async def _ended(kafka: str, checkpoint_id: str) -> CheckpointRolledOut | Checkp
     try:
         done, _ = await asyncio.wait(waiting, timeout=_ROLL_OUT_S, return_when=asyncio.FIRST_COMPLETED)
         if not done:
-            raise Stop(
-                f"the controller said nothing for {_ROLL_OUT_S:.0f} s: see `headrace status`, and the logs in {home_folder() / 'logs'}"
-            )
+            logs = home_folder() / "logs"
+            raise Stop(f"the controller said nothing for {_ROLL_OUT_S:.0f} s: see `headrace status`, and the logs in {logs}")
         return done.pop().result()
     finally:
         for task in waiting:

@@ -108,9 +108,8 @@ async def _stream(console: Console, kafka: str, dataset: str, samples: Sequence[
                     if now_ended > ended:
                         ended, since = now_ended, time.monotonic()
                     if time.monotonic() - since > _STALLED_S:
-                        raise Stop(
-                            f"no sample has ended for {_STALLED_S:.0f} s: see `headrace status`, and the logs in {home_folder() / 'logs'}"
-                        )
+                        logs = home_folder() / "logs"
+                        raise Stop(f"no sample has ended for {_STALLED_S:.0f} s: see `headrace status`, and the logs in {logs}")
                     await asyncio.sleep(_LOOK_S)
                 return view.account
     finally:

@@ -12,6 +12,8 @@ from headrace.adapters.vector_index.edge import EdgeEngine
 from headrace.adapters.vector_index.qdrant import QdrantVectorIndex
 from headrace.cli.main import app
 from headrace.core.ports.vector_index import Content, PendingPoint, Space, Submission, Vectors
+from headrace.local.launch import Place
+from headrace.local.services import LocalService
 
 VECTOR = np.array([1, 0, 0, 0], np.float32)
 
@@ -34,6 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_index_is_shown_by_dataset_and_model(folder: Path) -> None:
     """For people in a line, for scripts as JSON."""
+    asyncio.run(EdgeEngine(folder).close())
     assert CliRunner().invoke(app, ["index", "show"]).stdout == "the index is empty\n"
     asyncio.run(filled(folder))
     shown = CliRunner().invoke(app, ["index", "show"]).stdout
@@ -41,6 +44,19 @@ def test_the_index_is_shown_by_dataset_and_model(folder: Path) -> None:
     assert "smol 3, 4 dimensions: 1 accepted, 1 in flight, the oldest for" in shown
     [row] = json.loads(CliRunner().invoke(app, ["index", "show", "--json"]).stdout)
     assert (row["dataset"], row["accepted"], row["pending"], row["oldest_pending_s"] > 1e9) == ("maths", 1, 1, True)
+
+
+def test_the_stack_kept_here_is_meant_where_no_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while it is down and tells no settings; a folder without an index is not made."""
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path))
+    monkeypatch.delenv("HEADRACE_DIVERSITY_INDEX_PATH", raising=False)
+    missing = CliRunner().invoke(app, ["index", "show"])
+    assert (missing.exit_code, f"there is no index in {tmp_path}/diversity/index" in missing.output) == (1, True)
+    assert not (tmp_path / "diversity").exists()
+    place = Place(tmp_path / "diversity", tmp_path / "diversity.log", {"health": 1}, {})
+    told = LocalService("diversity", ()).prepare(place, lambda _: None).tells
+    asyncio.run(filled(Path(told["HEADRACE_DIVERSITY_INDEX_PATH"])))
+    assert "1 accepted, 1 in flight" in CliRunner().invoke(app, ["index", "show"]).stdout
 
 
 def test_an_index_in_use_is_said_plainly(folder: Path) -> None:
