@@ -241,6 +241,7 @@ class Diversity:
                 "HeldTooLong",
                 f"waited {waited_s:.1f} s for the decision on the earlier, similar sample of order {case.scored.held_behind}; "
                 f"the policy's diversity.hold_s_max is {case.policy.diversity.hold_s_max:g} s",
+                parked=True,
             )
         return self._hold(case.scored, delay_s)
 

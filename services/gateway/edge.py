@@ -1,7 +1,6 @@
 """What gRPC and HTTP share: a caller, a dataset, a sample, a ticket."""
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,17 +16,6 @@ from services.gateway.streams import Streams
 from services.gateway.tokens import Caller, Tokens
 
 _LOOK_AGAIN_S = 0.05
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_TRACESTATE_CHARACTERS_MAX = 512
-
-
-def trace_of(headers: Mapping[str, str]) -> dict[str, str]:
-    """The W3C trace context in a caller's headers, if it is one; nothing else of them goes on."""
-    parent, state = headers.get("traceparent", ""), headers.get("tracestate", "")
-    if not _TRACEPARENT.fullmatch(parent):
-        return {}
-    stated = state.isascii() and state.isprintable() and 0 < len(state) <= _TRACESTATE_CHARACTERS_MAX
-    return {"traceparent": parent} | ({"tracestate": state} if stated else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
+from headrace.adapters.wire.envelope import trace_of
 from headrace.core.refusals import RefusalCode, Refused
-from services.gateway.edge import Edge, trace_of
+from services.gateway.edge import Edge
 from services.gateway.json_lines import Gunzip, Line, LineSplitter, Plain
 from services.gateway.outbox import Answer, Status, Ticket
 from services.gateway.streams import TooManyStreams, Window

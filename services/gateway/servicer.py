@@ -8,11 +8,12 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from headrace.adapters.wire.envelope import trace_of
 from headrace.client.submission import ADMITTED
 from headrace.core.dossiers import Dossier
 from headrace.core.refusals import RefusalCode, Refused
 from headrace_protos.ingest.v1 import ingest_pb2, ingest_pb2_grpc
-from services.gateway.edge import Edge, trace_of
+from services.gateway.edge import Edge
 from services.gateway.outbox import Answer, Status, Ticket
 from services.gateway.streams import Place, TooManyStreams, Window
 from services.gateway.tokens import Caller, Unauthenticated

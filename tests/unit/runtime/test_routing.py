@@ -30,6 +30,7 @@ from tests.fakes.toy_topics import toy_topic
 
 SETTINGS = DeliverySettings(attempts_max=3, retry_s_min=1, retry_s_max=5, record_bytes_max=1_024)
 TOPIC, OUT = toy_topic("toy.in"), toy_topic("toy.out")
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 HEADERS = (("ce_id", b"e1"), ("odd", b"\xff"), ("traceparent", b"00-1"))
 
 
@@ -39,7 +40,7 @@ def record(topic: str = "toy.in", value: bytes | None = b"v", headers: tuple[tup
 
 def routed(result: Result, read: ConsumerRecord | None = None, now: float = 100.0) -> Routed:
     sink = Routed()
-    Router("toy.in", "svc", SETTINGS).add(sink, decode(TOPIC, read or record()), result, {"traceparent": "00-2"}, now)
+    Router("toy.in", "svc", SETTINGS).add(sink, decode(TOPIC, read or record()), result, {"traceparent": TRACE}, now)
     return sink
 
 
@@ -56,7 +57,7 @@ def test_emitted_events_carry_derived_ids_and_the_batch_trace() -> None:
     ids = [texts_of(each.headers)["ce_id"] for each in sink.records]
     assert len(set(ids)) == 2
     assert ids == [texts_of(each.headers)["ce_id"] for each in routed(Emit((Send(OUT, b"a"), Send(OUT, b"b")))).records]
-    assert {texts_of(each.headers)["traceparent"] for each in sink.records} == {"00-2"}
+    assert {texts_of(each.headers)["traceparent"] for each in sink.records} == {TRACE}
     assert sink.emitted == {"toy.out": 2}
 
 

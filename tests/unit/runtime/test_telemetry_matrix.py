@@ -55,7 +55,7 @@ def answer(service: str, event: Event[Any]) -> tuple[Send, ...]:  # noqa: C901  
     return ()
 
 
-OF_ROUNDS = {
+ONCE = {
     ("admission", topics.VALIDATED.name): (topics.REFINEMENT_REQUESTED, topics.ROUND_PROGRESSED, topics.RETRACTION_REQUESTED),
     ("refinement", topics.REFINEMENT_REQUESTED.name): (topics.SUBMITTED, topics.ROUND_PROGRESSED),
     ("controller", topics.ROUND_PROGRESSED.name): (
@@ -67,14 +67,15 @@ OF_ROUNDS = {
         topics.ROUND_STEP_REQUESTED, topics.SURVEYED, topics.REFINEMENT_REQUESTED, topics.ROUND_PROGRESSED,
         topics.RETRACTION_REQUESTED, topics.SUBMITTED,
     ),
+    ("diversity", topics.HELD.name): (topics.SCORED,),
     ("diversity", topics.DECIDED.name): (topics.RETRACTION_REQUESTED,),
     ("diversity", topics.ROUND_STEP_REQUESTED.name): (topics.ROUND_STEP_REQUESTED, topics.ROUND_PROGRESSED),
     ("scoring", topics.SURVEYED.name): (topics.MEASURED,),
 }  # fmt: skip
-"""What services say besides because of rounds, each once: a round asks again and again, and would not end here."""
+"""What services say besides, because of rounds or of a lost place, each once: they would say it again and again, without an end."""
 
 
-def of_rounds(topic: Topic) -> Send:
+def besides(topic: Topic) -> Send:
     body = SUBMITTED if topic is topics.SUBMITTED else next(each for each in BODIES.values() if type(each) is topic.body)
     return Send(topic, body, not_before=1.0 if topic.delayed else None)
 
@@ -85,7 +86,7 @@ class Spine:
     def __init__(self) -> None:
         self.services = {name: RecordedTelemetry(name) for name in SERVICES}
         self.seen: list[tuple[str, str]] = []
-        self._of_rounds = dict(OF_ROUNDS)
+        self._once = dict(ONCE)
         trace = self.services["gateway"].telemetry.begin_sample(topics.SUBMITTED.name)
         self._run(
             [
@@ -109,10 +110,10 @@ class Spine:
                 records += hops[record.topic, group].deliver([record])
 
     def _hop(self, topic: Topic, group: str) -> Hop:
-        return Hop(topic, group, self.services[group], lambda event: Emit((*answer(group, event), *self._rounds(group, event))))
+        return Hop(topic, group, self.services[group], lambda event: Emit((*answer(group, event), *self._besides(group, event))))
 
-    def _rounds(self, group: str, event: Event[Any]) -> tuple[Send, ...]:
-        return tuple(map(of_rounds, self._of_rounds.pop((group, event.topic), ())))
+    def _besides(self, group: str, event: Event[Any]) -> tuple[Send, ...]:
+        return tuple(map(besides, self._once.pop((group, event.topic), ())))
 
     def _fail(self) -> None:
         """One retry and one dead letter in every service."""

@@ -1,6 +1,7 @@
 """Events as Kafka records: CloudEvents 1.0 in binary mode. The one place that writes and reads the headers."""
 
 import hashlib
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from headrace.core.rounds.sent_back import sent_back_once
 from headrace.core.topics import Topic
 
 CONTENT_TYPE = "application/protobuf"
-TRACE_HEADERS = ("traceparent", "tracestate")
 DATA_REFERENCE = "ce_dataref"
 """CloudEvents' name for where a body lies that is not in the record."""
 OWN_PREFIX = "headrace_"
@@ -24,12 +24,15 @@ ORIGIN_PARTITION = f"{OWN_PREFIX}origin_partition"
 ORIGIN_OFFSET = f"{OWN_PREFIX}origin_offset"
 ORIGIN_TIMESTAMP = f"{OWN_PREFIX}origin_timestamp_ms"
 SENT_BACK = f"{OWN_PREFIX}sent_back"
+"""On records that were sent back from the dead letters, and on what their further attempts leave behind."""
 DISCARDED = f"{OWN_PREFIX}discarded"
 """On a dead letter that stays one: why."""
-"""On records that were sent back from the dead letters, and on what their further attempts leave behind."""
 ERROR_CLASS = f"{OWN_PREFIX}error_class"
 ERROR = f"{OWN_PREFIX}error"
 GROUP = f"{OWN_PREFIX}group"
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACESTATE_CHARACTERS_MAX = 512
+"""W3C Trace Context, section 3.3.1.5: so much is to be carried on."""
 _IDS = bytes.fromhex("7d3f4c1e9f0e5b1a8a436f0f5a5d1c27")
 """The namespace of derived ids."""
 
@@ -68,12 +71,21 @@ def record_of(send: Send, *, event_id: str, source: str, trace: Mapping[str, str
         ("ce_time", _rfc3339(time.time() if now is None else now)),
         *_constant_headers(source, topic.body),
     ]
-    headers += ((name, trace[name].encode()) for name in TRACE_HEADERS if name in trace)
+    headers += ((name, text.encode()) for name, text in trace_of(trace).items())
     if send.not_before is not None:
         if not topic.delayed:
             raise ValueError(f"{topic.name} is not a delayed topic, so not_before has no meaning there")
         headers.append((NOT_BEFORE, str(int(send.not_before * 1000)).encode()))
     return Record(topic.name, topic.key_of(send.body).encode(), wire.encode(send.body), tuple(headers))
+
+
+def trace_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """The W3C trace context among headers, if it is one; nothing else of them goes on, since producers write them."""
+    parent, state = headers.get("traceparent", ""), headers.get("tracestate", "")
+    if not _TRACEPARENT.fullmatch(parent):
+        return {}
+    stated = 0 < len(state) <= _TRACESTATE_CHARACTERS_MAX and state.isascii() and state.isprintable()
+    return {"traceparent": parent, "tracestate": state} if stated else {"traceparent": parent}
 
 
 def texts_of(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:

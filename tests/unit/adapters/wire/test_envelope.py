@@ -16,6 +16,7 @@ from tests.fakes.toy_topics import toy_topic
 TOPIC = toy_topic("toy.in")
 HERE = Position("toy.in", 1, 7)
 RETRIED = Position("toy.in.toy.retry", 0, 3)
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def read(value: bytes | None, headers: dict[str, str], position: Position = HERE, key: bytes | None = b"k"):
@@ -24,13 +25,32 @@ def read(value: bytes | None, headers: dict[str, str], position: Position = HERE
 
 def test_a_record_reads_back_as_the_event_that_was_sent() -> None:
     """Id, key, body and time survive the way out and in, to the millisecond."""
-    record = record_of(Send(TOPIC, b"body"), event_id="e1", source="headrace/toy", trace={"traceparent": "t", "x": "y"}, now=1.25)
+    record = record_of(
+        Send(TOPIC, b"body"), event_id="e1", source="headrace/toy", trace={"traceparent": PARENT, "x": "y"}, now=1.25
+    )
     headers = texts_of(record.headers)
     event = event_of(TOPIC, HERE, record.key, record.value, 0, headers)
     assert (event.id, event.key, event.body, event.time) == ("e1", "body", b"body", 1.25)
     assert headers["ce_time"] == "1970-01-01T00:00:01.250Z"
-    assert headers["traceparent"] == "t"
+    assert headers["traceparent"] == PARENT
     assert "x" not in headers
+
+
+@pytest.mark.parametrize(
+    ("trace", "carried"),
+    [
+        ({"traceparent": PARENT, "tracestate": "vendor=1"}, {"traceparent": PARENT, "tracestate": "vendor=1"}),
+        ({"traceparent": PARENT, "tracestate": "v" * 512}, {"traceparent": PARENT, "tracestate": "v" * 512}),
+        ({"traceparent": PARENT, "tracestate": "v" * 513}, {"traceparent": PARENT}),
+        ({"traceparent": PARENT, "tracestate": "é\n"}, {"traceparent": PARENT}),
+        ({"traceparent": "0" * 1_000_000, "tracestate": "vendor=1"}, {}),
+        ({"traceparent": PARENT + "\n"}, {}),
+    ],
+)
+def test_only_a_trace_context_is_carried_on(trace: dict[str, str], carried: dict[str, str]) -> None:
+    """Producers write these headers: what is none, or too large, would make each record behind it larger than a broker takes."""
+    headers = texts_of(record_of(Send(TOPIC, b"body"), event_id="e1", source="headrace/toy", trace=trace).headers)
+    assert {name: text for name, text in headers.items() if name.startswith("trace")} == carried
 
 
 def test_ids_of_outputs_are_the_same_whenever_the_work_is_done() -> None:

@@ -202,7 +202,7 @@ async def test_a_hold_is_bounded_for_each_one_waited_for() -> None:
     bench.now += 2
     [given_up] = await bench.recheck(held(still))
     assert isinstance(given_up, Reject)
-    assert given_up.error_class == "HeldTooLong"
+    assert (given_up.error_class, given_up.parked) == ("HeldTooLong", True)
     assert "order 102" in given_up.error
     assert "diversity.hold_s_max" in given_up.error
 
