@@ -131,6 +131,8 @@ def properties(node: Node, nodes: tuple[Node, ...], log_folder: Path) -> str:
         "min.insync.replicas": in_sync,
         "offsets.topic.replication.factor": replicas,
         "offsets.topic.num.partitions": 8,
+        # A service that was away for longer than this begins at the beginning again; the default is a week.
+        "offsets.retention.minutes": 90 * 24 * 60,
         "transaction.state.log.replication.factor": replicas,
         "transaction.state.log.min.isr": in_sync,
         "transaction.state.log.num.partitions": 8,

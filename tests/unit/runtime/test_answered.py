@@ -14,7 +14,7 @@ def test_what_is_kept_beside_the_offset_is_read_back(up_to: int, times: list[lis
     for spans in times:
         done = done.and_then((range(first, first + count) for first, count in spans), up_to)
         offsets.update(*(range(first, first + count) for first, count in spans))
-    assert Answered.read(done.up_to, done.metadata()) == done
+    assert Answered.read(done.up_to, done.metadata()) == Answered.of_text(done.text()) == done
     assert {offset for offset in range(120) if offset in done} == offsets
 
 

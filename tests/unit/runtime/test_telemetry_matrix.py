@@ -72,7 +72,7 @@ ONCE = {
     ("diversity", topics.ROUND_STEP_REQUESTED.name): (topics.ROUND_STEP_REQUESTED, topics.ROUND_PROGRESSED),
     ("scoring", topics.SURVEYED.name): (topics.MEASURED,),
 }  # fmt: skip
-"""What services say besides, because of rounds or of a lost place, each once: they would say it again and again, without an end."""
+"""What services say besides, because of rounds or of a lost place, each once: else they would not end."""
 
 
 def besides(topic: Topic) -> Send:

@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord
 from headrace.adapters.claim_check import LargeBodies, no_large_bodies
 from headrace.adapters.kafka.streams import START_S, RecordReader
 from headrace.adapters.wire import events as wire
-from headrace.adapters.wire.envelope import DISCARDED, texts_of
+from headrace.adapters.wire.envelope import is_letter, texts_of
 from headrace.core.dossiers import Dossier, ScoredSample
 from headrace.core.ledger import Ledger
 from headrace.core.retractions import RetractionRequested
@@ -72,7 +72,7 @@ class Accounts:
                 self.ledger.retracted(wire.decode(RetractionRequested, record.value or b""))
         else:
             source, group = _DEAD_LETTERS[record.topic]
-            if DISCARDED in texts_of(record.headers):  # the letter of before once more
+            if not is_letter(texts_of(record.headers)):
                 return
             dossier = wire.dossier_in(source.body, record.value)
             if dossier is not None:

@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord
 from headrace.adapters.claim_check import LargeBodies
 from headrace.adapters.kafka.streams import START_S, RecordReader
 from headrace.adapters.wire import events as wire
-from headrace.adapters.wire.envelope import DISCARDED, ERROR, event_of, texts_of
+from headrace.adapters.wire.envelope import ERROR, event_of, is_letter, texts_of
 from headrace.core.dossiers import DatasetCutRequested, Dossier, Rewrite, ScoredSample
 from headrace.core.events import Position
 from headrace.core.rounds.facts import Action, Fact, RoundAsked, RoundProgressed, RowLost
@@ -64,7 +64,7 @@ def letter_in(record: ConsumerRecord) -> Letter | None:
     """What the record of a dead-letter topic says to a round; None where it says nothing, or cannot be read."""
     topic, group = SOURCES[record.topic]
     headers = texts_of(record.headers)
-    if DISCARDED in headers:  # the letter of before once more
+    if not is_letter(headers):
         return None
     position = Position(record.topic, record.partition, record.offset)
     name = f"{record.topic}/{record.partition}@{record.offset}"

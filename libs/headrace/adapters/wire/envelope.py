@@ -26,7 +26,9 @@ ORIGIN_TIMESTAMP = f"{OWN_PREFIX}origin_timestamp_ms"
 SENT_BACK = f"{OWN_PREFIX}sent_back"
 """On records that were sent back from the dead letters, and on what their further attempts leave behind."""
 DISCARDED = f"{OWN_PREFIX}discarded"
-"""On a dead letter that stays one: why."""
+"""On a dead letter that stays one: why. It is the letter of before once more."""
+ANSWERED = f"{OWN_PREFIX}answered"
+"""On a record among dead letters that is none: which of those before it were answered."""
 ERROR_CLASS = f"{OWN_PREFIX}error_class"
 ERROR = f"{OWN_PREFIX}error"
 GROUP = f"{OWN_PREFIX}group"
@@ -86,6 +88,11 @@ def trace_of(headers: Mapping[str, str]) -> dict[str, str]:
         return {}
     stated = 0 < len(state) <= _TRACESTATE_CHARACTERS_MAX and state.isascii() and state.isprintable()
     return {"traceparent": parent, "tracestate": state} if stated else {"traceparent": parent}
+
+
+def is_letter(headers: Mapping[str, str]) -> bool:
+    """Whether a record of a dead-letter topic says that something was given up, and not what became of letters before it."""
+    return DISCARDED not in headers and ANSWERED not in headers
 
 
 def texts_of(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:

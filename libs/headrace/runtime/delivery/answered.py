@@ -1,4 +1,8 @@
-"""Which dead letters were answered, sent back or discarded: kept in the offset that says so, hence in its transaction."""
+"""Which dead letters were answered, sent back or discarded: kept in the transaction that answers them.
+
+It is kept twice: beside the offset of the group that answers, where it is quickly read, and in a record among the letters, since
+Kafka forgets the offsets of a group without members after a week (`offsets.retention.minutes`), and letters are kept for longer.
+"""
 
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -49,6 +53,20 @@ class Answered:
                 "send back or discard the oldest ones first"
             )
         return text
+
+    def text(self) -> str:
+        """What is kept in a record: "5:7-9,12".
+
+        Raises:
+            TooScattered: as `metadata`.
+        """
+        return f"{self.up_to}:{self.metadata()}"
+
+    @classmethod
+    def of_text(cls, text: str) -> "Answered":
+        """The reverse of `text`."""
+        up_to, _, metadata = text.partition(":")
+        return cls.read(int(up_to), metadata)
 
     @classmethod
     def read(cls, up_to: int, metadata: str) -> "Answered":

@@ -9,6 +9,7 @@ from headrace.adapters.claim_check import LargeBodies
 from headrace.adapters.kafka import mend as kafka_mend  # noqa: F401  # before the first consumer: redriving reads a committed offset
 from headrace.adapters.kafka.streams import RecordReader, bootstrap_list, reach
 from headrace.adapters.wire.envelope import (
+    ANSWERED,
     ATTEMPT,
     DISCARDED,
     ERROR,
@@ -29,7 +30,7 @@ from headrace.runtime.delivery.answered import Answered
 from headrace.runtime.delivery.transactions import TransactionalWriter
 
 REDRIVE_GROUP = "headrace.redrive"
-"""Its offset in a dead-letter topic, and what stands beside that, say which letters were answered."""
+"""Its offset in a dead-letter topic, and what stands beside that, say which letters were answered; so does the last mark."""
 _CHUNK = 200
 _TRANSACTION_MS = 60_000
 _DROPPED = frozenset({ATTEMPT, ERROR, ERROR_CLASS, GROUP, NOT_BEFORE, SENT_BACK, DISCARDED})
@@ -69,7 +70,8 @@ async def dead_letters(
         if offset is not None:
             reader.seek(Position(dlq_topic, 0, offset))
         async for record in reader.until_now():
-            yield letter_of(record)
+            if not _is_mark(record):
+                yield letter_of(record)
 
 
 def letter_of(record: ConsumerRecord) -> DeadLetter:
@@ -99,7 +101,7 @@ async def answered(bootstrap: str, dlq_topic: str) -> Answered:
     consumer = _consumer(bootstrap, dlq_topic)
     try:
         await reach(consumer.start, bootstrap)
-        return await _answered(consumer, TopicPartition(dlq_topic, 0))
+        return await _answered(consumer, bootstrap, TopicPartition(dlq_topic, 0))
     finally:
         await consumer.stop()
 
@@ -166,7 +168,7 @@ async def _answer(
     try:
         await reach(writer.start, bootstrap)
         await reach(consumer.start, bootstrap)
-        done = await _answered(consumer, tp)
+        done = await _answered(consumer, bootstrap, tp)
         consumer.seek(tp, done.up_to)
         seen = done.up_to
         end = (await consumer.end_offsets([tp]))[tp]
@@ -177,7 +179,7 @@ async def _answer(
             for record in batch:
                 letter = letter_of(record)
                 span, seen = range(seen, record.offset + 1), record.offset + 1  # with the offsets before it that hold no letter
-                if record.offset in done or letter.discarded:
+                if record.offset in done or letter.discarded or _is_mark(record):
                     spans.append(span)
                 elif record.offset < end and (which is None or which(letter)) and (limit is None or sent + len(chosen) < limit):
                     spans.append(span)
@@ -187,7 +189,8 @@ async def _answer(
             if batch:
                 done = done.and_then(spans, batch[-1].offset + 1 if first_left is None else first_left)
             if chosen:
-                await writer.write([answer(record) for record in chosen], tp, done.up_to, done.metadata())
+                mark = Record(dlq_topic, None, None, ((ANSWERED, done.text().encode()),))
+                await writer.write([*(answer(record) for record in chosen), mark], tp, done.up_to, done.metadata())
                 sent += len(chosen)
     finally:
         await consumer.stop()
@@ -213,10 +216,22 @@ def _consumer(bootstrap: str, dlq_topic: str) -> AIOKafkaConsumer:
     return consumer
 
 
-async def _answered(consumer: AIOKafkaConsumer, tp: TopicPartition) -> Answered:
+def _is_mark(record: ConsumerRecord) -> bool:
+    return any(name == ANSWERED for name, _ in record.headers)
+
+
+async def _answered(consumer: AIOKafkaConsumer, bootstrap: str, tp: TopicPartition) -> Answered:
     marks = await consumer._coordinator.fetch_committed_offsets([tp])  # noqa: SLF001  # committed() keeps the metadata to itself
     beginnings: dict[TopicPartition, int] = await consumer.beginning_offsets([tp])
     mark = marks.get(tp)
-    if mark is None or mark.offset < beginnings[tp]:
-        return Answered(beginnings[tp], Answered.read(0, mark.metadata if mark is not None else "").beyond)
-    return Answered.read(mark.offset, mark.metadata)
+    done = await _marked(bootstrap, tp.topic) if mark is None or mark.offset < 0 else Answered.read(mark.offset, mark.metadata)
+    return done if done.up_to >= beginnings[tp] else Answered(beginnings[tp], done.beyond)
+
+
+async def _marked(bootstrap: str, dlq_topic: str) -> Answered:
+    """What the last mark among the letters says: Kafka has forgotten the offset, or nothing was ever answered."""
+    told = "0:"
+    async with RecordReader.opened(bootstrap, [dlq_topic]) as reader:
+        async for record in reader.until_now():
+            told = texts_of(record.headers).get(ANSWERED, told)
+    return Answered.of_text(told)
