@@ -29,6 +29,8 @@ __all__ = [
 
 REVISION_MAX = 2**31 - 1
 DERIVED_ID_DIGITS = 32
+_PLACE_BYTES = 8
+"""What one of many texts costs beside itself, in an event."""
 VERIFIERS = ("math", "exact", "schema", "unit_tests", "rubric")
 
 _SAMPLE_ID = re.compile(r"[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,127}")
@@ -308,14 +310,18 @@ def _check_texts(sample: Sample) -> None:
 
 
 def _check_size(sample: Sample, limits: IntakeLimits) -> None:
-    """Exact, because small JSON can grow: 9e15 is written out as a number of 18 characters."""
-    size = _utf8(sample.tools_json) + _utf8(sample.metadata_json)
+    """Exact, because small JSON can grow: 9e15 is written out as a number of 18 characters, an empty text costs its place."""
+    size = (
+        _utf8(sample.tools_json) + _utf8(sample.metadata_json) + _utf8(sample.origin.recipe) + _utf8(sample.origin.recipe_version)
+    )
     for message in sample.messages:
         size += _utf8(message.content) + _utf8(message.name) + _utf8(message.tool_call_id)
         for call in message.tool_calls:
-            size += _utf8(call.id) + _utf8(call.name) + _utf8(call.arguments)
+            size += _PLACE_BYTES + _utf8(call.id) + _utf8(call.name) + _utf8(call.arguments)
+    size += sum(_PLACE_BYTES + _utf8(key) + _utf8(text) for key, text in sample.attributes.items())
     if sample.reference is not None:
-        size += sum(map(_utf8, _reference_parts(sample.reference)))
+        listed = len(sample.reference.unit_tests) + len(sample.reference.passages)
+        size += _PLACE_BYTES * listed + sum(map(_utf8, _reference_parts(sample.reference)))
     if size > limits.sample_bytes_max:
         told = f"{size} bytes in one sample, the limit is {limits.sample_bytes_max} (HEADRACE_GATEWAY_SAMPLE_BYTES_MAX)"
         raise Refused(RefusalCode.TOO_LARGE, told)

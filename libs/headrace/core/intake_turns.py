@@ -19,9 +19,9 @@ _CALL_KEYS = frozenset({"id", "type", "function", "name", "arguments", "index"})
 class IntakeLimits:
     """What one sample may hold; a refusal names the setting, HEADRACE_GATEWAY_ and the name here in capitals.
 
-    `line_bytes_max` bounds a sample as it is sent, `sample_bytes_max` its texts in UTF-8 (JSON escapes make the first up to
-    three times the second). A Kafka record holds the sample and its dossier, so the latter stays well below the broker's
-    largest message. `depth_max` counts nested objects and arrays; the parser recurses that deep.
+    `line_bytes_max` bounds a sample as it is sent, `sample_bytes_max` its texts in UTF-8, attributes too (JSON escapes make the
+    first up to three times the second). A Kafka record holds the sample and its dossier, so the latter stays well below the
+    broker's largest message. `depth_max` counts nested objects and arrays; the parser recurses that deep.
     """
 
     line_bytes_max: int = 2 * 1024 * 1024

@@ -66,6 +66,16 @@ class CheckRequest(BaseModel):
     check: str = Field(min_length=1, max_length=64, description="The check's name, as `headrace policy checks` lists them.")
     required: Flag = Field(True, description="False records the outcome without letting it decide.")
 
+    @model_validator(mode="after")
+    def _is_json(self) -> "CheckRequest":
+        """Else what is published would not be what its author wrote: an infinite number would be null."""
+        for name, value in self.settings.items():
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{name} holds what JSON has not: {error}") from error
+        return self
+
     @property
     def settings(self) -> dict[str, Any]:
         return dict(self.model_extra or {})

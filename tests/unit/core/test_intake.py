@@ -231,6 +231,15 @@ def test_an_unterminated_text_is_scanned_once():
         ({"metadata": {"x": "y" * 70_000}}, "too_large"),
         ({"messages": [TURNS[0], {"role": "assistant", "content": "é" * 300_000}]}, "too_large"),
         ({"messages": TURNS * 5_000}, "too_many_turns"),
+        ({"reference": {"unit_tests": [""] * 70_000}}, "too_large"),
+        ({"reference": {"passages": [""] * 70_000}}, "too_large"),
+        (
+            {
+                "messages": [TURNS[0], {"role": "assistant", "content": "x" * 480 * 1024}],
+                "attributes": {str(n): "x" * 1_024 for n in range(64)},
+            },
+            "too_large",
+        ),
     ],
 )
 def test_what_is_no_sample_is_refused(fields, code):

@@ -85,6 +85,12 @@ def test_rounds_that_can_run_are_taken(source):
             b"signals: {}\n---\nsignals: {}",
             "line 2: not YAML: expected a single document in the stream, but found another document",
         ),
+        (
+            b"checks:\n- check: schema\n  json_schema: {type: number, maximum: .inf}",
+            "line 2: checks[0]: json_schema holds what JSON has not: Out of range float values",
+        ),
+        (b"checks:\n- check: schema\n  json_schema: {const: !!binary aGk=}", "json_schema holds what JSON has not"),
+        (b"checks:\n- check: schema\n  json_schema: !!set {a, b}", "json_schema holds what JSON has not"),
         (b"\xff\xfe", "not UTF-8"),
         (b"description: \x00", "not YAML: unacceptable character #x0000"),
         (b"x" * (FILE_BYTES_MAX + 1), f"a policy file has at most {FILE_BYTES_MAX} bytes"),
