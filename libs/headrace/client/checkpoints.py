@@ -1,7 +1,7 @@
 """Reporting a checkpoint from one's own trainer: the weights to the object store, then word of it to everyone.
 
     data = data_of(subscription.position, held_out_share=0.1, rows_trained=9_000)
-    publish_sync("out/final", model="signals", base="smollm2-135m-instruct", data=data, metrics={"train_loss": 1.2})
+    publish_sync("out/final", model="signals", base="weights/smollm2-135m-instruct", data=data, metrics={"train_loss": 1.2})
 
 `publish` is the same for programs with an event loop. Needs the broker (HEADRACE_KAFKA or `kafka`) and the object store
 (HEADRACE_S3_* or `store`).

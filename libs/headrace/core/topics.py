@@ -1,4 +1,4 @@
-"""The one registry of topics: names, keys, partitions, retention. Topic creation, AsyncAPI and the chart derive from it."""
+"""The one registry of topics: names, keys, partitions, retention. Topic creation and AsyncAPI derive from it."""
 
 import re
 from collections.abc import Callable

@@ -28,7 +28,8 @@ def add_version(repository: Path, *, model: str, version: int, weights: Path) ->
     if version < 1:
         raise ValueError(f"version {version}: Triton's versions count from 1")
     if not (weights / "config.json").is_file():
-        raise FileNotFoundError(f"{weights} holds no weights: make them with `python -m headrace.lm.prepare --out {weights}`")
+        command = f"PYTHONPATH=libs .venv-model/bin/python -m headrace.lm.prepare --out {weights}"
+        raise FileNotFoundError(f"{weights} holds no weights: make them with `{command}`")
     entry = repository / model
     entry.mkdir(parents=True, exist_ok=True)
     _configure(entry / "config.pbtxt")
