@@ -21,7 +21,7 @@ def checkout() -> Path:
     """
     root = Path(__file__).resolve().parents[3]
     if not (root / "services").is_dir():
-        raise StackFailed("the local stack runs from a checkout of Headrace: clone it, then `make install`")
+        raise StackFailed("this needs a checkout of Headrace: clone it, then `make install`")
     return root
 
 

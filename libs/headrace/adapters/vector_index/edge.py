@@ -163,5 +163,5 @@ def _hold(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise IndexInUse(f"{folder} is open in another process: stop the diversity service first") from error
+        raise IndexInUse(f"{folder} is open in another process: stop the diversity service first (`headrace down`, if it is a local one)") from error
     return descriptor
