@@ -163,5 +163,6 @@ def _hold(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise IndexInUse(f"{folder} is open in another process: stop the diversity service first (`headrace down`, if it is a local one)") from error
+        told = f"{folder} is open in another process: stop the diversity service first (`headrace down`, if it is a local one)"
+        raise IndexInUse(told) from error
     return descriptor
