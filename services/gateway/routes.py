@@ -113,6 +113,7 @@ class _Routes:
             for piece in body.feed(chunk):
                 for line in splitter.feed(piece):
                     await window.put(line.number, await self._ticket(line, request, caller, trace))
+                await asyncio.sleep(0)  # others have their turn, also where a piece held no line to wait for
         body.finish()
         for line in splitter.finish():
             await window.put(line.number, await self._ticket(line, request, caller, trace))
