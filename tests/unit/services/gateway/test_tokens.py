@@ -121,9 +121,10 @@ async def test_a_change_of_the_file_is_taken_up(open_gateway, tokens_file):
         tokens_file(entry("a", "other"), entry("b", "demo"))
         await eventually(lambda: not caller.opens("demo", time.time()))
         assert gateway.edge.tokens.authenticate("bearer b").opens("demo", time.time())
-        path.write_text("{broken")
-        await asyncio.sleep(0.1)
-        assert gateway.edge.tokens.authenticate("Bearer b")
+        for broken in ("{broken", "tokens: [{expires: 2026-02-30}]", "[" * 5_000):
+            path.write_text(broken)
+            await asyncio.sleep(0.1)
+            assert gateway.edge.tokens.authenticate("Bearer b")
         tokens_file(entry("b", "demo"))
         await eventually(lambda: caller.grant is None)
         with pytest.raises(Unauthenticated, match="withdrawn"):
@@ -177,6 +178,9 @@ def test_an_open_gateway_stays_on_this_machine(host, tmp_path):
     [
         ("{", "tokens.yaml"),
         ("[]", "tokens.yaml"),
+        ("[" * 5_000, "tokens.yaml"),
+        ("tokens: [{name: x, sha256: secret-itself, expires: 2026-02-30}]", "day is out of range for month"),
+        ("tokens: [{name: x, sha256: secret-itself, datasets: [a]}", "line 1"),
         ("tokens: [{name: x}]", "tokens.0.sha256"),
         ("tokens: [{name: x, sha256: secret-itself, datasets: [a]}]", "tokens.0.sha256"),
         (f"tokens: [{{name: x, sha256: {'0' * 64}, datasets: []}}]", "tokens.0.datasets"),
