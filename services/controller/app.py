@@ -40,6 +40,7 @@ from headrace.core.rounds.planning import Measuring, bound_versions, kept_bases,
 from headrace.core.samples import Sample
 from headrace.core.topics import CHECKPOINT_PUBLISHED, CHECKPOINT_ROLLED_OUT, DECIDED, ROUND_STATE
 from headrace.runtime.app import CannotStart, Runtime
+from headrace.runtime.background import background
 from headrace.runtime.service import Ping, Service
 from headrace.runtime.settings import DeliverySettings
 from headrace.runtime.steady_clock import SteadyClock
@@ -115,7 +116,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             clock=clock,
             limits=Limits(settings.round_page_rows, settings.round_tick_s),
         )
-        pings["dead letters"] = _following_letters(stack, runtime, states, publisher)
+        pings["dead letters"] = background(stack, _follow_letters(runtime, states, publisher), "telling rounds of dead letters")
         settle = partial(_settle, runtime.settings.kafka, settings.report_wait_s)
         reporting = Reporting(states, partial(store_report, objects, folder=settings.folder), settle)
         yield Service(NAME, subscriptions(controller, rounds, _standing(settings, runtime, objects), reporting), pings)
@@ -138,27 +139,11 @@ def _steps(settings: ControllerSettings, root: Path, objects: ObjectStore, serve
     return Steps(repository, server, CheckpointStore(objects, checkpoints), assembler, samples, settings)
 
 
-def _following_letters(stack: AsyncExitStack, runtime: Runtime, states: RoundStates, publisher: EventPublisher) -> Ping:
-    following = asyncio.create_task(_follow_letters(runtime, states, publisher), name="follows dead letters")
-    stack.push_async_callback(_ended, following)
-    return partial(_still, following)
-
-
 async def _follow_letters(runtime: Runtime, states: RoundStates, publisher: EventPublisher) -> None:
     async def publish(send: Send, event_id: str) -> None:
         await publisher.publish(send, event_id=event_id)
 
     await tell_rounds(partial(dead_letters, runtime.settings.kafka, runtime.large_bodies), states, publish)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def _still(task: asyncio.Task[None]) -> None:
-    if task.done():
-        raise RuntimeError("rounds are no longer told of dead letters: restart")
 
 
 async def _bound(runtime: Runtime, states: RoundStates, model: str) -> frozenset[int]:

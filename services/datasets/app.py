@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from headrace.core.rounds.planning import is_changing
 from headrace.core.topics import CUT_REQUESTED, DECIDED, RETRACTION_REQUESTED
 from headrace.core.versions import DamagedVersion
 from headrace.runtime.app import CannotStart, Runtime
+from headrace.runtime.background import background
 from headrace.runtime.policies import PolicyBook
 from headrace.runtime.service import Ping, Service
 from headrace.runtime.telemetry import Attribute, Metric, Telemetry
@@ -45,10 +46,10 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
     settings = DatasetsSettings()
     policies = runtime.policies
     async with (
-        AsyncExitStack() as stack,
         open_object_store(ObjectStoreSettings(), patient=True) as objects,
         EventPublisher(runtime.settings.kafka, f"headrace/{NAME}", start_s=runtime.settings.kafka_start_s) as publisher,
         RoundStates.opened(runtime.settings.kafka, start_s=runtime.settings.kafka_start_s) as states,
+        AsyncExitStack() as stack,
     ):
         try:
             await objects.require_conditional_writes()
@@ -67,14 +68,12 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
         )
         folder = stack.enter_context(scratch_folder("rounds", settings.folder))
         surveying = _surveying(cutter, objects, datasets, settings, folder)
-        ticking = asyncio.create_task(_tick(policies, datasets, publisher, settings.tick_s), name="datasets-tick")
-        try:
-            pings: dict[str, Ping] = {"object store": objects.ping, "policies": policies.ping, "tick": partial(_still, ticking)}
-            yield Service(NAME, subscriptions(datasets, surveying, settings.batch_records_max), pings)
-        finally:
-            ticking.cancel()
-            with suppress(asyncio.CancelledError):
-                await ticking
+        pings: dict[str, Ping] = {
+            "object store": objects.ping,
+            "policies": policies.ping,
+            "tick": background(stack, _tick(policies, datasets, publisher, settings.tick_s), "cutting versions by age"),
+        }
+        yield Service(NAME, subscriptions(datasets, surveying, settings.batch_records_max), pings)
 
 
 def _surveying(
@@ -118,11 +117,6 @@ async def _changing(states: RoundStates, dataset_id: str) -> str:
     """The round that is changing a dataset. Raises Stop where the broker does not answer."""
     await states.refresh()
     return next((state.round_id for state in states.of_dataset(dataset_id) if is_changing(state)), "")
-
-
-async def _still(ticking: asyncio.Task[None]) -> None:
-    if ticking.done():
-        raise RuntimeError("versions are no longer cut by age: restart")
 
 
 class _Settle:

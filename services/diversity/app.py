@@ -3,9 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from headrace.adapters.kafka.streams import BrokerUnreachable, KafkaError, RecordReader, decoded
@@ -18,6 +17,7 @@ from headrace.core.events import Event, Stop
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.ports.vector_index import VectorIndex
 from headrace.runtime.app import CannotStart, Runtime
+from headrace.runtime.background import background
 from headrace.runtime.service import Ping, Service
 from services.diversity.handlers import Diversity, Pace
 from services.diversity.retractions import Retracting
@@ -52,13 +52,11 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
         except OSError as error:
             raise CannotStart(f"the vector index cannot be opened: {error}") from error
         diversity = Diversity(index, runtime.policies.policy_of, Pace(settings.recheck_s, settings.looks_max))
-        following = _background(stack, _follow_dead_letters(diversity, runtime, settings), "dead letters")
-        sweeping = _background(stack, _sweep(index, settings), "sweep")
         pings: dict[str, Ping] = {
             "policies": runtime.policies.ping,
             "vector index": index.ping,
-            "dead letters": partial(_running, following),
-            "sweep": partial(_running, sweeping),
+            "dead letters": background(stack, _follow_dead_letters(diversity, runtime, settings), "following dead letters"),
+            "sweep": background(stack, _sweep(index, settings), "sweeping the vector index"),
         }
         retracting = Retracting(index, runtime.policies.policy_of)
         folder = stack.enter_context(scratch_folder("surveys", settings.folder))
@@ -130,21 +128,3 @@ async def _sweep(index: VectorIndex, settings: DiversitySettings) -> None:
                     settings.pending_s_max,
                 )
         await asyncio.sleep(settings.sweep_s)
-
-
-def _background(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Runs until the service closes; what it raises before shows at the ping."""
-    task = asyncio.create_task(work, name=f"diversity-{name}")
-
-    async def end() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    stack.push_async_callback(end)
-    return task
-
-
-async def _running(task: asyncio.Task[None]) -> None:
-    if task.done():
-        raise RuntimeError(f"{task.get_name()} has ended: restart")

@@ -1,6 +1,5 @@
 """Puts the gateway together: the only place where its parts meet settings, sockets and Kafka."""
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +11,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from headrace.adapters.kafka.streams import EventPublisher
 from headrace.runtime.app import CannotStart, Runtime
-from headrace.runtime.service import Service
+from headrace.runtime.background import background
+from headrace.runtime.service import Ping, Service
 from headrace_protos.ingest.v1 import ingest_pb2, ingest_pb2_grpc
 from services.gateway.door import Door
 from services.gateway.edge import Edge
@@ -68,12 +68,16 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
             LagGate(settings.lag_max, runtime.telemetry),
             runtime.telemetry,
         )
-        followers = (edge.gate.follow(read_lag, settings.lag_poll_s), tokens.follow(settings.tokens_poll_s))
-        for follower in followers:
-            stack.push_async_callback(_cancelled, asyncio.create_task(follower))
+        pings: dict[str, Ping] = {
+            "kafka": publisher.ping,
+            "policies": runtime.policies.ping,
+            "lag": background(stack, edge.gate.follow(read_lag, settings.lag_poll_s), "following the spine's lag"),
+        }
+        if not tokens.open:
+            pings["tokens"] = background(stack, tokens.follow(settings.tokens_poll_s), "following the tokens file")
         await stack.enter_async_context(serving(edge, runtime.settings.host))
         handler = ingest_handler(edge.door, edge.gate.passed, settings.lag_pause_s_max)
-        yield Service(NAME, subscriptions(handler), {"kafka": publisher.ping, "policies": runtime.policies.ping})
+        yield Service(NAME, subscriptions(handler), pings)
 
 
 @asynccontextmanager
@@ -141,8 +145,3 @@ def _bound(server: grpc.aio.Server, host: str, port: int) -> int:
     except RuntimeError as error:
         raise CannotStart(f"HEADRACE_GATEWAY_GRPC_PORT {port} on {host}: {error}") from error
     return bound
-
-
-async def _cancelled(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -31,19 +31,22 @@ class Edge:
     telemetry: Telemetry
     clock: Callable[[], float] = time.time
 
-    async def take(self, caller: Caller, make: Callable[[], Dossier], size: int, entry: str, trace: Mapping[str, str]) -> Ticket:
-        """One sample of `size` bytes: `make` checks it, then it is on its way.
+    async def take(
+        self, caller: Caller, dataset_id: str, make: Callable[[], Dossier], size: int, entry: str, trace: Mapping[str, str]
+    ) -> Ticket:
+        """One sample of `size` bytes for a dataset: `make` checks it, then it is on its way.
 
-        Waits where the spine is behind, the caller too fast, or too much in flight.
+        Waits where the spine is behind, the caller too fast, or too much in flight. What the token opens is asked for each
+        sample: it may have been narrowed in the middle of a stream.
 
         Raises:
             Unauthenticated: the token ended meanwhile.
         """
         await self.gate.passed(entry)
         await caller.pace.pass_one()
-        caller.check(self.clock())
         self.telemetry.count(Metric.GATEWAY_BYTES, size, {Attribute.ENTRY: entry})
         try:
+            self.check_access(caller, dataset_id)
             dossier = make()
         except Refused as refused:
             return self.outbox.refuse(refused, entry)

@@ -3,10 +3,12 @@
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import compress
 
 from headrace.core.refusals import RefusalCode, Refused
 
-_PIECE_BYTES = 256 * 1024
+_PIECE_BYTES = 64 * 1024
+"""Whoever reads a body lets others have a turn after each piece, so it is short even where it is nothing but lines."""
 _RATIO_FROM_BYTES = 1024 * 1024
 
 
@@ -28,11 +30,19 @@ class LineSplitter:
         self._number = 0
 
     def feed(self, piece: bytes) -> Iterator[Line]:
-        """The lines that this piece completes; empty ones are left out."""
-        *whole, rest = piece.split(b"\n")
-        for end in whole:
-            self._hold(end)
-            yield from self._line()
+        """The lines that this piece completes; empty ones are left out, at next to no cost."""
+        end, *lines = piece.split(b"\n")
+        self._hold(end)
+        if not lines:
+            return
+        yield from self._line()
+        *whole, rest = lines
+        for number, raw in compress(enumerate(whole, self._number + 1), whole):  # no step for an empty one
+            if len(raw) > self._line_bytes_max:
+                yield Line(number, None)
+            elif not raw.isspace():
+                yield Line(number, raw)
+        self._number += len(whole)
         self._hold(rest)
 
     def finish(self) -> Iterator[Line]:

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -114,6 +115,7 @@ class _Routes:
             for piece in body.feed(chunk):
                 for line in splitter.feed(piece):
                     await window.put(line.number, await self._ticket(line, request, caller, trace))
+                await asyncio.sleep(0)  # others have their turn, also where a piece held no line to wait for
         body.finish()
         for line in splitter.finish():
             await window.put(line.number, await self._ticket(line, request, caller, trace))
@@ -127,7 +129,8 @@ class _Routes:
         if raw is None:
             told = f"the line has more than {self._edge.settings.line_bytes_max} bytes (HEADRACE_GATEWAY_LINE_BYTES_MAX)"
             return self._edge.outbox.refuse(Refused(RefusalCode.TOO_LARGE, told), ENTRY)
-        return await self._edge.take(caller, lambda: self._edge.door.from_json(raw, dataset_id, ENTRY), len(raw), ENTRY, trace)
+        make = partial(self._edge.door.from_json, raw, dataset_id, ENTRY)
+        return await self._edge.take(caller, dataset_id, make, len(raw), ENTRY, trace)
 
     def _body_of(self, request: web.Request) -> Gunzip | Plain:
         settings = self._edge.settings

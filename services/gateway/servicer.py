@@ -94,10 +94,10 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             await window.put(request.ref, await self._ticket(request, caller, trace))
 
     async def _ticket(self, request: ingest_pb2.IngestRequest, caller: Caller, trace: Mapping[str, str]) -> Ticket:
-        return await self._edge.take(caller, lambda: self._dossier(request, caller), request.ByteSize(), ENTRY, trace)
+        size = request.ByteSize()
+        return await self._edge.take(caller, request.dataset_id, lambda: self._dossier(request), size, ENTRY, trace)
 
-    def _dossier(self, request: ingest_pb2.IngestRequest, caller: Caller) -> Dossier:
-        self._edge.check_access(caller, request.dataset_id)
+    def _dossier(self, request: ingest_pb2.IngestRequest) -> Dossier:
         body = request.WhichOneof("body")
         if body == "json":
             return self._edge.door.from_json(request.json, request.dataset_id, ENTRY)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from kafka.errors import KafkaError
 
 from headrace.adapters.kafka.admin import KafkaAdmin, consumer_groups
+from headrace.adapters.kafka.unreachable import BrokerUnreachable
 from headrace.core.topics import DECIDED, HELD, PLACED, SCORED, SUBMITTED, VALIDATED, VALIDATION_REQUESTED
 from services.gateway.lag import LagUnknown, ReadLag
 
@@ -30,7 +31,7 @@ async def spine_lag(bootstrap: str, start_s: float) -> AsyncIterator[ReadLag]:
     async def read() -> int:
         try:
             gaps = await asyncio.to_thread(admin.gaps, SPINE)
-        except KafkaError as error:
+        except (KafkaError, BrokerUnreachable) as error:
             raise LagUnknown(repr(error)) from error
         return sum(gap.offsets for gap in gaps)
 

@@ -6,6 +6,7 @@ Only the SHA-256 of a token is kept, in the file and in memory.
 import asyncio
 import hashlib
 import hmac
+import io
 import ipaddress
 import logging
 import time
@@ -191,11 +192,12 @@ def _read(path: Path) -> tuple[Grant, ...]:
     try:
         with path.open("rb") as file:
             text = file.read(_FILE_BYTES_MAX)
-        grants = _TokensFile.model_validate(yaml.safe_load(text)).tokens
+        # A stream, of which YAML's errors quote nothing, for the same reason as below.
+        grants = _TokensFile.model_validate(yaml.safe_load(io.BytesIO(text))).tokens
     except ValidationError as error:  # without the values: somebody may have written a token where its hash belongs
         told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_input=False))
         raise TokensUnusable(f"HEADRACE_GATEWAY_TOKENS_FILE {path}: {told}") from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except Exception as error:  # YAML passes on whatever a value makes it raise: ValueError (February 30th), RecursionError
         raise TokensUnusable(f"HEADRACE_GATEWAY_TOKENS_FILE {path}: {error}") from error
     if len({grant.sha256 for grant in grants}) != len(grants):
         raise TokensUnusable(f"HEADRACE_GATEWAY_TOKENS_FILE {path}: the same token twice")

@@ -123,7 +123,7 @@ class ServiceProcess:
             stack.push_async_callback(_stop_all, hops)
             await _start_all(hops)
             self._starting = None
-            health.pings = {name: ping for service in services for name, ping in service.pings.items()}
+            health.pings = pings_of(services)
             health.reasons = lambda: {hop.name: why for hop in hops if (why := hop.unready()) is not None}
             _log.info("%s: %d subscriptions run", "+".join(self.names), len(hops))
             await self._stop.wait()
@@ -214,6 +214,11 @@ def run_services(names: Sequence[str]) -> int:
         print(f"headrace run {' '.join(names)}: {setting_problems(error)}", file=sys.stderr)  # noqa: T201  # likewise
         return 1
     return 0
+
+
+def pings_of(services: Sequence[Service]) -> dict[str, Ping]:
+    """Every ping of every service: two services may call what they wait for alike."""
+    return {f"{service.name}: {name}": ping for service in services for name, ping in service.pings.items()}
 
 
 def hops_of(services: Sequence[Service], runtime: Runtime) -> list[Hop]:

@@ -8,6 +8,8 @@ from aiokafka import ConsumerRecord
 
 from headrace.adapters.kafka.streams import RecordReader
 from headrace.core.topics import Topic
+from headrace.runtime.background import background
+from headrace.runtime.service import Ping
 from headrace.runtime.settings import RuntimeSettings
 
 
@@ -18,7 +20,7 @@ class FollowedTopic(ABC):
         self._topic = topic
         self._settings = settings
         self._stack = AsyncExitStack()
-        self._following: asyncio.Task[None] | None = None
+        self._following: Ping | None = None
         self._starting = asyncio.Lock()
 
     async def start(self) -> None:
@@ -35,14 +37,11 @@ class FollowedTopic(ABC):
             )
             async for record in reader.until_now():
                 self._take(record)
-            self._following = asyncio.create_task(self._follow(reader), name=f"follows {self._topic.name}")
+            self._following = background(self._stack, self._follow(reader), f"following {self._topic.name}")
 
     async def stop(self) -> None:
         """Stops following; what is known stays as it was."""
-        following, self._following = self._following, None
-        if following is not None:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+        self._following = None
         await self._stack.aclose()
 
     async def ping(self) -> None:
@@ -51,8 +50,9 @@ class FollowedTopic(ABC):
         Raises:
             RuntimeError: it is not, so what is known may be out of date.
         """
-        if self._following is None or self._following.done():
+        if self._following is None:
             raise RuntimeError(f"{self._topic.name} is not being followed")
+        await self._following()
 
     async def _follow(self, reader: RecordReader) -> None:
         async for record in reader:

@@ -9,8 +9,9 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace.client.limits import ClientSettings
-from headrace.runtime.app import GARBAGE_AFTER, CannotStart, opener_of, run_services
+from headrace.runtime.app import GARBAGE_AFTER, CannotStart, opener_of, pings_of, run_services
 from headrace.runtime.health import Health
+from headrace.runtime.service import Service
 from headrace.runtime.settings import DeliverySettings, setting_problems
 
 
@@ -75,6 +76,21 @@ def test_a_batch_in_hand_is_not_gone_through_for_garbage_again_and_again(monkeyp
     monkeypatch.setattr(gc, "set_threshold", thresholds.append)
     run_services(["nobody"])
     assert thresholds == [GARBAGE_AFTER]
+
+
+async def test_two_services_may_call_alike_what_they_wait_for() -> None:
+    """Neither ping hides the other in a process that runs both."""
+    asked = []
+
+    def service(name: str) -> Service:
+        async def ping() -> None:
+            asked.append(name)
+
+        return Service(name, (), {"dead letters": ping})
+
+    for ping in pings_of([service("diversity"), service("controller")]).values():
+        await ping()
+    assert asked == ["diversity", "controller"]
 
 
 async def answer(port: int, path: str) -> tuple[int, dict[str, object]]:

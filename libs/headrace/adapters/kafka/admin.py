@@ -196,6 +196,7 @@ class KafkaAdmin:
 
         Raises:
             KafkaError: the broker did not answer.
+            BrokerUnreachable: it has no coordinator for the groups within the time that it may take to answer at first.
         """
         groups = list(groups)
         existing = self.topics()

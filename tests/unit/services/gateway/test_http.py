@@ -10,6 +10,8 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError
 from yarl import URL
 
+from services.gateway import routes
+from services.gateway.json_lines import LineSplitter
 from tests.fakes.gateway import HOST, eventually, lines, sample
 
 MIB = 1024 * 1024
@@ -91,6 +93,31 @@ async def test_gzip_bodies_are_unpacked_as_they_come(gateway):
     parts = [packed[index : index + 7] for index in range(0, len(packed), 7)]
     _, _, results = await gateway.post(chunks(*parts), headers={"Content-Encoding": "gzip"})
     assert codes(results) == [(1, "received", ""), (2, "received", ""), (3, "received", "")]
+
+
+async def test_others_have_their_turn_within_one_buffer_of_empty_lines(gateway, monkeypatch):
+    """Packed newlines make no sample that waits for anything; all the same nobody else stands still until they are read."""
+    turns, seen = 0, []
+
+    class Seen(LineSplitter):
+        def feed(self, piece):
+            seen.append(turns)
+            return super().feed(piece)
+
+    async def take_turns():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    monkeypatch.setattr(routes, "LineSplitter", Seen)
+    others = asyncio.create_task(take_turns())
+    packed = gzip.compress(b"\n" * (MIB // 2) + lines(sample()))
+    _, _, results = await gateway.post(packed, headers={"Content-Encoding": "gzip"})
+    others.cancel()
+    assert codes(results) == [(MIB // 2 + 1, "received", "")]
+    assert len(seen) > 8
+    assert len(set(seen)) == len(seen)
 
 
 async def test_a_gzip_bomb_is_refused(gateway):

@@ -1,6 +1,7 @@
 """Lines out of pieces, plain and packed."""
 
 import gzip
+import sys
 
 import pytest
 from hypothesis import given
@@ -48,9 +49,26 @@ def test_gzip_does_not_depend_on_the_pieces(members, size):
 
 
 def test_a_piece_is_bounded_whatever_the_ratio():
-    """No more than a quarter of a megabyte is unpacked at a time."""
+    """No more than 64 KiB is unpacked at a time: others wait for as long as its lines take."""
     packed = gzip.compress(bytes(1024 * 1024))
-    assert max(len(piece) for piece in Gunzip(10**9, 10_000).feed(packed)) <= 256 * 1024
+    assert max(len(piece) for piece in Gunzip(10**9, 10_000).feed(packed)) <= 64 * 1024
+
+
+def test_empty_lines_cost_next_to_nothing():
+    """No step of ours is made for one, and yet all are counted: a packed body may hold hundreds of millions."""
+    steps = 0
+
+    def count(_, event, __):
+        nonlocal steps
+        steps += event == "call"
+
+    sys.setprofile(count)
+    try:
+        found = split([b"\n" * 10_000, b"\n" * 10_000 + b"x"])
+    finally:
+        sys.setprofile(None)
+    assert [(line.number, line.raw) for line in found] == [(20_001, b"x")]
+    assert steps < 50
 
 
 def test_a_high_ratio_of_a_small_body_is_no_bomb():

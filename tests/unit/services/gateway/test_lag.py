@@ -1,13 +1,16 @@
 """The gate that closes while the spine is behind."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
+from kafka.errors import KafkaTimeoutError
 
+from headrace.adapters.kafka.unreachable import BrokerUnreachable
 from headrace.core.topics import DECIDED, HELD, SUBMITTED
 from headrace.runtime.telemetry import Telemetry
+from services.gateway import spine
 from services.gateway.lag import LagGate, LagUnknown
-from services.gateway.spine import SPINE
 from tests.fakes.gateway import eventually
 
 
@@ -79,8 +82,21 @@ async def test_what_passes_a_spine_that_is_behind_passes_in_bursts(last):
     assert passed > 3 * len(telemetry.recorded)
 
 
+@pytest.mark.parametrize("error", [BrokerUnreachable("no coordinator"), KafkaTimeoutError()])
+async def test_a_broker_that_is_away_only_hides_the_lag(error, monkeypatch):
+    """Whichever way the client says so: the gate then keeps to the last one and looks again."""
+
+    def gaps(_):
+        raise error
+
+    monkeypatch.setattr(spine, "KafkaAdmin", lambda *_, **__: SimpleNamespace(gaps=gaps, close=lambda: None))
+    async with spine.spine_lag("localhost:1", 1) as read_lag:
+        with pytest.raises(LagUnknown):
+            await read_lag()
+
+
 def test_only_the_way_to_a_decision_counts():
     """What waits in rounds and refinement, for a dead chat endpoint say, does not stop the intake."""
-    topics = {topic for _, read in SPINE for topic in read}
+    topics = {topic for _, read in spine.SPINE for topic in read}
     assert {SUBMITTED.name, HELD.name, DECIDED.name} <= topics
     assert not [name for name in topics if "round" in name or "refinement" in name or "surveyed" in name or "ingest" in name]

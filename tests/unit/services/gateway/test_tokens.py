@@ -11,6 +11,7 @@ import aiohttp
 import grpc
 import pytest
 
+from headrace.runtime.background import background
 from headrace_protos.ingest.v1 import ingest_pb2_grpc
 from services.gateway.tokens import Tokens, TokensUnusable, Unauthenticated, check_exposure
 from tests.fakes.gateway import eventually, lines, request, sample
@@ -121,9 +122,10 @@ async def test_a_change_of_the_file_is_taken_up(open_gateway, tokens_file):
         tokens_file(entry("a", "other"), entry("b", "demo"))
         await eventually(lambda: not caller.opens("demo", time.time()))
         assert gateway.edge.tokens.authenticate("bearer b").opens("demo", time.time())
-        path.write_text("{broken")
-        await asyncio.sleep(0.1)
-        assert gateway.edge.tokens.authenticate("Bearer b")
+        for broken in ("{broken", "tokens: [{expires: 2026-02-30}]", "[" * 5_000):
+            path.write_text(broken)
+            await asyncio.sleep(0.1)
+            assert gateway.edge.tokens.authenticate("Bearer b")
         tokens_file(entry("b", "demo"))
         await eventually(lambda: caller.grant is None)
         with pytest.raises(Unauthenticated, match="withdrawn"):
@@ -133,6 +135,31 @@ async def test_a_change_of_the_file_is_taken_up(open_gateway, tokens_file):
         assert gateway.edge.tokens.authenticate("Bearer b")
     finally:
         follower.cancel()
+
+
+async def test_a_token_that_is_narrowed_in_the_middle_of_a_body_writes_no_further(open_gateway, tokens_file):
+    """From then on its lines are refused one by one, as on gRPC; what was received before stays."""
+    gateway = await open_gateway(tokens_file=tokens_file(entry("a", "demo")))
+    following = background(gateway.exits, gateway.edge.tokens.follow(0.01), "tokens")
+    caller, narrowed = gateway.edge.tokens.authenticate("Bearer a"), asyncio.Event()
+
+    async def body():
+        yield lines(sample("1"))
+        await narrowed.wait()
+        yield lines(sample("2"))
+
+    posting = asyncio.create_task(gateway.post(body(), headers=bearer("a")))
+    await eventually(lambda: gateway.publisher.sent)
+    tokens_file(entry("a", "other"))
+    await eventually(lambda: not caller.opens("demo", time.time()))
+    narrowed.set()
+    _, _, results = await posting
+    assert [(each["line"], each["status"], each.get("code")) for each in results] == [
+        (1, "received", None),
+        (2, "refused", "foreign_dataset"),
+    ]
+    assert len(gateway.publisher.sent) == 1
+    await following()
 
 
 async def test_a_used_up_rate_is_answered_with_when_to_come_again(open_gateway, tokens_file):
@@ -177,6 +204,9 @@ def test_an_open_gateway_stays_on_this_machine(host, tmp_path):
     [
         ("{", "tokens.yaml"),
         ("[]", "tokens.yaml"),
+        ("[" * 5_000, "tokens.yaml"),
+        ("tokens: [{name: x, sha256: secret-itself, expires: 2026-02-30}]", "day is out of range for month"),
+        ("tokens: [{name: x, sha256: secret-itself, datasets: [a]}", "line 1"),
         ("tokens: [{name: x}]", "tokens.0.sha256"),
         ("tokens: [{name: x, sha256: secret-itself, datasets: [a]}]", "tokens.0.sha256"),
         (f"tokens: [{{name: x, sha256: {'0' * 64}, datasets: []}}]", "tokens.0.datasets"),
