@@ -27,7 +27,10 @@ class NoSuchVersion(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class VersionName:
-    """One way to say which version; exactly one of the first three is set, and `back` counts towards the first version."""
+    """One way to say which version; one of the first three is set, and `back` counts towards the first version.
+
+    Both `sequence` and `prefix` are where an id begins with decimal digits only: a number that the dataset has goes first.
+    """
 
     sequence: int | None = None
     prefix: str = ""
@@ -45,10 +48,11 @@ def version_name(text: str) -> VersionName:
     if match is None:
         raise NoSuchVersion(f"{text[:80]!a}: ~ is followed by how many versions to go back, as in {MAIN}~2")
     base, back = match["base"] or MAIN, int(match["back"] or 0)
+    prefix = base if _HEX.fullmatch(base) and PREFIX_MIN <= len(base) <= _ID_DIGITS else ""
     if base.isascii() and base.isdigit() and len(base) <= _SEQUENCE_DIGITS:
-        return VersionName(sequence=int(base), back=back)
-    if _HEX.fullmatch(base) and PREFIX_MIN <= len(base) <= _ID_DIGITS:
-        return VersionName(prefix=base, back=back)
+        return VersionName(sequence=int(base), prefix=prefix, back=back)
+    if prefix:
+        return VersionName(prefix=prefix, back=back)
     if base != MAIN and not _TAG.fullmatch(base):
         raise NoSuchVersion(
             f"{text[:80]!a} names no version: give its number, {PREFIX_MIN} or more digits of its id, a tag, or {MAIN}~1 for the "

@@ -45,7 +45,7 @@ class VersionFinder:
 
     async def _base(self, name: VersionName, text: str) -> tuple[int, str | None]:
         """Where the way back begins: a sequence number, and the id where it is known already."""
-        if name.sequence is not None:
+        if name.sequence is not None and (not name.prefix or name.sequence <= self._head.manifest.sequence):
             return name.sequence, None
         if name.prefix:
             return await self._by_prefix(name.prefix)

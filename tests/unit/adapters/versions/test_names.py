@@ -91,6 +91,19 @@ async def test_what_a_lost_race_left_is_not_a_version():
         await found(world, "5")
 
 
+async def test_an_id_that_begins_with_decimal_digits_is_found_by_them():
+    """One in forty does; what reads as a number is one only where the dataset has come so far."""
+    world = World()
+    made = (stored(world, 1, None, mark) for mark in range(10_000))
+    version = next(each for each in made if each.id[:8].isdigit() and int(each.id[:8]) > 1)
+    reference = Reference(dataset=DATASET, version=version.id, sequence=1, cut_by="x")
+    world.put_now(reference_key(DATASET), stored_bytes(reference))
+    assert (await VersionStore(world).version(DATASET, version.id[:8])).id == version.id
+    assert await found(world, "1") == 1
+    with pytest.raises(NoSuchVersion, match="no version 12345678"):
+        await found(world, "12345678")
+
+
 async def test_an_ambiguous_beginning_is_refused_with_what_it_could_mean(monkeypatch):
     """Two versions whose ids begin alike are told apart by more digits."""
     world = World()
