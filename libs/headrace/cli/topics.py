@@ -63,8 +63,8 @@ def create(
     created = [*ensured.created, *(accepted_topic(dataset).name for dataset in datasets)]
     for name in created:
         typer.echo(f"created {name}")
-    for name, settings in ensured.changed.items():
-        told = ", ".join(f"{key}={value}" for key, value in settings.items())
+    for name, given in ensured.changed.items():
+        told = ", ".join(f"{key}={value}" for key, value in given.items())
         typer.echo(f"changed {name}: {told}, for what is written from now on")
     typer.echo(f"{len(created)} created, {len(ensured.changed)} changed, the others were there")
 
