@@ -24,7 +24,12 @@ class GatewaySettings(BaseSettings):
     )
     tokens_poll_s: float = Field(1.0, gt=0, description="How often the tokens file is looked at for changes.")
 
-    line_bytes_max: int = Field(_LIMITS.line_bytes_max, ge=KIB, le=64 * MIB, description="Bytes of one sample as it is sent.")
+    line_bytes_max: int = Field(
+        _LIMITS.line_bytes_max,
+        ge=KIB,
+        le=64 * MIB,
+        description="Bytes of one sample as it is sent; what comes by Kafka has at most the 1 MiB that its topic takes.",
+    )
     sample_bytes_max: int = Field(
         _LIMITS.sample_bytes_max,
         ge=KIB,

@@ -8,6 +8,7 @@ import time
 import aiohttp
 import pytest
 from aiokafka import AIOKafkaProducer
+from confluent_kafka import Producer
 
 from headrace.adapters.kafka.admin import KafkaAdmin
 from headrace.adapters.kafka.streams import RecordReader, read_topic
@@ -112,17 +113,55 @@ async def test_every_entry_leads_to_one_topic(kafka, ports):
     assert {name: dossiers[name].sample.origin.entry for name in ("g1", "h1", "k1", "k2")} == {
         "g1": "grpc", "h1": "http", "k1": "kafka", "k2": "kafka",
     }  # fmt: skip
-    assert {garbled} < await _dead_letters(kafka, 252)
+    assert {garbled} < await _dead_letters(kafka, lambda found: len(found) >= 252)
 
 
-async def _dead_letters(kafka, count):
+async def _dead_letters(kafka, are_enough):
     async with asyncio.timeout(60):
         while True:
             async with RecordReader.opened(kafka, [dlq_topic_name(INGEST.name, "gateway")]) as reader:
                 values = {record.value async for record in reader.until_now()}
-            if len(values) >= count:
+            if are_enough(values):
                 return values
             await asyncio.sleep(0.2)
+
+
+async def test_compressed_samples_come_in_whatever_the_codec(kafka, ports):
+    """The gateway itself unpacks gzip alone; the broker does it, for librdkafka as it comes."""
+    await publish_policy("gateway-packed", Policy(), PolicyTopics(kafka, 2, 1, 30), now=time.time())
+    codecs = ("none", "gzip", "snappy", "lz4", "zstd")
+    for codec in codecs:
+        records = [sample(f"{codec} " * 100, id=f"{codec}-{number}", dataset="gateway-packed") for number in range(20)]
+        assert await asyncio.to_thread(produced, kafka, map(json.dumps, records), {"compression.codec": codec}) == [""] * 20
+    found = {dossier.sample.id for dossier in await submitted(kafka, 20 * len(codecs), "gateway-packed")}
+    assert found == {f"{codec}-{number}" for codec in codecs for number in range(20)}
+
+
+async def test_what_unpacks_to_more_than_the_intake_takes_is_refused_to_its_producer(kafka, ports):
+    """One record or a batch of small ones, however few bytes are sent; the largest that is taken can be dead-lettered too."""
+    too_large = ["MSG_SIZE_TOO_LARGE"]
+    at_once = {"message.max.bytes": 8_000_000, "batch.size": 8_000_000, "linger.ms": 1_000}
+    for codec in ("gzip", "zstd"):
+        sent = at_once | {"compression.codec": codec}
+        assert await asyncio.to_thread(produced, kafka, ["x" * 1_100_000], sent) == too_large
+        assert await asyncio.to_thread(produced, kafka, ["x" * 150_000] * 8, sent) == too_large * 8
+        apart = {"compression.codec": codec, "linger.ms": 1_000}  # a batch of librdkafka's default size
+        assert await asyncio.to_thread(produced, kafka, ["x" * 150_000] * 8, apart) == [""] * 8
+        assert await asyncio.to_thread(produced, kafka, [codec + "x" * 1_048_400], sent) == [""]
+    largest = {(codec + "x" * 1_048_400).encode() for codec in ("gzip", "zstd")}
+    letters = await _dead_letters(kafka, largest.issubset)
+    assert b"x" * 150_000 in letters
+    assert b"x" * 1_100_000 not in letters
+
+
+def produced(kafka, values, settings):
+    """What librdkafka says of each record in one partition: nothing where the broker has it, else its error."""
+    told = []
+    producer = Producer({"bootstrap.servers": kafka, "message.timeout.ms": 30_000, **settings})
+    for value in values:
+        producer.produce(INGEST.name, value, partition=0, on_delivery=lambda error, _: told.append(error.name() if error else ""))
+    assert producer.flush(60) == 0
+    return told
 
 
 async def test_a_dataset_made_a_moment_ago_can_be_sent_to(kafka, ports):

@@ -22,10 +22,20 @@ from headrace.cli.main import main
 from headrace.core.dossiers import PolicyPublished
 from headrace.core.events import Send
 from headrace.core.policies import Policy
-from headrace.core.topics import CONSUMERS, DAY_MS, POLICY_PUBLISHED, TOPICS, accepted_topic, dlq_topic_name, retry_topic_name
+from headrace.core.topics import (
+    CONSUMERS,
+    DAY_MS,
+    INGEST,
+    POLICY_PUBLISHED,
+    TOPICS,
+    accepted_topic,
+    dlq_topic_name,
+    retry_topic_name,
+)
 from headrace.local.ports import free_port
 from headrace.runtime.policies import PolicyBook
 from headrace.runtime.settings import RuntimeSettings
+from tests.fakes.commands import command
 from tests.fakes.toy_topics import bodies_in, new_topics, publish, until, until_seen
 
 pytestmark = pytest.mark.connected
@@ -183,7 +193,7 @@ def test_topics_are_created_as_the_registry_says(own_kafka: str) -> None:
         partitions = admin.topics()
     topics = {topic.name: topic for topic in (*TOPICS, accepted_topic("kept"))}
     expected = {name: (2 if topic.partitions > 1 else 1, kept_as(topic.retention_ms)) for name, topic in topics.items()}
-    larger = {"max.message.bytes": str(2 * 1024 * 1024)}
+    larger = {"max.message.bytes": str(2 * 1024 * 1024), "compression.type": "uncompressed"}
     for name, groups in CONSUMERS.items():
         for group in groups:
             expected[retry_topic_name(name, group)] = (expected[name][0], kept_as(7 * DAY_MS) | larger)
@@ -197,7 +207,29 @@ def test_topics_are_created_as_the_registry_says(own_kafka: str) -> None:
 def kept_as(retention_ms: int | None) -> dict[str, str]:
     """What differs from the broker's own settings, or is set all the same."""
     kept = {"cleanup.policy": "compact"} if retention_ms is None else {"retention.ms": str(retention_ms)}
-    return {"min.insync.replicas": "1", **kept}
+    return {"min.insync.replicas": "1", "compression.type": "uncompressed", "max.message.bytes": "1048588", **kept}
+
+
+def test_topics_create_gives_an_older_intake_what_readers_rely_on(own_kafka: str) -> None:
+    """It says what it changed, once; what the owner set beside it stays."""
+    intake = ConfigResource("topic", INGEST.name)
+    with KafkaAdmin(own_kafka) as admin, closing(KafkaAdminClient(bootstrap_servers=own_kafka)) as client:
+        admin.ensure_topics(partitions=2, replication_factor=1)
+        client.reset_configs([ConfigResource("topic", INGEST.name, ["compression.type"])])
+        older = {"max.message.bytes": "8000000", "retention.ms": "3600000"}
+        client.alter_configs([ConfigResource("topic", INGEST.name, older)])
+        told = [topics_create(own_kafka) for _ in range(2)]
+        settings = client.describe_configs([intake])["topic"][INGEST.name]
+    changed = f"changed {INGEST.name}: compression.type=uncompressed, max.message.bytes=1048588, for what is written from now on"
+    assert [changed in lines for lines in told] == [True, False]
+    assert told[1] == ["0 created, 0 changed, the others were there"]
+    assert {name: each["value"] for name, each in settings.items()} == kept_as(3_600_000)
+
+
+def topics_create(bootstrap: str) -> list[str]:
+    result = command({"HEADRACE_KAFKA": bootstrap}, "topics", "create")
+    assert result.exit_code == 0, result.output
+    return result.stdout.splitlines()
 
 
 def test_the_commands_print_what_scripts_read(

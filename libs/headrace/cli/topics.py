@@ -43,7 +43,10 @@ def list_topics(*, as_json: AsJson = False) -> None:
 def create(
     accepted: Annotated[list[str] | None, typer.Option(help="Also the accepted topic of this dataset; may be repeated.")] = None,
 ) -> None:
-    """Create every topic that is missing, with HEADRACE_PARTITIONS and HEADRACE_REPLICATION_FACTOR. Existing ones stay."""
+    """Create every topic that is missing, with HEADRACE_PARTITIONS and HEADRACE_REPLICATION_FACTOR.
+
+    Existing ones stay, but are given the limits that readers rely on: a batch's size, and that the broker unpacks it.
+    """
     from headrace.adapters.kafka.admin import KafkaAdmin  # noqa: PLC0415
     from headrace.core.topics import accepted_topic  # noqa: PLC0415
     from headrace.runtime.settings import RuntimeSettings  # noqa: PLC0415
@@ -51,13 +54,19 @@ def create(
     settings = RuntimeSettings()
     partitions, replicas = settings.partitions, settings.replication_factor
     with KafkaAdmin(settings.kafka, start_s=settings.kafka_start_s) as admin:
-        created = admin.ensure_topics(partitions=partitions, replication_factor=replicas)
-        for dataset in accepted or ():
-            if admin.create_accepted_topic(dataset, partitions=partitions, replication_factor=replicas):
-                created.append(accepted_topic(dataset).name)
+        ensured = admin.ensure_topics(partitions=partitions, replication_factor=replicas)
+        datasets = [
+            each
+            for each in accepted or ()
+            if admin.create_accepted_topic(each, partitions=partitions, replication_factor=replicas)
+        ]
+    created = [*ensured.created, *(accepted_topic(dataset).name for dataset in datasets)]
     for name in created:
         typer.echo(f"created {name}")
-    typer.echo(f"{len(created)} created, the others were there")
+    for name, given in ensured.changed.items():
+        told = ", ".join(f"{key}={value}" for key, value in given.items())
+        typer.echo(f"changed {name}: {told}, for what is written from now on")
+    typer.echo(f"{len(created)} created, {len(ensured.changed)} changed, the others were there")
 
 
 @app.command()

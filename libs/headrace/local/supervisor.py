@@ -83,8 +83,8 @@ class Supervisor:
     async def _topics_exist(self) -> None:
         async with self._topics_lock:
             if not self._topics_made:
-                created = await asyncio.to_thread(create_topics, dict(self.state.environment))
-                logger.info("created %d topics", len(created))
+                ensured = await asyncio.to_thread(create_topics, dict(self.state.environment))
+                logger.info("created %d topics, changed %d", len(ensured.created), len(ensured.changed))
                 self._topics_made = True
 
     async def _follow_phase(self) -> None:

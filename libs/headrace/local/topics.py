@@ -5,14 +5,14 @@ from typing import Any
 
 from kafka.errors import KafkaError
 
-from headrace.adapters.kafka.admin import KafkaAdmin
+from headrace.adapters.kafka.admin import Ensured, KafkaAdmin
 from headrace.adapters.kafka.streams import BrokerUnreachable
 from headrace.local.launch import StackFailed
 from headrace.runtime.settings import RuntimeSettings
 
 
-def create_topics(told: Mapping[str, str]) -> list[str]:
-    """Creates the topics that are missing and returns their names.
+def create_topics(told: Mapping[str, str]) -> Ensured:
+    """Creates the topics that are missing, and gives the others what readers rely on.
 
     `told` holds the settings (HEADRACE_*) of the servers that were started; what it lacks is taken from the environment.
 

@@ -3,11 +3,11 @@
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from kafka import KafkaAdminClient
-from kafka.admin import MemberToRemove
+from kafka.admin import ConfigResource, MemberToRemove
 from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
@@ -38,17 +38,35 @@ _CONNECT_S = 2.0
 _CONNECT_AGAIN_S = 0.2
 _COMING = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
 """What a broker says of groups in its first seconds, and after another one was lost; the client does not ask again by itself."""
-_RETURNED_BYTES_MAX = 2 * 1024 * 1024
-"""Retries and dead letters carry headers of ours beside a record that may be as large as the broker takes."""
+_UNPACKED = {"compression.type": "uncompressed"}
+"""The broker unpacks what producers compress, whatever its own default. So its limit is one of unpacked bytes: no reader gets
+more than it can hold and hand on, and none needs every codec."""
+_TAKEN = _UNPACKED | {"max.message.bytes": str(1_048_588)}
+"""A batch as large as brokers take by default; records of ours are smaller (`streams.RECORD_BYTES_MAX`)."""
+_RETURNED = _UNPACKED | {"max.message.bytes": str(2 * 1024 * 1024)}
+"""Retries and dead letters carry headers of ours beside a record that may be as large as its topic takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it is to be created; `config` holds the broker's own names."""
+    """A topic as it is to be; both settings hold the broker's own names.
+
+    `config` is what it is created with, and its owner's to change. `required` is what readers rely on: a topic that exists is
+    given it too.
+    """
 
     name: str
     partitions: int
     config: Mapping[str, str]
+    required: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ensured:
+    """What was done so that the topics of the registry are there; `changed` has what was set, by topic that existed."""
+
+    created: Sequence[str]
+    changed: Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +97,7 @@ def topic_specs(partitions: int) -> tuple[TopicSpec, ...]:
     for topic in TOPICS:
         split = partitions if topic.partitions > 1 else 1
         cleanup = {"cleanup.policy": "compact"} if topic.retention_ms is None else {"retention.ms": str(topic.retention_ms)}
-        specs.append(TopicSpec(topic.name, split, cleanup))
+        specs.append(TopicSpec(topic.name, split, cleanup, _TAKEN))
         for group in CONSUMERS.get(topic.name, ()):
             specs += consumer_specs(topic.name, group, split)
     return tuple(specs)
@@ -87,10 +105,9 @@ def topic_specs(partitions: int) -> tuple[TopicSpec, ...]:
 
 def consumer_specs(topic: str, group: str, partitions: int) -> tuple[TopicSpec, TopicSpec]:
     """The retry and the dead-letter topic of one consumer."""
-    larger = {"max.message.bytes": str(_RETURNED_BYTES_MAX)}
     return (
-        TopicSpec(retry_topic_name(topic, group), partitions, {"retention.ms": str(RETRY_RETENTION_MS), **larger}),
-        TopicSpec(dlq_topic_name(topic, group), DLQ_PARTITIONS, {"retention.ms": str(DLQ_RETENTION_MS), **larger}),
+        TopicSpec(retry_topic_name(topic, group), partitions, {"retention.ms": str(RETRY_RETENTION_MS), **_RETURNED}),
+        TopicSpec(dlq_topic_name(topic, group), DLQ_PARTITIONS, {"retention.ms": str(DLQ_RETENTION_MS), **_RETURNED}),
     )
 
 
@@ -142,13 +159,15 @@ class KafkaAdmin:
             if topic["name"].startswith("headrace.")
         }
 
-    def ensure_topics(self, *, partitions: int, replication_factor: int) -> list[str]:
-        """Creates those topics of the registry that are missing; returns their names. Existing ones stay as they are.
+    def ensure_topics(self, *, partitions: int, replication_factor: int) -> Ensured:
+        """Creates those topics of the registry that are missing. Existing ones stay as they are, but for what readers rely on.
 
         Raises:
             KafkaError: the broker refused.
         """
-        return self.create(topic_specs(partitions), replication_factor=replication_factor)
+        specs = topic_specs(partitions)
+        created = self.create(specs, replication_factor=replication_factor)
+        return Ensured(created, self._require([spec for spec in specs if spec.required and spec.name not in created]))
 
     def create_accepted_topic(self, dataset_id: str, *, partitions: int, replication_factor: int) -> bool:
         """Creates a dataset's accepted topic; False where it exists.
@@ -158,7 +177,7 @@ class KafkaAdmin:
             KafkaError: the broker refused.
         """
         topic = accepted_topic(dataset_id)
-        spec = TopicSpec(topic.name, partitions, {"retention.ms": str(topic.retention_ms)})
+        spec = TopicSpec(topic.name, partitions, {"retention.ms": str(topic.retention_ms)}, _TAKEN)
         return bool(self.create([spec], replication_factor=replication_factor))
 
     def create(self, specs: Sequence[TopicSpec], *, replication_factor: int) -> list[str]:
@@ -174,7 +193,7 @@ class KafkaAdmin:
             spec.name: {
                 "num_partitions": spec.partitions,
                 "replication_factor": replication_factor,
-                "configs": {**in_sync, **spec.config},
+                "configs": {**in_sync, **spec.config, **spec.required},
             }
             for spec in specs
             if spec.name not in existing
@@ -188,6 +207,22 @@ class KafkaAdmin:
                 raise error(f"{topic['name']}: {topic.get('error_message')}")
         self._client.wait_for_topics(list(wanted), timeout_ms=int(self._start_s * 1000))
         return list(wanted)
+
+    def _require(self, specs: Sequence[TopicSpec]) -> dict[str, Mapping[str, str]]:
+        """Gives existing topics what they must have; returns what was set. What lies in them already stays as it is."""
+        if not specs:
+            return {}
+        asked = [ConfigResource("topic", spec.name, list(spec.required)) for spec in specs]
+        told = self._client.describe_configs(asked, config_filter="all")["topic"]
+        missing = {spec.name: _missing(spec.required, told[spec.name]) for spec in specs}
+        changed = {name: settings for name, settings in missing.items() if settings}
+        if changed:
+            resources = [ConfigResource("topic", name, settings) for name, settings in changed.items()]
+            answers = self._client.alter_configs(resources, raise_on_unknown=False)["topic"]
+            for name, answer in answers.items():
+                if answer != "OK":
+                    raise KafkaError(f"{name} must have {changed[name]}, which the broker does not set: {answer}")
+        return changed
 
     def gaps(self, groups: Iterable[tuple[str, Sequence[str]]]) -> list[Gap]:
         """How far these groups are behind in their topics; a group that never committed is behind from the beginning.
@@ -256,6 +291,10 @@ class KafkaAdmin:
         specs = dict.fromkeys(partitions, OffsetSpec.LATEST)
         found = self._client.list_partition_offsets(specs, isolation_level=IsolationLevel.READ_COMMITTED)
         return {tp: at.offset for tp, at in found.items()}
+
+
+def _missing(required: Mapping[str, str], told: Mapping[str, Mapping[str, Any]]) -> Mapping[str, str]:
+    return {name: value for name, value in required.items() if told.get(name, {}).get("value") != value}
 
 
 def _committed(offsets: Mapping[Any, Any], tp: TopicPartition, beginning: int) -> int:

@@ -15,6 +15,7 @@ from aiokafka.structs import RecordMetadata
 from headrace.adapters.claim_check import LargeBodies, detached, reference_in
 from headrace.adapters.kafka import mend as kafka_mend  # noqa: F401  # before the first consumer
 from headrace.adapters.kafka.fetch_wait import LONG_MS, set_fetch_wait
+from headrace.adapters.kafka.renewed_producer import RenewedProducer
 from headrace.adapters.kafka.unreachable import BrokerUnreachable, no_answer
 from headrace.adapters.wire import events as wire
 from headrace.adapters.wire.envelope import DATA_REFERENCE, Record, event_of, record_of, texts_of
@@ -73,6 +74,8 @@ def _tell(bootstrap: str, start_s: float) -> None:
 class EventPublisher:
     """Publishes events with acks=all and idempotence: each is written once, unless it is published twice.
 
+    A write that failed fails alone: those that are published afterwards are written by a fresh producer.
+
     `source` names who speaks, as `headrace/<service>`. Bodies too large for a record go to `large_bodies` before they are
     published; without them, such an event is refused.
     """
@@ -82,7 +85,7 @@ class EventPublisher:
         self._source = source
         self._start_s = start_s
         self._large_bodies = large_bodies if large_bodies is not None and large_bodies.configured else None
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = RenewedProducer(self._started_producer, wait_s=start_s)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -97,24 +100,11 @@ class EventPublisher:
         Raises:
             BrokerUnreachable: the broker does not answer in time.
         """
-        producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap_list(self._bootstrap),
-            acks="all",
-            enable_idempotence=True,
-            max_batch_size=RECORD_BYTES_MAX,
-        )
-        try:
-            await reach(producer.start, self._bootstrap, self._start_s)
-        except BaseException:
-            await producer.stop()
-            raise
-        self._producer = producer
+        await self._producer.start()
 
     async def stop(self) -> None:
         """Waits for what was published and disconnects."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await producer.stop()
+        await self._producer.stop()
 
     async def enqueue(
         self, send: Send, *, event_id: str, headers: Mapping[str, str] | None = None
@@ -125,6 +115,7 @@ class EventPublisher:
 
         Raises:
             TypeError, ValueError: the body does not fit the topic or is too large.
+            KafkaError: it cannot be queued now.
             Stop: it is large, and the object store is gone.
         """
         record = record_of(send, event_id=event_id, source=self._source, trace=headers or {})
@@ -149,8 +140,8 @@ class EventPublisher:
         return [_position(metadata) for metadata in await asyncio.gather(*futures)]
 
     async def ping(self) -> None:
-        """Returns when the broker answers; raises KafkaError when it does not."""
-        producer = self._started()
+        """Returns when the broker answers; raises KafkaError when it does not, or gives no producer id after a failed write."""
+        producer = await self._producer.current()
         if not await producer.client.force_metadata_update():
             raise KafkaConnectionError(f"Kafka does not answer at {self._bootstrap}")
 
@@ -165,15 +156,21 @@ class EventPublisher:
             raise ValueError(f"an event of {size} bytes is above {limit}")
         elif size > RECORD_BYTES_MAX:
             raise ValueError(f"an event of {size} bytes is larger than a record may be ({RECORD_BYTES_MAX})")
-        sent: asyncio.Future[RecordMetadata] = await self._started().send(
-            record.topic, value=record.value, key=record.key, headers=list(record.headers)
-        )
-        return sent
+        return await self._producer.send(record)
 
-    def _started(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            raise RuntimeError("the publisher is not started")
-        return self._producer
+    async def _started_producer(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=bootstrap_list(self._bootstrap),
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=RECORD_BYTES_MAX,
+        )
+        try:
+            await reach(producer.start, self._bootstrap, self._start_s)
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
 
 
 class RecordReader:
