@@ -30,7 +30,7 @@ def subscriptions(controller: Controller, rounds: Rounds, standing: Standing, re
         Subscription(CHECKPOINT_PUBLISHED, NAME, partial(roll_out, controller=controller), batch_records_max=_ONE),
         Subscription(ROLLBACK_REQUESTED, NAME, partial(roll_back, controller=controller), batch_records_max=_ONE),
         Subscription(ROUND_PROGRESSED, NAME, partial(take_facts, rounds=rounds)),
-        Subscription(ROUND_TIMER, NAME, partial(wake, rounds=rounds), clock=rounds.clock),
+        Subscription(ROUND_TIMER, NAME, partial(wake, rounds=rounds), clock=rounds.clock, delay_s_max=rounds.limits.tick_s),
         Subscription(
             ROUND_STEP_REQUESTED, NAME, partial(take_selections, rounds=rounds, standing=standing), batch_records_max=_ONE
         ),

@@ -75,6 +75,10 @@ class Diversity:
         self._pace = pace or Pace()
         self._clock = clock
 
+    def delay_s(self, held: int) -> float:
+        """How long samples wait before they are looked at again, of which so many were looked at together."""
+        return self._pace.recheck_s * max(1.0, held / _HELD_AT_EASE)
+
     async def place(self, events: Sequence[Event[ScoredSample]]) -> Sequence[Result]:
         """Enter newly scored samples in their order, then place them or hold them.
 
@@ -105,7 +109,7 @@ class Diversity:
         results: dict[int, Result] = {n: case for n, case in enumerate(cases) if not isinstance(case, _Case)}
         results.update(await self._requeue([(n, case) for n, case in asked if events[n].origin is not None]))
         held = [(n, case) for n, case in asked if events[n].origin is None]
-        delay_s = self._pace.recheck_s * max(1.0, len(held) / _HELD_AT_EASE)
+        delay_s = self.delay_s(len(held))
         in_the_way = await self._still_pending(case for _, case in held)
         waiting = [(n, case) for n, case in held if _behind(case) in in_the_way]
         for n, case in waiting:

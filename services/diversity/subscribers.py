@@ -33,7 +33,13 @@ def subscriptions(
     """Samples as they are scored, those on hold, what became of them, which of them are taken back; and steps of rounds."""
     return (
         Subscription(SCORED, NAME, diversity.place, batch_records_max=batch_records_max),
-        Subscription(HELD, NAME, diversity.recheck, batch_records_max=batch_records_max),
+        Subscription(
+            HELD,
+            NAME,
+            diversity.recheck,
+            batch_records_max=batch_records_max,
+            delay_s_max=diversity.delay_s(batch_records_max),
+        ),
         Subscription(DECIDED, NAME, diversity.settle, batch_records_max=batch_records_max),
         Subscription(RETRACTION_REQUESTED, NAME, retracting.retract, batch_records_max=batch_records_max),
         Subscription(ROUND_STEP_REQUESTED, NAME, surveying.take_step, batch_records_max=_STEPS_MAX),

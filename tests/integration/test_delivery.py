@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from headrace.adapters.kafka.record_lag import lags
 from headrace.adapters.kafka.streams import bootstrap_list
 from headrace.core.events import Emit, Event, Result, Send, Stop
-from headrace.core.topics import consumer_group_id
+from headrace.core.topics import Topic, consumer_group_id
+from tests.fakes.raw_batches import lz4_batch, raw_batch, send_raw
 from tests.fakes.toy_topics import (
     GROUP,
     QUICK,
@@ -154,6 +155,55 @@ async def test_a_position_that_goes_backwards_by_itself_is_refused(kafka: str) -
         await publish(kafka, source, [b"after"])
         await until_seen(kafka, out, 31)
     assert Counter(await bodies_in(kafka, out)) == Counter([*numbered(30), b"after"])
+
+
+async def test_what_cannot_be_read_holds_up_its_partition_alone(kafka: str) -> None:
+    """Everything else goes through once, and the readiness says where it lies and how to leave it out; then that is enough."""
+    source, out = new_topics(kafka, partitions=2)
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap_list(kafka)) as producer:
+        await send_raw(producer, source, raw_batch([b"before"]), partition=0)
+        await send_raw(producer, source, lz4_batch([b"lost", b"too"]), partition=0)
+        await send_raw(producer, source, raw_batch([b"behind"]), partition=0)
+        async with running_hop(kafka, source, copying(out)) as hop:
+            for number in range(20):
+                await send_raw(producer, source, raw_batch([b"%d" % number]), partition=1)
+            await until_seen(kafka, out, 21)
+            assert f"{source.name}-0 cannot be read from offset 1 to 2 " in (hop.unready() or "")
+    await set_offset(kafka, source, 3)
+    async with running_hop(kafka, source, copying(out)) as hop:
+        await until_seen(kafka, out, 22)
+        assert hop.unready() is None
+    assert Counter(await bodies_in(kafka, out)) == Counter([b"before", b"behind", *(b"%d" % number for number in range(20))])
+
+
+async def test_an_offset_behind_the_last_record_is_told_and_not_guessed_at(kafka: str) -> None:
+    """A broker that lost records has none at the committed offset: the partition is left, and goes on where somebody says."""
+    source, out = new_topics(kafka, partitions=1)
+    await publish(kafka, source, numbered(5))
+    await set_offset(kafka, source, 100)
+    async with running_hop(kafka, source, copying(out)) as hop:
+        await until(lambda: "-0 is left: offset 100 is committed" in (hop.unready() or ""))
+        await publish(kafka, source, [b"more"])
+        await asyncio.sleep(1)
+        assert await bodies_in(kafka, out) == []
+    await set_offset(kafka, source, 3)
+    async with running_hop(kafka, source, copying(out)) as hop:
+        await until_seen(kafka, out, 3)
+        assert hop.unready() is None
+    assert await bodies_in(kafka, out) == [b"id-3", b"id-4", b"more"]
+
+
+async def set_offset(kafka: str, source: Topic, offset: int) -> None:
+    """What kafka-consumer-groups --reset-offsets does to the first partition."""
+    group = consumer_group_id(source.name, GROUP)
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_list(kafka), group_id=group, enable_auto_commit=False)
+    tp = TopicPartition(source.name, 0)
+    consumer.assign([tp])
+    await consumer.start()
+    try:
+        await consumer.commit({tp: offset})
+    finally:
+        await consumer.stop()
 
 
 async def test_records_in_hand_of_a_revoked_partition_are_dropped(kafka: str) -> None:

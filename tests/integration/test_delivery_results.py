@@ -18,6 +18,7 @@ from headrace.core.events import Emit, Event, Reject, Result, Retry, Send, Stop
 from headrace.core.topics import consumer_group_id, dlq_topic_name
 from headrace.runtime.delivery import answered
 from headrace.runtime.delivery.redrive import REDRIVE_GROUP, dead_letters, discard, pending, redrive
+from tests.fakes.raw_batches import raw_batch, send_raw
 from tests.fakes.toy_topics import (
     GROUP,
     QUICK,
@@ -116,6 +117,7 @@ async def test_what_cannot_be_decoded_is_dead_lettered_and_the_rest_goes_on(kafk
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_list(kafka))
     await producer.start()
     await producer.send_and_wait(source.name, b"odd header", headers=[("x", b"\xff\xfe"), ("content-type", b"\xff")])
+    await send_raw(producer, source, raw_batch([b"odd name"], header_name=b"gr\xf6\xdfe"))
     await producer.send_and_wait(source.name, None, key=b"\xff")
     await producer.send_and_wait(source.name, b"odd id", headers=[("ce_id", b""), ("ce_time", b"soon"), (ATTEMPT, b"-3")])
     await producer.stop()
@@ -128,8 +130,8 @@ async def test_what_cannot_be_decoded_is_dead_lettered_and_the_rest_goes_on(kafk
 
     async with running_hop(kafka, source, handle):
         await until(both)
-        await until_seen(kafka, out, 1)
-    assert await bodies_in(kafka, out) == [b"odd header"]
+        await until_seen(kafka, out, 2)
+    assert sorted(await bodies_in(kafka, out)) == [b"odd header", b"odd name"]
     assert sorted(await dead_in(kafka, source), key=str) == [(None, "Undecodable"), (b"odd id", "Odd")]
     nulls = [letter async for letter in dead_letters(kafka, dlq_topic_name(source.name, GROUP)) if letter.value is None]
     assert nulls[0].key == b"\xff"

@@ -19,7 +19,8 @@ class Subscription:
     `batch_records_max` bounds the records given to the handler at a time (all partitions together). Where `batch_records_min`
     is given, it begins with so many, and takes more as long as that is quick. Where strangers write the topic, `trusted` is
     False: many dead letters then say something about them and nothing about a bad deploy, and do not stop the consumer. `clock`
-    tells by Unix seconds when delayed records are due; it is the clock of whoever wrote `Send.not_before`.
+    tells by Unix seconds when delayed records are due; it is the clock of whoever wrote `Send.not_before`, and `delay_s_max` the
+    longest wait that those ask for: what is due much later than that was written before a clock was set back, and is due now.
     """
 
     topic: Topic
@@ -29,6 +30,7 @@ class Subscription:
     batch_records_min: int | None = None
     trusted: bool = True
     clock: Callable[[], float] = time.time
+    delay_s_max: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,7 @@ async def test_a_revocation_waits_for_the_batch_in_hand_within_bounds(setting: S
 async def test_a_delayed_partition_resumes_when_it_is_due_and_not_before(setting: Setting) -> None:
     """Paused at the record that is not due; a timer, not a loop, goes on."""
     claim = await setting.owned()
-    setting.claims.delay(claim, 7, 100.1)
+    setting.claims.delay(claim, 7, 0.1)
     assert setting.consumer.calls[-2:] == [("pause", {TP}), ("seek", (TP, 7))]
     await asyncio.sleep(0.15)
     assert setting.order[-1] == "seek"  # by this clock it is not due yet
@@ -204,7 +204,7 @@ async def test_fetches_come_back_soon_while_a_partition_is_about_to_be_read(sett
     assert setting.fetch_wait_ms == SHORT_MS
     claim = await setting.owned()
     assert setting.fetch_wait_ms == LONG_MS
-    setting.claims.delay(claim, 7, 100.1)
+    setting.claims.delay(claim, 7, 0.1)
     setting.claims.idle()
     assert setting.fetch_wait_ms == SHORT_MS
     setting.now = 100.2
@@ -222,4 +222,65 @@ async def test_while_held_nothing_resumes(setting: Setting) -> None:
     assert setting.order[-1] == "seek"
     setting.claims.release()
     assert setting.order[-1] == "resume"
+    await setting.claims.close()
+
+
+async def test_a_partition_that_is_rewound_does_not_wait_for_a_later_record(setting: Setting) -> None:
+    """What is due at the committed offset may be read as soon as the dependency is back, whatever lies behind it."""
+    claim = await setting.owned()
+    setting.claims.busy()
+    setting.claims.delay(claim, 6, 30.0)
+    setting.claims.hold()
+    setting.claims.rewind(claim)
+    setting.claims.idle()
+    assert setting.consumer.calls[-1] == ("seek", (TP, 5))
+    setting.claims.release()
+    assert setting.consumer.calls[-1] == ("resume", TP)
+    await setting.claims.close()
+
+
+async def test_partitions_that_wait_are_not_rewound_with_the_others(setting: Setting) -> None:
+    """Nothing was read of them that could have been lost."""
+    claim = await setting.owned()
+    setting.claims.delay(claim, 7, 30.0)
+    setting.consumer.calls.clear()
+    setting.claims.rewind_all()
+    assert setting.consumer.calls == []
+    setting.claims.delay(claim, 7, 0.0)
+    setting.claims.rewind_all()
+    assert setting.consumer.calls[-2:] == [("seek", (TP, 5)), ("resume", TP)]
+    await setting.claims.close()
+
+
+async def test_an_offset_that_the_broker_does_not_know_twice_is_left_to_people(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has lost records: from its first one on, work would be done again; from its last one on, some would be left out."""
+    setting.claims.went_back(await setting.owned(), 0)
+    await until(lambda: setting.claims.of(TP) is not None)
+    setting.claims.went_back(setting.claims.of(TP), 0)  # type: ignore[arg-type]  # it was waited for
+    setting.consumer.calls.clear()
+    setting.claims.idle()
+    setting.claims.release()
+    await asyncio.sleep(0.3)
+    told = setting.claims.missing() or ""
+    assert "toy.in-0 is left: offset 5 is committed" in told
+    assert "set the offset of group svc" in told
+    assert caplog.text.count("is left") == 1
+    assert (setting.consumer.calls, setting.fetch_wait_ms) == ([], LONG_MS)
+    await setting.claims.on_partitions_revoked({TP})
+    await setting.owned()
+    assert setting.claims.missing() is None
+    await setting.claims.close()
+
+
+async def test_an_offset_that_the_broker_did_not_know_once_is_read_on_from(setting: Setting) -> None:
+    """Each new one may be unknown once: a leader that changed, a reset by hand."""
+    for offset in (5, 9):
+        claim = await setting.owned()
+        await setting.claims.commit(claim, [], offset)
+        setting.claims.went_back(claim, 0)
+        await until(lambda: setting.claims.of(TP) is not None)
+        setting.consumer._committed = 9
+    assert setting.claims.missing() is None
     await setting.claims.close()

@@ -1,15 +1,17 @@
 """What a hop makes of its handler's failures, without a broker."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
 from headrace.adapters.wire.envelope import NOT_BEFORE
 from headrace.core.events import Emit, Event, Result, Retry, Stop
+from headrace.core.topics import retry_topic_name
 from headrace.runtime.delivery import Hop
 from headrace.runtime.delivery.claims import Claim
-from headrace.runtime.delivery.incoming import Codec, decode, parse
+from headrace.runtime.delivery.incoming import Codec, Incoming, decode, parse
 from headrace.runtime.service import Subscription
 from tests.fakes.toy_topics import QUICK, event, toy_topic
 
@@ -87,11 +89,36 @@ async def test_delayed_records_are_due_by_the_clock_of_the_subscription(monkeypa
         return [Emit() for _ in events]
 
     waiting = Hop(Subscription(toy_topic("toy.in", delayed=True), "svc", handle, clock=lambda: now), "nowhere:1", QUICK)
-    monkeypatch.setattr(waiting._claims, "delay", lambda _, offset, due: delayed.append((offset, due)))
+    monkeypatch.setattr(waiting._claims, "delay", lambda _, offset, wait_s: delayed.append((offset, wait_s)))
     records = [decode(TOPIC, record(b"x", [(NOT_BEFORE, b"100000")]))]
     tp = TopicPartition("toy.in", 0)
     claim = Claim(tp, waiting._claims._writer(tp), 0)
     assert waiting._due(claim, records) == []
-    assert delayed == [(1, 100.0)]
+    assert delayed == [(1, 1.0)]
     now = 100.0
     assert waiting._due(claim, records) == records
+
+
+@pytest.mark.parametrize(("topic", "longest_s"), [("toy.in", 20.0), (retry_topic_name("toy.in", "svc"), QUICK.retry_s_max)])
+async def test_a_record_that_is_due_later_than_any_may_be_is_due(
+    monkeypatch: pytest.MonkeyPatch, topic: str, longest_s: float
+) -> None:
+    """A clock was set back since it was written, or is another's: nothing waits until it is that late again."""
+    delayed: list[float] = []
+
+    async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
+        return [Emit() for _ in events]
+
+    subscription = Subscription(toy_topic("toy.in", delayed=True), "svc", handle, clock=lambda: 1_000.0, delay_s_max=20.0)
+    waiting = Hop(subscription, "nowhere:1", QUICK)
+    monkeypatch.setattr(waiting._claims, "delay", lambda _, _offset, wait_s: delayed.append(wait_s))
+    claim = Claim(TopicPartition(topic, 0), waiting._claims._writer(TopicPartition(topic, 0)), 0)
+
+    def due_in(seconds: float) -> list[Incoming]:
+        headers = [(NOT_BEFORE, b"%d" % ((1_000 + seconds) * 1_000))]
+        return [decode(TOPIC, replace(record(b"x", headers), topic=topic))]
+
+    far, near = due_in(longest_s + 61), due_in(longest_s + 59)
+    assert waiting._due(claim, far) == far
+    assert waiting._due(claim, near) == []
+    assert delayed == [pytest.approx(longest_s + 59)]

@@ -17,6 +17,7 @@ from headrace.runtime.delivery.transactions import TransactionalWriter
 IN = TopicPartition("toy.in", 0)
 OUT = TopicPartition("toy.out", 0)
 NOT_ENOUGH_REPLICAS, NOT_LEADER, DUPLICATE, FENCED, STALE_EPOCH, TOO_LARGE, CONCURRENT = 19, 6, 46, 90, 47, 10, 51
+UNNAMED = 117
 WRITE, COMMIT_OFFSET, END, ANNOUNCE, ANNOUNCE_GROUP = 0, 28, 26, 24, 25
 
 
@@ -166,6 +167,23 @@ async def test_any_other_error_ends_the_writer(writing: Writing, kind: int, code
     with pytest.raises(error):
         await writing(played, NewerDialect()).write(out(b"a"), IN, 1)
     assert played.kinds.count(END) == (kind == END)
+
+
+async def test_what_is_refused_is_told_by_name_and_size(writing: Writing) -> None:
+    """Which output, and how large: on that depends whose limit has to be raised."""
+    played = Played(api_0=[TOO_LARGE])
+    with pytest.raises(errors.MessageSizeTooLargeError, match=r"\[Error 10\] .*: 1\d{3} bytes for toy\.out-0"):
+        await writing(played, NewerDialect()).write(out(b"x" * 1_000), IN, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"), [(WRITE, "toy.out-0"), (COMMIT_OFFSET, "TxnOffsetCommitRequest"), (END, "EndTxnRequest")]
+)
+async def test_a_code_without_a_name_is_told(writing: Writing, kind: int, asked: str) -> None:
+    """Brokers have more errors than aiokafka knows, and a person can look them up."""
+    played = Played(**{f"api_{kind}": [UNNAMED]})
+    with pytest.raises(errors.UnknownError, match=f"{asked}.* code {UNNAMED}"):
+        await writing(played, NewerDialect()).write(out(b"a"), IN, 1)
 
 
 async def test_a_partition_without_a_leader_is_an_error(writing: Writing) -> None:

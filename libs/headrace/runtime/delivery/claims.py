@@ -8,6 +8,7 @@ out: drop the results, throw the writer away, take the partition over again.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ProducerFenced
 
 from headrace.adapters.kafka.fetch_wait import LONG_MS, SHORT_MS, set_fetch_wait
+from headrace.adapters.kafka.unreadable import Unreadable
 from headrace.adapters.wire.envelope import Record
 from headrace.runtime.delivery.transactions import TransactionalWriter
 from headrace.runtime.settings import DeliverySettings
@@ -29,26 +31,35 @@ _AGAIN_S_MAX = 5.0
 class Claim:
     """A partition that is ours, its writer, and the offset up to which everything is committed.
 
-    `due` is when its next record may be handled (Unix seconds), 0 where it may be now.
+    `due` is when its next record may be handled, by a clock that is never set; 0 where it may be now. `unreadable` says what
+    cannot be read there, empty where all can.
     """
 
     tp: TopicPartition
     writer: TransactionalWriter
     next_offset: int
     due: float = 0.0
+    unreadable: str = ""
 
 
 @dataclass(slots=True)
 class _Attempts:
+    """How take-overs went: `reset_at` is the committed offset that the broker did not know, `stuck` why the partition is left."""
+
     failures: int = 0
     task: asyncio.Task[None] | None = None
+    reset_at: int | None = None
+    stuck: str = ""
 
 
 class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publishes no types
     """The partitions of one consumer, taken over and given up as the group rebalances."""
 
-    def __init__(self, group: str, bootstrap: str, settings: DeliverySettings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, group: str, bootstrap: str, settings: DeliverySettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._group = group
+        self._past = f"stop the service and set the offset of group {group} there (kafka-consumer-groups --reset-offsets)"
         self._bootstrap = bootstrap
         self._settings = settings
         self._clock = clock
@@ -126,6 +137,7 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
             self.lose(claim, error)
             return False
         claim.next_offset = offset
+        claim.unreadable = ""
         if claim.tp in self._take_overs:  # gone where the partition was revoked meanwhile: the results are visible all the same
             self._take_overs[claim.tp].failures = 0
         return True
@@ -149,17 +161,55 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
             self._consumer_of().pause(claim.tp)
             self._take_over(claim.tp, again_s)
 
+    def went_back(self, claim: Claim, offset: int) -> None:
+        """The client reset the position by itself (OffsetOutOfRange), and to go on would do again what was committed.
+
+        It is read from the committed offset. Where the broker does not know that once more, the partition is left: how much was
+        lost, and where to go on, is for people to say.
+        """
+        attempts = self._take_overs[claim.tp]
+        if attempts.reset_at != claim.next_offset:
+            attempts.reset_at = claim.next_offset
+            self.lose(claim, ValueError(f"read offset {offset} below {claim.next_offset}"))
+            return
+        attempts.stuck = (
+            f"{_name(claim.tp)} is left: offset {claim.next_offset} is committed and the broker's records end before it, so it "
+            f"has lost some; {self._past}"
+        )
+        _log.error("%s: %s", self._group, attempts.stuck)
+        self._consumer_of().pause(claim.tp)
+        self._drop(claim)
+
     def rewind(self, claim: Claim) -> None:
         """Goes back to the committed offset without giving the partition up."""
         if self._claims.get(claim.tp) is claim:
             self._consumer_of().seek(claim.tp, claim.next_offset)
+            claim.due = 0.0
+            self._resume(claim)
 
-    def delay(self, claim: Claim, offset: int, due: float) -> None:
-        """Goes on at this offset once it is due; the consumer's other partitions flow meanwhile."""
+    def rewind_all(self) -> None:
+        """The same for all partitions that flow: of those that wait nothing was read."""
+        for claim in self._claims.values():
+            if claim.due <= self._clock():
+                self.rewind(claim)
+
+    def refuse(self, error: Unreadable) -> None:
+        """Waits before what cannot be read, and tries it again every so often; the other partitions flow meanwhile."""
+        claim = self._claims.get(error.tp)
+        if claim is None:
+            return
+        reason = f"{error}, and is tried again; to leave that out, {self._past}"
+        if claim.unreadable != reason:
+            _log.error("%s: %s", self._group, reason)
+        claim.unreadable = reason
+        self.delay(claim, claim.next_offset, _AGAIN_S_MAX)
+
+    def delay(self, claim: Claim, offset: int, wait_s: float) -> None:
+        """Goes on at this offset after so many seconds; the consumer's other partitions flow meanwhile."""
         consumer = self._consumer_of()
         consumer.pause(claim.tp)
         consumer.seek(claim.tp, offset)
-        claim.due = due
+        claim.due = self._clock() + wait_s
         self._resume(claim)
 
     def hold(self) -> None:
@@ -178,6 +228,10 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
         """Why not every partition is being read, None when it is."""
         if self._assigned is None:
             return "waits for its partitions"
+        troubles = [claim.unreadable for claim in self._claims.values() if claim.unreadable]
+        troubles += (attempts.stuck for attempts in self._take_overs.values() if attempts.stuck)
+        if troubles:
+            return "; ".join(sorted(troubles))
         waiting = sorted(_name(tp) for tp in self._assigned if tp not in self._claims)
         return f"takes over {', '.join(waiting)}" if waiting else None
 
@@ -245,7 +299,8 @@ class Claims(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka publi
     def _set_fetch_wait(self) -> None:
         """Fetches come back soon while some partition is about to be read that is not read now."""
         now, assigned = self._clock(), self._assigned or frozenset()
-        expected = len(self._claims) < len(assigned) or any(claim.due > now for claim in self._claims.values())
+        left = sum(bool(attempts.stuck) for attempts in self._take_overs.values())
+        expected = len(self._claims) + left < len(assigned) or any(claim.due > now for claim in self._claims.values())
         set_fetch_wait(self._consumer_of(), SHORT_MS if expected else LONG_MS)
 
     def _drop(self, claim: Claim) -> None:

@@ -6,10 +6,9 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
@@ -22,6 +21,7 @@ from headrace.core.topics import consumer_group_id, retry_topic_name
 from headrace.runtime.delivery.batch_size import BatchSize
 from headrace.runtime.delivery.claims import Claim, Claims
 from headrace.runtime.delivery.incoming import Codec, Incoming, parse, redeemed
+from headrace.runtime.delivery.reading import Reading
 from headrace.runtime.delivery.routing import UNDECODABLE, DeadLetterLimit, Routed, Router
 from headrace.runtime.observer import BatchOutcome, DeliveryObserver, NoObserver
 from headrace.runtime.service import Ping, Subscription
@@ -32,8 +32,8 @@ _faststream_log = _log.getChild("faststream")
 _faststream_log.setLevel(logging.ERROR)  # it warns at every start that topics are not created by itself
 _DEPENDENCY_WAIT_S_MIN = 0.25
 _LEAVE_S = 5.0
-_POLL_MS = 1_000
-"""Longest wait for records before the client is asked whether it is well; records that come end it at once."""
+_CLOCKS_APART_S = 60.0
+"""Further apart than that two hosts' clocks are not, unless one of them was set."""
 
 
 def client_id_of(group: str, instance: str) -> str:
@@ -91,7 +91,8 @@ class Hop:
         self._router = Router(topic.name, group, settings, claims=large_bodies is not None and large_bodies.configured)
         share_max = settings.dead_letters_share_max if subscription.trusted else 1.0  # more than all of them are never dead
         self._dead_letters = DeadLetterLimit(share_max, settings.dead_letters_window)
-        self._claims = Claims(self.group_id, bootstrap, settings, subscription.clock)
+        self._claims = Claims(self.group_id, bootstrap, settings)
+        self._reading = Reading(self._claims, self._batch_size)
         self._halted: str | None = None
         self._stopped: str | None = None
         self._stops = 0
@@ -131,7 +132,7 @@ class Hop:
         """Why the hop is not doing its work, None when it is."""
         if all(task.done() for task in self._subscriber.tasks):
             return "does not read: its loop has not begun, or has ended"
-        return self._halted or self._stopped or self._claims.missing()
+        return self._halted or self._stopped or self._reading.trouble or self._claims.missing()
 
     def _subscribe(self) -> Any:
         topic, settings = self._subscription.topic, self._settings
@@ -156,13 +157,8 @@ class Hop:
         )
         subscriber(self._deliver)
         # Its own sleeps half of the time and polls fifty times a second.
-        subscriber.get_msg = self._next_batch  # type: ignore[method-assign]  # there is no option for it
+        subscriber.get_msg = self._reading.next_batch  # type: ignore[method-assign]  # there is no option for it
         return subscriber
-
-    async def _next_batch(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
-        """The records that have arrived, as soon as there are any, or none after a while."""
-        polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self._batch_size.records)
-        return tuple(chain.from_iterable(polled.values()))
 
     def _consumer(self) -> AIOKafkaConsumer:
         return self._subscriber.consumer
@@ -206,8 +202,7 @@ class Hop:
             if claim is None:
                 continue  # on its way to someone else, or being taken over: whoever has it next reads these again
             if records[0].record.offset < claim.next_offset:
-                # The client reset the position by itself (OffsetOutOfRange): what was committed would be done again.
-                self._claims.lose(claim, ValueError(f"read offset {records[0].record.offset} below {claim.next_offset}"))
+                self._claims.went_back(claim, records[0].record.offset)
                 continue
             due = self._affordable(claim, self._due(claim, records))
             if due:
@@ -215,16 +210,24 @@ class Hop:
         return lanes
 
     def _due(self, claim: Claim, records: list[Incoming]) -> list[Incoming]:
-        """The records that may be handled now; at the first that may not the partition pauses until it may."""
+        """The records that may be handled now; at the first that may not the partition pauses until it may.
+
+        A wait longer than any that is asked for says that a clock was set back, and is none.
+        """
         if records[0].record.topic == self._subscription.topic.name and not self._subscription.topic.delayed:
             return records
         now = self._clock()
+        wait_s_max = self._wait_s_max(records[0].record.topic)
         for index, incoming in enumerate(records):
-            not_before = not_before_of(incoming.record.headers)
-            if not_before > now:
-                self._claims.delay(claim, incoming.record.offset, not_before)
+            wait_s = not_before_of(incoming.record.headers) - now
+            if 0 < wait_s <= wait_s_max:
+                self._claims.delay(claim, incoming.record.offset, wait_s)
                 return records[:index]
         return records
+
+    def _wait_s_max(self, topic: str) -> float:
+        asked_s_max = self._subscription.delay_s_max if topic == self._subscription.topic.name else self._settings.retry_s_max
+        return asked_s_max + _CLOCKS_APART_S
 
     def _affordable(self, claim: Claim, records: list[Incoming]) -> list[Incoming]:
         """As many records as have bodies in the object store that fit into memory together; the others are read again."""

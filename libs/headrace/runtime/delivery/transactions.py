@@ -142,7 +142,9 @@ class TransactionalWriter:
             by_leader[self._leader(tp)].append(tp)
         requests = (self._client.send(leader, self._writing({tp: built[tp] for tp in tps})) for leader, tps in by_leader.items())
         outcomes = chain.from_iterable(_outcomes(answer.topics) for answer in await _all(*requests))
-        return {tp: built[tp] for tp, code in outcomes if code != _WRITTEN_BEFORE and not _succeeded([code])}
+        return {
+            tp: built[tp] for tp, code in outcomes if code != _WRITTEN_BEFORE and not _succeeded([code], _named(tp, built[tp]))
+        }
 
     def _writing(self, built: dict[TopicPartition, bytes]) -> Any:
         batches = _by_topic((tp, (tp.partition, batch)) for tp, batch in built.items())
@@ -170,7 +172,7 @@ class TransactionalWriter:
         """The answer to a request, asked again while what is in its way passes by itself."""
         while True:
             answer = await self._client.send(node, request)
-            if _succeeded(codes_of(answer)):
+            if _succeeded(codes_of(answer), type(request).__name__):
                 return answer
             await asyncio.sleep(_AGAIN_S)
 
@@ -200,8 +202,12 @@ class TransactionalWriter:
         return leader
 
 
-def _succeeded(codes: Iterable[int]) -> bool:
-    """Whether an answer has no error; False where what it has passes by itself.
+def _named(tp: TopicPartition, batch: bytes) -> str:
+    return f"{len(batch)} bytes for {tp.topic}-{tp.partition}"
+
+
+def _succeeded(codes: Iterable[int], asked: str) -> bool:
+    """Whether the answer to what was asked has no error; False where what it has passes by itself.
 
     Raises:
         ProducerFenced: another writer has started, or the transaction took too long.
@@ -209,7 +215,7 @@ def _succeeded(codes: Iterable[int]) -> bool:
     """
     found = {code for code in codes if code}
     for code in sorted(found - _PASSING):  # the first: a later one may only say that another partition's is in its way
-        raise errors.ProducerFenced if code in _FENCED else errors.for_code(code)()
+        raise errors.ProducerFenced if code in _FENCED else errors.for_code(code)(f"{asked}: the broker answers with code {code}")
     return not found
 
 

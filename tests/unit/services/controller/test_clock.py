@@ -68,5 +68,6 @@ async def test_a_clock_that_is_set_moves_no_deadline():
 def test_timers_are_due_by_the_clock_that_set_them():
     """Else one set by a clock that went on evenly would come at once, again and again, or hours late."""
     world = World()
-    clocks = {each.topic.name: each.clock for each in subscriptions(None, world.rounds, None, None)}  # type: ignore[arg-type]
-    assert clocks[ROUND_TIMER.name] is world.rounds.clock
+    bound = {each.topic.name: each for each in subscriptions(None, world.rounds, None, None)}  # type: ignore[arg-type]
+    assert bound[ROUND_TIMER.name].clock is world.rounds.clock
+    assert bound[ROUND_TIMER.name].delay_s_max == world.rounds.limits.tick_s
