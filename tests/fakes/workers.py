@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.checks import LimitReached, WorkerLost, WorkersGone
-from headrace.checks._math_task import work as compare
-from headrace.checks._schema_task import work as validate
+from headrace.checks import LimitReached, WorkerLost, WorkersGone, _constraints_task, _exact_task, _math_task, _schema_task
 
-_TASKS = {"math": compare, "schema": validate}
+_TASKS = {"constraints": _constraints_task, "exact": _exact_task, "math": _math_task, "schema": _schema_task}
 
 
 class FakeWorkers:
@@ -25,4 +23,4 @@ class FakeWorkers:
             raise WorkerLost("the worker ended with status -9")
         if "GONE" in text:
             raise WorkersGone("no worker for the checks could be started")
-        return _TASKS[task](request)
+        return _TASKS[task].work(request)

@@ -1,7 +1,7 @@
 """The form of a text: patterns, formats and languages. Every question takes time linear in the text."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -44,6 +44,11 @@ def compiled(pattern: str) -> Any:
     except re2.error as error:
         said = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
         raise ValueError(f"the pattern {pattern!r} is not one RE2 takes: {said}") from error
+
+
+def steps_max(patterns: Iterable[str], text: str) -> int:
+    """How many steps RE2 takes at most to search the text for the patterns: so many where its automata outgrow their memory."""
+    return len(text) * sum(compiled(pattern).programsize for pattern in patterns)
 
 
 def first_match(pattern: str, text: str) -> str | None:

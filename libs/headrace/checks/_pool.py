@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from headrace.checks._contract import LimitReached, WorkerLost, WorkersGone
 
-TASKS = ("math", "schema")
+TASKS = ("constraints", "exact", "math", "schema")
 """What a worker can do: each is a module `headrace.checks._<task>_task` with the functions
 `warm` and `work`."""
 

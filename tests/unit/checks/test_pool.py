@@ -19,8 +19,8 @@ def pool(limits: PoolLimits = ONE) -> WorkerPool:
     return WorkerPool(limits, ("schema",))
 
 
-SCHEMA = {"schema": {"type": "integer"}, "document": 1}
-SLOW_SCHEMA = {"schema": {"pattern": "^(a+)+$"}, "document": "a" * 60 + "!"}
+SCHEMA = {"schema": {"type": "integer"}, "own_schema": "", "response": "1", "depth_max": 64}
+SLOW_SCHEMA = {**SCHEMA, "schema": {"pattern": "^(a+)+$"}, "response": '"' + "a" * 60 + '!"'}
 
 
 def children() -> list[psutil.Process]:
@@ -116,19 +116,19 @@ async def test_reply_beyond_the_limit_ends_the_worker(monkeypatch):
 async def test_task_that_fails_says_so_and_harms_nobody():
     """An error of ours is told, not taken for a verdict."""
     async with pool() as workers:
-        with pytest.raises(WorkerLost, match="the worker failed: KeyError: 'schema'"):
+        with pytest.raises(WorkerLost, match="the worker failed: KeyError: 'response'"):
             await workers.run("schema", {}, 1)
         assert (await workers.run("schema", SCHEMA, 1))["outcome"] == "passed"
 
 
 async def test_work_beyond_its_memory_is_not_done():
-    """The address space of a worker is bounded: here to enough for reading the document, but not for complaining about it."""
+    """The address space of a worker is bounded: here to enough for taking the job, but not for doing it."""
     async with pool() as workers:
         [importer, *_] = children()
         fork = await fork_of(importer)
         fork.rlimit(psutil.RLIMIT_AS, (fork.memory_info().vms + 70_000_000, ONE.memory_bytes_max))
         with pytest.raises(LimitReached, match="more memory than the 1024 MiB of a worker"):
-            await workers.run("schema", {"schema": {"type": "integer"}, "document": "x" * 20_000_000}, 2)
+            await workers.run("schema", {**SCHEMA, "response": '"' + "x" * 20_000_000 + '"'}, 2)
         assert (await workers.run("schema", SCHEMA, 1))["outcome"] == "passed"
 
 
@@ -212,9 +212,9 @@ async def test_an_idle_fork_that_is_killed_costs_no_job_and_mixes_up_no_verdicts
     """What is said of a fork that died with nothing to do is nobody's answer, and each job gets its own verdict."""
     async with pool() as workers:
         [importer, *_] = children()
-        for document, outcome in ((1, "passed"), ("x", "failed"), (2, "passed")):
+        for response, outcome in (("1", "passed"), ("x", "failed"), ("2", "passed")):
             (await fork_of(importer)).kill()
-            assert (await workers.run("schema", {**SCHEMA, "document": document}, 1))["outcome"] == outcome
+            assert (await workers.run("schema", {**SCHEMA, "response": response}, 1))["outcome"] == outcome
 
 
 CONFUSED = """#!{python}
