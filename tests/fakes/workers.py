@@ -1,5 +1,6 @@
 """Workers in this process: the same tasks without the processes, and failures on demand."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,14 @@ _TASKS = {"constraints": _constraints_task, "exact": _exact_task, "math": _math_
 
 
 class FakeWorkers:
-    """Runs tasks at once. A response or document with one of the words below ends the way the word says."""
+    """Runs tasks at once. A response or document with one of the words below ends the way the word says.
+
+    `stalled` is how many are under way that never end by themselves.
+    """
 
     def __init__(self) -> None:
         self.runs = 0
+        self.stalled = 0
 
     async def run(self, task: str, request: Mapping[str, Any], cpu_s_max: float) -> Mapping[str, Any]:
         self.runs += 1
@@ -23,4 +28,10 @@ class FakeWorkers:
             raise WorkerLost("the worker ended with status -9")
         if "GONE" in text:
             raise WorkersGone("no worker for the checks could be started")
+        if "STALLED" in text:
+            self.stalled += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.stalled -= 1
         return _TASKS[task].work(request)

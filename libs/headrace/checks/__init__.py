@@ -24,6 +24,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from headrace.checks._contract import (
+    CPU_S_MAX,
     Finding,
     LimitReached,
     WorkerLost,
@@ -38,7 +39,7 @@ from headrace.core.policies import CheckRequest, Policy
 from headrace.core.policy_problems import InvalidPolicy, PolicyProblem, problems_of, unknown
 
 __all__ = [
-    "Check", "Finding", "LimitReached", "PoolLimits", "WorkerLost", "WorkerPool", "Workers", "WorkersGone",
+    "CPU_S_MAX", "Check", "Finding", "LimitReached", "PoolLimits", "WorkerLost", "WorkerPool", "Workers", "WorkersGone",
     "load", "names", "policy_json_schema", "readable", "rulers", "validate",
 ]  # fmt: skip
 
