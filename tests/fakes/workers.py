@@ -6,7 +6,12 @@ from typing import Any
 
 from headrace.checks import LimitReached, WorkerLost, WorkersGone, _constraints_task, _exact_task, _math_task, _schema_task
 
-_TASKS = {"constraints": _constraints_task, "exact": _exact_task, "math": _math_task, "schema": _schema_task}
+_TASKS = {
+    "constraints": _constraints_task.work,
+    "exact": _exact_task.work,
+    "math": _math_task.work,
+    "schema": _schema_task.work,
+}
 
 
 class FakeWorkers:
@@ -34,4 +39,4 @@ class FakeWorkers:
                 await asyncio.Event().wait()
             finally:
                 self.stalled -= 1
-        return _TASKS[task].work(request)
+        return _TASKS[task](request)

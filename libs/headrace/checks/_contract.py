@@ -49,7 +49,7 @@ class LimitReached(Exception):
 
 
 class WorkerLost(Exception):
-    """The worker died or stalled for a reason that is not known to be the work's: worth another try."""
+    """The worker died, stalled or was late for a reason that is not known to be the work's: worth another try."""
 
 
 class WorkersGone(Exception):

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.checks import PoolLimits, WorkerPool
-from headrace.core.dossiers import CheckOutcome
+from headrace.core.dossiers import CheckOutcome, Dossier
 from headrace.core.events import Emit, Retry
 from headrace.core.policies import Policy
 from headrace.core.samples import Reference
@@ -37,7 +37,9 @@ def asked(response: str, *names: str, attempt: int = 1, reference: Reference | N
 
 def outcomes(result) -> list[CheckOutcome]:
     assert isinstance(result, Emit)
-    return [found.outcome for found in result.sends[0].body.checks]
+    body = result.sends[0].body
+    assert isinstance(body, Dossier)
+    return [found.outcome for found in body.checks]
 
 
 async def test_a_check_that_does_not_end_is_tried_again_and_then_not_made():
@@ -72,6 +74,7 @@ async def test_an_error_that_nobody_foresaw_is_its_own_samples():
     batch[1] = replace(batch[1], body=replace(batch[1].body, sample=replace(batch[1].body.sample, dataset_id="newer")))
     good, bad = await run_requested_checks(batch, validation(workers, lambda name: unreadable if name == "newer" else POLICY))
     assert outcomes(good) == [CheckOutcome.PASSED]
+    assert isinstance(bad, Retry)
     assert (bad.error_class, "of_tomorrow" in bad.error) == ("ValidationError", True)
 
 
