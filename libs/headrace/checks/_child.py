@@ -3,7 +3,7 @@
 It imports its tasks once and then forks: the fork serves requests and may be killed by its limits, or by anybody, at any time;
 the process that did the imports sees how it ended, says so, and forks again in milliseconds. Both end when the parent closes
 their input, and so when the parent dies. A request is two lines, the job's number and what is to be done as JSON; what is said is
-one JSON line with the number of the job that it is about, null where it is about none.
+one JSON line with the number of the job that it is about.
 """
 
 import importlib
@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 import resource
+import select
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -31,6 +32,8 @@ _DENIED = frozenset({
 _ERROR_CHARS_MAX = 500
 _NO_JOB = 0
 """No job's number: they count from 1."""
+_UNREAD = -1
+"""Stands for a job that is being taken: some of its request may be read and lost."""
 
 Task = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -44,11 +47,11 @@ class _Replies:
 
     def about(self, job: int) -> None:
         """What is said from now on is about this job."""
-        self._job[:] = job.to_bytes(8, "little")
+        self._job[:] = job.to_bytes(8, "little", signed=True)
 
     def say(self, said: dict[str, Any]) -> None:
-        job = int.from_bytes(self._job[:], "little")
-        line = json.dumps({"job": None if job == _NO_JOB else job, **said}).encode() + b"\n"
+        job = int.from_bytes(self._job[:], "little", signed=True)
+        line = json.dumps({"job": job, **said}).encode() + b"\n"
         while line:
             line = line[os.write(self._file, line) :]
 
@@ -97,6 +100,8 @@ def _serve(replies: _Replies, tasks: Mapping[str, Task], jobs_max: int) -> int:
     sys.excepthook = partial(_confess, replies)
     requests = os.fdopen(0, "rb", closefd=False)  # of this fork: what a killed one had buffered is not read twice
     for _ in range(jobs_max):
+        select.select([requests], [], [])  # one that is killed while it waits has taken nothing
+        replies.about(_UNREAD)
         try:
             replies.about(int(requests.readline() or _NO_JOB))
             line = requests.readline()

@@ -1,4 +1,4 @@
-"""The form of a text: patterns, formats and languages. Every question takes time linear in the text; of patterns see `steps_max`."""
+"""The form of a text: patterns, formats and languages. Every question takes time linear in the text; of patterns: `steps_max`."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence

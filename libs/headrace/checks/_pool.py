@@ -195,7 +195,7 @@ class _Child:
     async def ready(self) -> None:
         """Returns once the tasks are imported; raises WorkersGone when they cannot be."""
         try:
-            said = await self._hear(None, self._limits.start_s_max)
+            said = await self._hear(self._asked, self._limits.start_s_max)
         except WorkerLost as error:
             raise WorkersGone(str(error)) from error
         if "missing" in said:
@@ -241,11 +241,11 @@ class _Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    async def _hear(self, job: int | None, seconds_max: float) -> dict[str, Any]:
-        """What the child says of this job, None: of itself. That a fork died without this job is no answer: the next takes it."""
+    async def _hear(self, job: int, seconds_max: float) -> dict[str, Any]:
+        """What the child says of this job, 0: of itself. That a fork died before it took the job is none: the next takes it."""
         try:
             async with asyncio.timeout(seconds_max):
-                while "died" in (said := await self._said()) and said["job"] != job:
+                while "died" in (said := await self._said()) and 0 <= said["job"] < job:
                     _log.warning("a check's worker ended with status %s while it had nothing to do", said["died"])
         except TimeoutError as error:
             self.is_spent = True
@@ -255,12 +255,12 @@ class _Child:
             raise WorkerLost("the worker ended before its reply did, or said too much") from error
         if said["job"] != job:
             self.is_spent = True
-            raise WorkerLost(f"the worker spoke of job {said['job']} when asked for job {job}")
+            raise WorkerLost(f"the worker spoke of another job than {job}: {str(said)[:100]}")
         return said
 
     async def _said(self) -> dict[str, Any]:
         said = json.loads(await self._replies.readline())
-        if not isinstance(said, dict) or "job" not in said:
+        if not isinstance(said, dict) or not isinstance(said.get("job"), int):
             self.is_spent = True
             raise WorkerLost("the worker said what is no reply")
         return said
