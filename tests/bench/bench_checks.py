@@ -31,6 +31,16 @@ CHECKS: dict[str, tuple[dict[str, Any], Callable[[int], Dossier]]] = {
         {"check": "constraints", "tokens_max": 99, "languages": ["en"], "must_match": ["(?i)sum"], "must_not_match": ["x{9}"]},
         lambda i: dossier(PROSE * 10 + str(i)),
     ),
+    "constraints, patterns and options": (
+        {"check": "constraints", "must_not_match": ["(?i)as an ai", "x{9}"], "options": ["A", "B"]},
+        lambda i: dossier(PROSE * 10 + str(i) + "\nB"),
+    ),
+    "the same of 10 kB": (
+        {"check": "constraints", "must_not_match": ["(?i)as an ai", "x{9}"], "options": ["A", "B"]},
+        lambda i: dossier(PROSE * 100 + str(i) + "\nB"),
+    ),
+    "exact": ({"check": "exact"}, lambda i: dossier(PROSE * 10 + f"\n{i}", reference=Reference(str(i), "exact"))),
+    "exact, 10 kB": ({"check": "exact"}, lambda i: dossier(PROSE * 100 + f"\n{i}", reference=Reference(str(i), "exact"))),
     "duplicate_prompt": ({"check": "duplicate_prompt"}, lambda _: dossier()),
 }
 

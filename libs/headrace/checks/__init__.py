@@ -6,7 +6,8 @@ A module of this package whose name has no leading underscore is a check. It hol
 - `Settings`, a frozen pydantic model whose fields are the keys a policy may set, each described;
 - `validate(settings)`, what only the check's own libraries can tell about its settings; raises ValueError;
 - `applies(dossier, settings)`, whether the check says anything about this sample;
-- `check(dossier, settings, workers)`, which returns what was found.
+- `check(dossier, settings, workers)`, which returns what was found. It runs in the service's event loop: what strangers' text
+  may make take longer than milliseconds, it has the workers do.
 
 Its libraries are imported inside its functions: a policy can be read where none of them is installed.
 """
@@ -24,6 +25,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from headrace.checks._contract import (
+    CPU_S_MAX,
     Finding,
     LimitReached,
     WorkerLost,
@@ -38,7 +40,7 @@ from headrace.core.policies import CheckRequest, Policy
 from headrace.core.policy_problems import InvalidPolicy, PolicyProblem, problems_of, unknown
 
 __all__ = [
-    "Check", "Finding", "LimitReached", "PoolLimits", "WorkerLost", "WorkerPool", "Workers", "WorkersGone",
+    "CPU_S_MAX", "Check", "Finding", "LimitReached", "PoolLimits", "WorkerLost", "WorkerPool", "Workers", "WorkersGone",
     "load", "names", "policy_json_schema", "readable", "rulers", "validate",
 ]  # fmt: skip
 

@@ -1,14 +1,17 @@
 """The child process that runs work which may run away: `python -m headrace.checks._child MEMORY_BYTES JOBS TASK...`.
 
-It imports its tasks once and then forks: the fork serves requests, one JSON line in and one out, and may be killed by its
-limits at any time; the process that did the imports sees how it ended, says so, and forks again in milliseconds. Both end
-when the parent closes their input, and so when the parent dies.
+It imports its tasks once and then forks: the fork serves requests and may be killed by its limits, or by anybody, at any time;
+the process that did the imports sees how it ended, says so, and forks again in milliseconds. Both end when the parent closes
+their input, and so when the parent dies. A request is two lines, the job's number and what is to be done as JSON; what is said is
+one JSON line with the number of the job that it is about.
 """
 
 import importlib
 import json
+import mmap
 import os
 import resource
+import select
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -27,25 +30,48 @@ _DENIED = frozenset({
 })  # fmt: skip
 
 _ERROR_CHARS_MAX = 500
+_NO_JOB = 0
+"""No job's number: they count from 1."""
+_UNREAD = -1
+"""Stands for a job that is being taken: some of its request may be read and lost."""
 
 Task = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
+class _Replies:
+    """Where replies go, and the number of the job they are about: in memory shared with the forks, so that it outlives them."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._job = mmap.mmap(-1, 8)
+
+    def about(self, job: int) -> None:
+        """What is said from now on is about this job."""
+        self._job[:] = job.to_bytes(8, "little", signed=True)
+
+    def say(self, said: dict[str, Any]) -> None:
+        job = int.from_bytes(self._job[:], "little", signed=True)
+        line = json.dumps({"job": job, **said}).encode() + b"\n"
+        while line:
+            line = line[os.write(self._file, line) :]
+
+
 def main(arguments: list[str]) -> None:
     """Serve until the input is closed."""
-    replies = os.dup(1)
+    replies = _Replies(os.dup(1))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints must not look like a reply
     memory_bytes_max, jobs_max = int(arguments[0]), int(arguments[1])
     try:
         tasks = {name: _task(name) for name in arguments[2:]}
     except ModuleNotFoundError as error:
-        _say(replies, {"missing": error.name})
+        replies.say({"missing": error.name})
         return
     _limit(memory_bytes_max)
-    _say(replies, {"ready": True})
+    replies.say({"ready": True})
     while (exit_status := _end_of_fork(replies, tasks, jobs_max)) != ENDED:
         if exit_status != RECYCLED:
-            _say(replies, {"died": exit_status})
+            replies.say({"died": exit_status})
+        replies.about(_NO_JOB)
 
 
 def _task(name: str) -> Task:
@@ -61,7 +87,7 @@ def _limit(memory_bytes_max: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
-def _end_of_fork(replies: int, tasks: Mapping[str, Task], jobs_max: int) -> int:
+def _end_of_fork(replies: _Replies, tasks: Mapping[str, Task], jobs_max: int) -> int:
     fork = os.fork()
     if fork == 0:
         os._exit(_serve(replies, tasks, jobs_max))
@@ -69,12 +95,15 @@ def _end_of_fork(replies: int, tasks: Mapping[str, Task], jobs_max: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def _serve(replies: int, tasks: Mapping[str, Task], jobs_max: int) -> int:
+def _serve(replies: _Replies, tasks: Mapping[str, Task], jobs_max: int) -> int:
     sys.addaudithook(_deny)
     sys.excepthook = partial(_confess, replies)
     requests = os.fdopen(0, "rb", closefd=False)  # of this fork: what a killed one had buffered is not read twice
     for _ in range(jobs_max):
+        select.select([requests], [], [])  # one that is killed while it waits has taken nothing
+        replies.about(_UNREAD)
         try:
+            replies.about(int(requests.readline() or _NO_JOB))
             line = requests.readline()
         except MemoryError:  # what is left of the line would be taken for the next request
             return ENDED
@@ -83,9 +112,10 @@ def _serve(replies: int, tasks: Mapping[str, Task], jobs_max: int) -> int:
         try:
             reply = _run(tasks, json.loads(line))
         except MemoryError:
-            _say(replies, {"memory": True})
+            replies.say({"memory": True})
             return RECYCLED
-        _say(replies, reply)
+        replies.say(reply)
+        replies.about(_NO_JOB)
     return RECYCLED
 
 
@@ -99,15 +129,9 @@ def _run(tasks: Mapping[str, Task], request: dict[str, Any]) -> dict[str, Any]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _say(replies: int, reply: dict[str, Any]) -> None:
-    line = json.dumps(reply).encode() + b"\n"
-    while line:
-        line = line[os.write(replies, line) :]
-
-
-def _confess(replies: int, kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+def _confess(replies: _Replies, kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
     """Whatever a task raises is told, and is the end of this fork."""
-    _say(replies, {"error": f"{kind.__name__}: {error}"[:_ERROR_CHARS_MAX]})
+    replies.say({"error": f"{kind.__name__}: {error}"[:_ERROR_CHARS_MAX]})
     os._exit(RECYCLED)
 
 

@@ -6,6 +6,11 @@ from typing import Any, Protocol
 
 from headrace.core.dossiers import CheckOutcome
 
+CPU_S_MAX = 5
+"""Most processor time, in seconds, that a policy may give to a check of one sample."""
+QUICK_BYTES_MAX = 4_096
+"""Work that takes time linear in its texts is done where it is asked for up to so many bytes of UTF-8, which is 2 ms at most,
+whatever the texts are; with longer ones it goes to a worker, which can be killed."""
 EVIDENCE_CHARS_MAX = 1_000
 """Evidence is for people and travels in every later event: this much of it, the middle left out."""
 
@@ -34,12 +39,17 @@ def not_made(evidence: str) -> Finding:
     return Finding(CheckOutcome.NOT_MADE, evidence)
 
 
+def found(reply: Mapping[str, Any]) -> Finding:
+    """What a worker found: the reply of a task that names an outcome."""
+    return Finding(CheckOutcome(reply["outcome"]), str(reply["evidence"]))
+
+
 class LimitReached(Exception):
     """The work asked for more time or memory than it may have. The same work would again: a check that is not made."""
 
 
 class WorkerLost(Exception):
-    """The worker died or stalled for a reason that is not known to be the work's: worth another try."""
+    """The worker died, stalled or was late for a reason that is not known to be the work's: worth another try."""
 
 
 class WorkersGone(Exception):
@@ -58,6 +68,11 @@ class Workers(Protocol):
             WorkersGone: no worker can be started.
         """
         ...
+
+
+def is_short(*texts: str) -> bool:
+    """Whether the texts have at most `QUICK_BYTES_MAX` bytes together."""
+    return sum(len(text.encode(errors="surrogatepass")) for text in texts) <= QUICK_BYTES_MAX
 
 
 def readable(text: str, chars_max: int = EVIDENCE_CHARS_MAX) -> str:

@@ -1,7 +1,7 @@
-"""The form of a text: patterns, formats and languages. Every question takes time linear in the text."""
+"""The form of a text: patterns, formats and languages. Every question takes time linear in the text; of patterns: `steps_max`."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -29,7 +29,7 @@ class Language:
 
 @lru_cache(maxsize=256)
 def compiled(pattern: str) -> Any:
-    """The RE2 pattern, compiled. RE2 never backtracks, so that no response can make it run away.
+    """The RE2 pattern, compiled. RE2 never backtracks, but where its automaton outgrows its memory it is slow: see `steps_max`.
 
     Raises:
         ValueError: RE2 does not take it (it has neither look-around nor back-references).
@@ -44,6 +44,12 @@ def compiled(pattern: str) -> Any:
     except re2.error as error:
         said = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
         raise ValueError(f"the pattern {pattern!r} is not one RE2 takes: {said}") from error
+
+
+def steps_max(patterns: Iterable[str], text: str) -> int:
+    """How many steps RE2 takes at most to search the text for the patterns: so many where its automata outgrow their memory."""
+    instructions: int = sum(compiled(pattern).programsize for pattern in patterns)
+    return len(text) * instructions
 
 
 def first_match(pattern: str, text: str) -> str | None:

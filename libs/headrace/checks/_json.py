@@ -1,6 +1,7 @@
 """JSON read strictly: what RFC 8259 leaves to chance is refused."""
 
 import json
+from collections import Counter
 from math import isfinite
 from typing import Any
 
@@ -43,8 +44,7 @@ def _finite(text: str) -> float:
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for index, key in enumerate(keys) if key in keys[:index])
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
         raise ValueError(f"the key {twice[:40]!r} is there twice")
     return found
 

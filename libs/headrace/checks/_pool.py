@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from headrace.checks._contract import LimitReached, WorkerLost, WorkersGone
 
-TASKS = ("math", "schema")
+TASKS = ("constraints", "exact", "math", "schema")
 """What a worker can do: each is a module `headrace.checks._<task>_task` with the functions
 `warm` and `work`."""
 
@@ -51,8 +51,9 @@ class _Job:
 class WorkerPool:
     """The workers behind `Workers`: `async with WorkerPool(limits) as workers`.
 
-    Each worker is a process group of its own that knows nothing of this process's environment. A worker that dies, stalls or
-    says too much is replaced; its job fails with an error that says whether the job was to blame.
+    Each worker is a process group of its own that knows nothing of this process's environment. A worker that dies, stalls, says
+    too much or does not speak of its job is replaced; its job fails with an error that says whether the job was to blame. Whoever
+    stops waiting for a reply has the worker killed, and replaced, too.
     """
 
     def __init__(self, limits: PoolLimits, tasks: tuple[str, ...] = TASKS) -> None:
@@ -130,12 +131,13 @@ class WorkerPool:
         job = await self._jobs.get()
         if job.reply.done():  # whoever asked has gone away
             return
+        job.reply.add_done_callback(child.abandon)
         try:
             reply = await child.ask(job)
         except LimitReached as error:
             _fail(job, error)
         except WorkerLost as error:
-            _log.warning("a check's worker was lost: %s", error)
+            _log.warning("a check's worker was lost: %s", "nobody waits any more" if job.reply.cancelled() else error)
             _fail(job, error)
         except asyncio.CancelledError:
             _fail(job, WorkersGone("the service is stopping"))
@@ -174,6 +176,7 @@ class _Child:
     def __init__(self, process: asyncio.subprocess.Process, limits: PoolLimits) -> None:
         self._process = process
         self._limits = limits
+        self._asked = 0
         self.is_spent = False
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("a worker is started with pipes")
@@ -192,7 +195,7 @@ class _Child:
     async def ready(self) -> None:
         """Returns once the tasks are imported; raises WorkersGone when they cannot be."""
         try:
-            said = await self._hear(self._limits.start_s_max)
+            said = await self._hear(self._asked, self._limits.start_s_max)
         except WorkerLost as error:
             raise WorkersGone(str(error)) from error
         if "missing" in said:
@@ -200,13 +203,14 @@ class _Child:
 
     async def ask(self, job: _Job) -> Mapping[str, Any]:
         """The child's reply to one job. A lost worker may have a successor in the same process; `is_spent` says if not."""
+        self._asked += 1
         try:
-            self._requests.write(job.line)
+            self._requests.write(b"%d\n%b" % (self._asked, job.line))
             await self._requests.drain()
         except OSError as error:
             self.is_spent = True
             raise WorkerLost(f"the worker does not take work: {error}") from error
-        said = await self._hear(job.cpu_s_max + self._limits.stall_s_max)
+        said = await self._hear(self._asked, job.cpu_s_max + self._limits.stall_s_max)
         if "memory" in said:
             raise LimitReached(f"needs more memory than the {self._limits.memory_bytes_max >> 20} MiB of a worker")
         if said.get("died") == -signal.SIGPROF:
@@ -221,24 +225,42 @@ class _Child:
             raise WorkerLost("the worker said what is no reply")
         return reply
 
+    def abandon(self, reply: "asyncio.Future[Mapping[str, Any]]") -> None:
+        """Where nobody waits for the reply any more, the work ends at once, and this worker with it."""
+        if reply.cancelled():
+            self.is_spent = True
+            self._kill()
+
     async def kill(self) -> None:
         """End the process and everything it started, and wait until it is gone."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._kill()
         with contextlib.suppress(OSError):
             await self._process.communicate()  # to the end of its output: wait() alone leaves the pipes open
 
-    async def _hear(self, seconds_max: float) -> dict[str, Any]:
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _hear(self, job: int, seconds_max: float) -> dict[str, Any]:
+        """What the child says of this job, 0: of itself. That a fork died before it took the job is none: the next takes it."""
         try:
             async with asyncio.timeout(seconds_max):
-                said = json.loads(await self._replies.readline())
+                while "died" in (said := await self._said()) and 0 <= said["job"] < job:
+                    _log.warning("a check's worker ended with status %s while it had nothing to do", said["died"])
         except TimeoutError as error:
             self.is_spent = True
             raise WorkerLost(f"the worker said nothing for {seconds_max:g} s") from error
         except ValueError as error:  # too long a line, or what is left of one
             self.is_spent = True
             raise WorkerLost("the worker ended before its reply did, or said too much") from error
-        if not isinstance(said, dict):
+        if said["job"] != job:
+            self.is_spent = True
+            raise WorkerLost(f"the worker spoke of another job than {job}: {str(said)[:100]}")
+        return said
+
+    async def _said(self) -> dict[str, Any]:
+        said = json.loads(await self._replies.readline())
+        if not isinstance(said, dict) or not isinstance(said.get("job"), int):
             self.is_spent = True
             raise WorkerLost("the worker said what is no reply")
         return said

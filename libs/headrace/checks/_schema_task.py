@@ -1,4 +1,4 @@
-"""Validation against a JSON Schema, inside a worker: the schema may come from a sample."""
+"""Strict reading and validation against a JSON Schema, inside a worker: the schema may come from a sample."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -10,30 +10,52 @@ from jsonschema.validators import Draft202012Validator, validator_for
 from jsonschema_specifications import REGISTRY as SPECIFICATIONS
 from referencing.exceptions import Unresolvable
 
+from headrace.checks._contract import readable
+from headrace.checks._json import NotStrictJson, read
+
+_SCHEMA_DEPTH_MAX = 64
 _ERRORS_SHOWN = 5
 _SHOWN_CHARS = 160
 
 
 def warm() -> None:
     """Have jsonschema compile its meta-schemas."""
-    work({"schema": {"type": "object", "properties": {"a": {"type": "string", "pattern": "^x"}}}, "document": {"a": "x"}})
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^x"}}}
+    work({"response": '{"a": "x"}', "depth_max": 2, "own_schema": "", "schema": schema})
 
 
 def work(request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Validate `document` against `schema`; the reply has an `outcome` and `evidence`."""
-    schema, document = request["schema"], request["document"]
+    """Read `response` and hold it against `own_schema`, a text, or else `schema`; the reply has an `outcome` and `evidence`."""
+    outcome, evidence = _outcome(request)
+    return {"outcome": outcome, "evidence": readable(evidence)}
+
+
+def _outcome(request: Mapping[str, Any]) -> tuple[str, str]:
+    try:
+        document = read(request["response"], depth_max=request["depth_max"])
+    except NotStrictJson as error:
+        return "failed", f"the response is not strict JSON: {error}"
+    own = request["own_schema"]
+    try:
+        schema = read(own, depth_max=_SCHEMA_DEPTH_MAX) if own else request["schema"]
+    except NotStrictJson as error:
+        return "not_made", f"the sample's own schema is not strict JSON: {error}"
+    return _validated(document, schema)
+
+
+def _validated(document: Any, schema: Any) -> tuple[str, str]:
     problem = problem_of_schema(schema)
     if problem:
-        return {"outcome": "not_made", "evidence": f"the schema {problem}"}
+        return "not_made", f"the schema {problem}"
     try:
         errors = list(islice(_validator(schema).iter_errors(document), _ERRORS_SHOWN))
     except Unresolvable as error:
-        return {"outcome": "not_made", "evidence": f"the schema refers to {error.ref!r}, which it does not hold; none is fetched"}
+        return "not_made", f"the schema refers to {error.ref!r}, which it does not hold; none is fetched"
     except RecursionError:
-        return {"outcome": "not_made", "evidence": "the schema refers to itself without end"}
+        return "not_made", "the schema refers to itself without end"
     if errors:
-        return {"outcome": "failed", "evidence": "; ".join(_shown(error) for error in errors)}
-    return {"outcome": "passed", "evidence": "the response is a document that the schema allows"}
+        return "failed", "; ".join(_shown(error) for error in errors)
+    return "passed", "the response is a document that the schema allows"
 
 
 def problem_of_schema(schema: Any) -> str:

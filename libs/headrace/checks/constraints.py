@@ -8,16 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from headrace.checks import _form
 from headrace.checks._answers import final_answers, normalised
-from headrace.checks._contract import Finding, Workers, failed, not_made, passed
+from headrace.checks._contract import CPU_S_MAX, Finding, LimitReached, Workers, failed, is_short, not_made, passed
 from headrace.core.dossiers import CURRENT, Dossier
 from headrace.core.samples import response_text
 
-VERSION = 1
+VERSION = 2
 
 Count = Annotated[int, Field(ge=0, le=100_000_000, strict=True)]
 Pattern = Annotated[str, Field(min_length=1, max_length=1_000)]
 Option = Annotated[str, Field(min_length=1, max_length=200)]
 LanguageCode = Annotated[str, Field(pattern="^[a-z]{2}$")]
+
+_QUICK_STEPS_MAX = 200_000
+"""So many steps of the patterns take 2 to 3 ms at most. Where there may be more, a worker takes them, which can be killed."""
 
 
 class Settings(BaseModel):
@@ -47,6 +50,13 @@ class Settings(BaseModel):
         (), max_length=200, description="The response, its last line or its last \\boxed{} is one of these; empty allows any."
     )
     options_ignore_case: bool = Field(False, strict=True, description="Take upper and lower case of options for the same.")
+    cpu_s_max: float = Field(
+        2.0,
+        ge=0.1,
+        le=CPU_S_MAX,
+        strict=True,
+        description="Processor time for a long response or costly patterns, seconds; then the check is not made.",
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> "Settings":
@@ -77,22 +87,40 @@ def applies(_dossier: Dossier, _settings: Settings) -> bool:
     return True
 
 
-async def check(dossier: Dossier, settings: Settings, _: Workers) -> Finding:
+async def check(dossier: Dossier, settings: Settings, workers: Workers) -> Finding:
     """Every constraint that is violated is named; one that cannot be judged counts only where none is violated."""
     response = response_text(dossier.sample)
-    violated = [
-        *_lengths(response, settings),
-        *_patterns(response, settings),
-        *_answer(response, settings),
-        *([_form.format_violation(response, settings.format)] if settings.format is not None else []),
-    ]
+    violated, unknown = _tokens(dossier, settings)
+    violated += _lengths(response, settings)
+    try:
+        violated += await _violations(response, settings, workers)
+    except LimitReached as reached:
+        unknown = str(reached)
     if settings.languages:
-        violated.append(await asyncio.to_thread(_language, response, settings))
-    token_violations, unknown = _tokens(dossier, settings)
-    found = [violation for violation in (*token_violations, *violated) if violation]
-    if found:
-        return failed("; ".join(found))
+        violated += await asyncio.to_thread(_language, response, settings)
+    if violated:
+        return failed("; ".join(violated))
     return not_made(unknown) if unknown else passed("every constraint holds")
+
+
+def violations(response: str, settings: Settings) -> list[str]:
+    """What is violated of patterns, options and format, which look at the whole text."""
+    return [*_patterns(response, settings), *_answer(response, settings), *_format(response, settings)]
+
+
+async def _violations(response: str, settings: Settings, workers: Workers) -> list[str]:
+    """Looked for here where that is quick, else in a worker."""
+    if _is_quick(response, settings):
+        return violations(response, settings)
+    request = {"response": response, "settings": settings.model_dump_json()}
+    reply = await workers.run("constraints", request, settings.cpu_s_max)
+    return [str(reply["violated"])] if reply["violated"] else []
+
+
+def _is_quick(response: str, settings: Settings) -> bool:
+    if (settings.options or settings.format is not None) and not is_short(response, *settings.options):
+        return False
+    return _form.steps_max((*settings.must_match, *settings.must_not_match), response) <= _QUICK_STEPS_MAX
 
 
 def _tokens(dossier: Dossier, settings: Settings) -> tuple[list[str], str]:
@@ -133,16 +161,24 @@ def _patterns(response: str, settings: Settings) -> Iterator[str]:
 
 
 def _answer(response: str, settings: Settings) -> Iterator[str]:
+    if not settings.options:
+        return
     ignore_case = settings.options_ignore_case
     options = {normalised(option, ignore_case=ignore_case) for option in settings.options}
     answers = final_answers(response)
-    if options and not any(normalised(answer, ignore_case=ignore_case) in options for answer in answers):
+    if not any(normalised(answer, ignore_case=ignore_case) in options for answer in answers):
         yield f"the answer {answers[-1][:60]!r} is none of the options {', '.join(settings.options)}"
 
 
-def _language(response: str, settings: Settings) -> str:
+def _format(response: str, settings: Settings) -> Iterator[str]:
+    violation = _form.format_violation(response, settings.format) if settings.format is not None else ""
+    if violation:
+        yield violation
+
+
+def _language(response: str, settings: Settings) -> list[str]:
     seen = _form.language_of(response, settings.languages, settings.language_letters_min)
     if seen is None or seen.allowed >= settings.language_confidence_min:
-        return ""
+        return []
     wanted = ", ".join(settings.languages)
-    return f"looks like {seen.likeliest} ({seen.likeliest_confidence:.2f}), not {wanted} ({seen.allowed:.2f})"
+    return [f"looks like {seen.likeliest} ({seen.likeliest_confidence:.2f}), not {wanted} ({seen.allowed:.2f})"]

@@ -3,11 +3,11 @@ r"""The response, its last line or its last \boxed{} is the reference answer, wo
 from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.checks._answers import final_answers, normalised
-from headrace.checks._contract import Finding, Workers, failed, passed
+from headrace.checks._contract import CPU_S_MAX, Finding, Workers, failed, found, is_short, passed
 from headrace.core.dossiers import Dossier
 from headrace.core.samples import response_text
 
-VERSION = 1
+VERSION = 2
 
 
 class Settings(BaseModel):
@@ -16,6 +16,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ignore_case: bool = Field(False, strict=True, description="Take upper and lower case for the same.")
+    cpu_s_max: float = Field(
+        2.0,
+        ge=0.1,
+        le=CPU_S_MAX,
+        strict=True,
+        description="Processor time for comparing long texts, seconds; then the check is not made.",
+    )
 
 
 def validate(_: Settings) -> None:
@@ -28,11 +35,20 @@ def applies(dossier: Dossier, _: Settings) -> bool:
     return reference is not None and reference.verifier == "exact" and bool(reference.answer)
 
 
-async def check(dossier: Dossier, settings: Settings, _: Workers) -> Finding:
+async def check(dossier: Dossier, settings: Settings, workers: Workers) -> Finding:
+    """Compared here where the texts are short, else in a worker."""
+    reference, response = dossier.sample.reference, response_text(dossier.sample)
+    answer = reference.answer if reference is not None else ""
+    if is_short(answer, response):
+        return compared(answer, response, ignore_case=settings.ignore_case)
+    request = {"reference": answer, "response": response, "ignore_case": settings.ignore_case}
+    return found(await workers.run("exact", request, settings.cpu_s_max))
+
+
+def compared(reference: str, response: str, *, ignore_case: bool) -> Finding:
     """Unicode form, runs of white space and a full stop at the end do not count."""
-    reference = dossier.sample.reference
-    wanted = normalised(reference.answer if reference is not None else "", ignore_case=settings.ignore_case)
-    answers = final_answers(response_text(dossier.sample))
-    if any(normalised(answer, ignore_case=settings.ignore_case) == wanted for answer in answers):
+    wanted = normalised(reference, ignore_case=ignore_case)
+    answers = final_answers(response)
+    if any(normalised(answer, ignore_case=ignore_case) == wanted for answer in answers):
         return passed(f"the response is the reference {wanted!r}")
     return failed(f"the response ends in {answers[1]!r}, the reference is {wanted!r}")

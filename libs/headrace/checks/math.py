@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from headrace.checks._contract import Finding, Workers, not_made
-from headrace.core.dossiers import CheckOutcome, Dossier
+from headrace.checks._contract import CPU_S_MAX, Finding, Workers, found, not_made
+from headrace.core.dossiers import Dossier
 from headrace.core.samples import response_text
 
 VERSION = 2
@@ -19,7 +19,11 @@ class Settings(BaseModel):
         32_768, ge=100, le=1_000_000, strict=True, description="Longer responses are not read: the check is not made."
     )
     cpu_s_max: float = Field(
-        3.0, ge=0.1, le=5, strict=True, description="Processor time for one comparison, seconds; then the check is not made."
+        3.0,
+        ge=0.1,
+        le=CPU_S_MAX,
+        strict=True,
+        description="Processor time for one comparison, seconds; then the check is not made.",
     )
 
 
@@ -43,5 +47,4 @@ async def check(dossier: Dossier, settings: Settings, workers: Workers) -> Findi
         "response": response,
         "float_digits": settings.float_digits,
     }
-    reply = await workers.run("math", request, settings.cpu_s_max)
-    return Finding(CheckOutcome(reply["outcome"]), str(reply["evidence"]))
+    return found(await workers.run("math", request, settings.cpu_s_max))

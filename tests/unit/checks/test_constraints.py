@@ -1,9 +1,15 @@
 """`constraints`: each violated constraint is named."""
 
+import asyncio
+import random
+import time
+from itertools import pairwise
+
 import pytest
 
 from headrace.core.dossiers import CheckOutcome
 from tests.fakes.evidence import dossier, signals
+from tests.fakes.workers import FakeWorkers
 
 PASSED, FAILED, NOT_MADE = CheckOutcome.PASSED, CheckOutcome.FAILED, CheckOutcome.NOT_MADE
 ENGLISH = "The answer follows at once, since every even number above two is the sum of two smaller numbers."
@@ -131,3 +137,48 @@ async def test_every_violation_is_named(run):
                        must_match=["x{5}"], must_not_match=["Die"], options=["A"])  # fmt: skip
     for violation in ("tokens_max", "characters_max", "looks like", "format json", "must_match", "must_not_match", "options"):
         assert violation in result.evidence
+
+
+@pytest.mark.parametrize(
+    ("response", "settings", "runs"),
+    [
+        ("short", {"options": ["A"], "format": "json", "must_match": ["x"]}, 0),
+        ("x" * 30_000, {"tokens_max": 9, "must_match": ["x"]}, 0),
+        ("x" * 5_000, {"options": ["A"]}, 1),
+        ("\u4e00" * 2_000, {"format": "json"}, 1),
+        ("x" * 200, {"must_not_match": ["(a|b|.){1000}c"]}, 1),
+    ],
+)
+async def test_what_may_take_long_is_looked_for_in_a_worker(run, response, settings, runs):
+    """That is long texts, and patterns whose automaton is large."""
+    workers = FakeWorkers()
+    await run(dossier(response), workers, check="constraints", **settings)
+    assert workers.runs == runs
+
+
+async def test_limit_reached_counts_only_where_nothing_is_violated(run):
+    """As with all that cannot be judged."""
+    runaway = dossier("RUNAWAY" * 1_000)
+    assert (await run(runaway, check="constraints", options=["A"])).outcome is NOT_MADE
+    result = await run(runaway, check="constraints", options=["A"], characters_max=9)
+    assert (result.outcome, result.evidence) == (FAILED, "7000 characters, characters_max is 9")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_costly_pattern_is_killed_and_holds_up_nobody(run, workers):
+    """RE2 takes its time for each character where its automaton outgrows its memory; meanwhile the event loop is free."""
+    response = "".join(random.Random(1).choices("ab", k=400_000))
+    gaps = [time.monotonic()]
+
+    async def tick():
+        while True:
+            await asyncio.sleep(0.01)
+            gaps.append(time.monotonic())
+
+    ticking = asyncio.create_task(tick())
+    settings = {"check": "constraints", "must_not_match": ["(a|b|.){1000}c"]}
+    result = await run(dossier(response), workers, **settings, cpu_s_max=0.3)
+    ticking.cancel()
+    assert result.outcome is NOT_MADE
+    assert "more than 0.3 s of processor time" in result.evidence
+    assert max(after - before for before, after in pairwise(gaps)) < 2

@@ -19,8 +19,8 @@ def pool(limits: PoolLimits = ONE) -> WorkerPool:
     return WorkerPool(limits, ("schema",))
 
 
-SCHEMA = {"schema": {"type": "integer"}, "document": 1}
-SLOW_SCHEMA = {"schema": {"pattern": "^(a+)+$"}, "document": "a" * 60 + "!"}
+SCHEMA = {"schema": {"type": "integer"}, "own_schema": "", "response": "1", "depth_max": 64}
+SLOW_SCHEMA = {**SCHEMA, "schema": {"pattern": "^(a+)+$"}, "response": '"' + "a" * 60 + '!"'}
 
 
 def children() -> list[psutil.Process]:
@@ -107,7 +107,7 @@ async def test_worker_is_recycled_after_its_share_of_jobs():
 
 async def test_reply_beyond_the_limit_ends_the_worker(monkeypatch):
     """A worker cannot fill our memory."""
-    monkeypatch.setattr(_pool, "_REPLY_BYTES_MAX", 24)
+    monkeypatch.setattr(_pool, "_REPLY_BYTES_MAX", 48)
     async with pool() as workers:
         with pytest.raises(WorkerLost, match="said too much"):
             await workers.run("schema", SCHEMA, 1)
@@ -116,19 +116,19 @@ async def test_reply_beyond_the_limit_ends_the_worker(monkeypatch):
 async def test_task_that_fails_says_so_and_harms_nobody():
     """An error of ours is told, not taken for a verdict."""
     async with pool() as workers:
-        with pytest.raises(WorkerLost, match="the worker failed: KeyError: 'schema'"):
+        with pytest.raises(WorkerLost, match="the worker failed: KeyError: 'response'"):
             await workers.run("schema", {}, 1)
         assert (await workers.run("schema", SCHEMA, 1))["outcome"] == "passed"
 
 
 async def test_work_beyond_its_memory_is_not_done():
-    """The address space of a worker is bounded: here to enough for reading the document, but not for complaining about it."""
+    """The address space of a worker is bounded: here to enough for taking the job, but not for doing it."""
     async with pool() as workers:
         [importer, *_] = children()
         fork = await fork_of(importer)
         fork.rlimit(psutil.RLIMIT_AS, (fork.memory_info().vms + 70_000_000, ONE.memory_bytes_max))
         with pytest.raises(LimitReached, match="more memory than the 1024 MiB of a worker"):
-            await workers.run("schema", {"schema": {"type": "integer"}, "document": "x" * 20_000_000}, 2)
+            await workers.run("schema", {**SCHEMA, "response": '"' + "x" * 20_000_000 + '"'}, 2)
         assert (await workers.run("schema", SCHEMA, 1))["outcome"] == "passed"
 
 
@@ -152,12 +152,14 @@ async def test_closing_the_pool_leaves_nothing_behind():
 
 
 async def test_abandoned_job_does_not_hold_up_the_next():
-    """When nobody waits for a reply any more, it is read and forgotten."""
+    """When nobody waits for a reply any more, the work ends at once, and its reply is nobody else's."""
     async with pool() as workers:
-        job = asyncio.create_task(workers.run("schema", SLOW_SCHEMA, 0.2))
-        await asyncio.sleep(0.05)
+        job = asyncio.create_task(workers.run("schema", SLOW_SCHEMA, 60))
+        fork = await at_work()
         job.cancel()
-        assert (await workers.run("schema", SCHEMA, 1))["outcome"] == "passed"
+        async with asyncio.timeout(20):
+            assert (await workers.run("schema", SCHEMA, 1))["outcome"] == "passed"
+        await eventually(lambda: not fork.is_running())
 
 
 async def test_worker_knows_nothing_of_our_environment(monkeypatch):
@@ -204,3 +206,35 @@ async def test_a_pool_that_is_stopped_while_it_starts_leaves_nothing_behind():
         await opening
     assert asyncio.all_tasks() == before
     await eventually(lambda: not children())
+
+
+async def test_an_idle_fork_that_is_killed_costs_no_job_and_mixes_up_no_verdicts():
+    """What is said of a fork that died with nothing to do is nobody's answer, and each job gets its own verdict."""
+    async with pool() as workers:
+        [importer, *_] = children()
+        for response, outcome in (("1", "passed"), ("x", "failed"), ("2", "passed")):
+            (await fork_of(importer)).kill()
+            assert (await workers.run("schema", {**SCHEMA, "response": response}, 1))["outcome"] == outcome
+
+
+CONFUSED = """#!{python}
+import sys
+print('{{"job": 0, "ready": true}}', flush=True)
+while number := sys.stdin.readline():
+    sys.stdin.readline()
+    print('{{"job": 1, "reply": {{"outcome": "of job 1"}}}}' if number == "1\\n" else '{said}', flush=True)
+"""
+
+
+@pytest.mark.parametrize("said", ['{"job": 1, "reply": {"outcome": "of job 1"}}', '{"job": -1, "died": -9}'])
+async def test_what_is_said_of_another_job_is_never_a_verdict(tmp_path, monkeypatch, said):
+    """A worker that speaks of another job, or of one that was lost while it was taken, is replaced; the job may come again."""
+    program = tmp_path / "confused"
+    program.write_text(CONFUSED.format(python=sys.executable, said=said))
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    async with asyncio.timeout(20), pool() as workers:
+        assert (await workers.run("schema", SCHEMA, 1))["outcome"] == "of job 1"
+        with pytest.raises(WorkerLost, match="spoke of another job than 2"):
+            await workers.run("schema", SCHEMA, 1)
+        assert (await workers.run("schema", SCHEMA, 1))["outcome"] == "of job 1"

@@ -1,6 +1,7 @@
 """`schema`: strict JSON, held against schemas that may be hostile."""
 
 import json
+import time
 
 import pytest
 
@@ -95,3 +96,21 @@ async def test_schema_that_runs_away_is_killed(run, workers, schema, document):
     assert result.outcome is NOT_MADE
     assert "more than 0.3 s of processor time" in result.evidence
     assert (await run(dossier('{"name": "Ada"}'), workers, check="schema", json_schema=PERSON)).outcome is PASSED
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_evidence_of_long_keys_loses_no_worker(run, workers):
+    """What the response is told to lack or hold is cut to what people read before a worker says it."""
+    evidence = dossier(json.dumps({"k" * 100_000: "x"}))
+    result = await run(evidence, workers, check="schema", json_schema={"additionalProperties": {"type": "integer"}})
+    assert result.outcome is FAILED
+    assert "is not of type 'integer'" in result.evidence
+
+
+async def test_many_keys_of_which_one_is_there_twice_take_no_long_time(run):
+    """The key is found in time linear in their number."""
+    keys = ", ".join(f'"{number}": 1' for number in range(20_000))
+    began = time.process_time()
+    result = await run(dossier(f'{{{keys}, "19999": 1}}'), check="schema", json_schema=PERSON, chars_max=1_000_000)
+    assert time.process_time() - began < 1
+    assert (result.outcome, "the key '19999' is there twice" in result.evidence) == (FAILED, True)

@@ -28,7 +28,7 @@ class Book:
         self.took: list[str] = []
         ticks = itertools.count()
         self.validation = Validation(
-            {DATASET: policy}.get, self.workers, 3, lambda check, _: self.took.append(check), lambda: float(next(ticks))
+            {DATASET: policy}.get, self.workers, 3, 0.1, lambda check, _: self.took.append(check), lambda: float(next(ticks))
         )
 
     async def run(self, *events):
