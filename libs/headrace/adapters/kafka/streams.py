@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPart
 from aiokafka.structs import RecordMetadata
 
 from headrace.adapters.claim_check import LargeBodies, detached, reference_in
-from headrace.adapters.kafka import mend as kafka_mend  # noqa: F401  # before the first consumer
+from headrace.adapters.kafka import mend, unreadable  # noqa: F401  # before the first consumer
 from headrace.adapters.kafka.fetch_wait import LONG_MS, set_fetch_wait
 from headrace.adapters.kafka.renewed_producer import RenewedProducer
 from headrace.adapters.kafka.unreachable import BrokerUnreachable, no_answer
