@@ -178,13 +178,14 @@ class RecordReader:
 
     With `large_bodies`, records that refer to a body in the object store come with that body as their value; where it is
     missing or altered, and without `large_bodies`, they come as they are, and `event_of` says that they are undecodable.
-    Reading raises Stop while the store is gone; whoever reads on afterwards misses nothing.
+    Reading raises Stop while the store is gone, KafkaError for what cannot be read; whoever reads on afterwards misses nothing.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer, bootstrap: str, large_bodies: LargeBodies | None) -> None:
         self._consumer = consumer
         self._bootstrap = bootstrap
         self._large_bodies = large_bodies
+        self._next: dict[TopicPartition, int] = {}
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -235,10 +236,20 @@ class RecordReader:
 
     def seek(self, position: Position) -> None:
         """Goes on from there in that partition."""
-        self._consumer.seek(TopicPartition(position.topic, position.partition), position.offset)
+        self._seek(TopicPartition(position.topic, position.partition), position.offset)
+
+    def _seek(self, tp: TopicPartition, offset: int) -> None:
+        self._consumer.seek(tp, offset)
+        self._next[tp] = offset
 
     async def _poll(self) -> AsyncIterator[ConsumerRecord]:
-        batches = await self._consumer.getmany(timeout_ms=200)
+        try:
+            batches = await self._consumer.getmany(timeout_ms=200)
+        except Exception:  # what it had read of other partitions went with it, and whoever reads on must not miss that
+            for tp, offset in self._next.items():
+                self._consumer.seek(tp, offset)
+            raise
+        self._next |= {tp: batch[-1].offset + 1 for tp, batch in batches.items() if batch}
         records = [record for batch in batches.values() for record in batch]
         for index, record in enumerate(records):
             try:
@@ -267,7 +278,7 @@ class RecordReader:
         self._consumer.assign(partitions)
         at = self._consumer.beginning_offsets if start == "beginning" else self._consumer.end_offsets
         for tp, offset in (await at(partitions)).items():
-            self._consumer.seek(tp, offset)
+            self._seek(tp, offset)
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, topic: str, bootstrap: str) -> set[int]:
