@@ -16,15 +16,21 @@ _STEPS_MAX = 1
 def subscriptions(datasets: Datasets, surveying: Surveying, batch_records_max: int) -> tuple[Subscription, ...]:
     """Decisions, embeddings, retractions and measured rows are staged, requests answered, steps of rounds taken.
 
-    A dataset has one partition of each topic.
+    A dataset has one partition of each topic. What is staged lies there by ranges of offsets, in which nothing is missing.
     """
     return (
-        Subscription(DECIDED, NAME, partial(stage_decided, datasets=datasets), batch_records_max=batch_records_max),
-        Subscription(INDEXED, NAME, partial(stage_indexed, datasets=datasets), batch_records_max=batch_records_max),
+        Subscription(DECIDED, NAME, partial(stage_decided, datasets=datasets), batch_records_max=batch_records_max, gapless=True),
+        Subscription(INDEXED, NAME, partial(stage_indexed, datasets=datasets), batch_records_max=batch_records_max, gapless=True),
         Subscription(
-            RETRACTION_REQUESTED, NAME, partial(stage_retracted, datasets=datasets), batch_records_max=batch_records_max
+            RETRACTION_REQUESTED,
+            NAME,
+            partial(stage_retracted, datasets=datasets),
+            batch_records_max=batch_records_max,
+            gapless=True,
         ),
         Subscription(CUT_REQUESTED, NAME, partial(cut_versions, datasets=datasets), batch_records_max=_REQUESTS_MAX),
         Subscription(ROUND_STEP_REQUESTED, NAME, partial(take_step, surveying=surveying), batch_records_max=_STEPS_MAX),
-        Subscription(MEASURED, NAME, partial(stage_measured, surveying=surveying), batch_records_max=batch_records_max),
+        Subscription(
+            MEASURED, NAME, partial(stage_measured, surveying=surveying), batch_records_max=batch_records_max, gapless=True
+        ),
     )

@@ -120,7 +120,7 @@ async def until_seen(bootstrap: str, topic: Topic, count: int, seconds: float = 
 async def running_hop(bootstrap: str, topic: Topic, handler: Handler[Any], **options: Any) -> AsyncIterator[Hop]:
     """A hop on the topic, started; stopped at the end."""
     settings = options.pop("settings", QUICK)
-    batch = {name: options.pop(name) for name in ("batch_records_max", "batch_records_min") if name in options}
+    batch = {name: options.pop(name) for name in ("batch_records_max", "batch_records_min", "gapless") if name in options}
     hop = Hop(Subscription(topic, GROUP, handler, **batch), bootstrap, settings, **options)
     await hop.start()
     try:

@@ -326,3 +326,24 @@ async def test_however_many_letters_are_answered_behind_one_that_is_not(kafka: s
     assert await discard(kafka, dlq, "another", which=lambda letter: letter.position.offset > first) == 19
     assert (await pending(kafka, dlq), await redrive(kafka, dlq), await pending(kafka, dlq)) == (1, 1, 0)
     assert others[-1] - first > 29  # else nothing lay between them
+
+
+async def test_a_gapless_batch_ends_before_what_cannot_be_decoded(kafka: str) -> None:
+    """Nothing is left out and nothing is handled twice, and no call of the handler reaches over the letter that it never sees."""
+    source, out = new_topics(kafka, partitions=1)
+    await publish(kafka, source, numbered(3))
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_list(kafka))
+    await producer.start()
+    await producer.send_and_wait(source.name, None, key=b"nothing")
+    await producer.stop()
+    await publish(kafka, source, [b"after"])
+    calls: list[set[bytes]] = []
+
+    async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
+        calls.append({event.body for event in events})
+        return await copying(out)(events)
+
+    async with running_hop(kafka, source, handle, gapless=True):
+        await until_seen(kafka, out, 4)
+    assert calls == [set(numbered(3)), {b"after"}]
+    assert len(await dead_in(kafka, source)) == 1

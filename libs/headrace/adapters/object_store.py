@@ -272,9 +272,11 @@ async def _written(response: aiohttp.ClientResponse, key: str) -> bool:
     """Whether a conditional write was made; anything but a clear yes or no is the store's trouble."""
     if response.status in {HTTPStatus.OK, HTTPStatus.NO_CONTENT}:
         return True
-    if response.status in {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_FOUND}:  # 404: nothing left that could match
+    if response.status == HTTPStatus.PRECONDITION_FAILED:
         return False
     text = (await response.content.read(_ERROR_BYTES_MAX)).decode("utf-8", "replace")
+    if response.status == HTTPStatus.NOT_FOUND and any(f"<Code>{code}</Code>" in text for code in _MISSING):
+        return False  # nothing left that could match; any other 404 is a bucket that is gone, or somebody else's answer
     hint = f": {_MAYBE_FULL}" if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
     raise Stop(f"object store: put {key}: HTTP {response.status}: {text}{hint}")
 

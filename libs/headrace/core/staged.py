@@ -133,10 +133,14 @@ def segment_named(stream: str, name: str) -> Segment | None:
 
 
 def slices(segments: Iterable[Segment], after: int, upto: int | None = None) -> tuple[Slice, ...]:
-    """Slices of one stream's segments that hold each offset above `after` (and up to `upto`) exactly once, in order."""
+    """Slices of one stream's segments that hold each offset above `after` (and up to `upto`) exactly once, in order.
+
+    Of two attempts at the same offsets the one with more rows counts: the other was given up before its batch was committed, and
+    may have turned away what the later one took.
+    """
     taken = after
     result = []
-    for segment in sorted(segments):
+    for segment in sorted(segments, key=lambda segment: (segment.first, segment.last, -segment.rows)):
         end = segment.last if upto is None else min(segment.last, upto)
         if end > taken and segment.first <= end:
             result.append(Slice(segment, taken, end))

@@ -21,6 +21,8 @@ class Subscription:
     False: many dead letters then say something about them and nothing about a bad deploy, and do not stop the consumer. `clock`
     tells by Unix seconds when delayed records are due; it is the clock of whoever wrote `Send.not_before`, and `delay_s_max` the
     longest wait that those ask for: what is due much later than that was written before a clock was set back, and is due now.
+    Where the handler keeps what it is given by ranges of offsets, `gapless` is True: no batch then spans a record that cannot be
+    decoded, and that a later release could decode which is given the same records again.
     """
 
     topic: Topic
@@ -31,6 +33,7 @@ class Subscription:
     trusted: bool = True
     clock: Callable[[], float] = time.time
     delay_s_max: float = 0.0
+    gapless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,14 +37,23 @@ def test_a_store_that_does_not_answer_may_be_elsewhere():
 class Answer:
     """A response to a conditional write."""
 
-    def __init__(self, status):
-        self.status, self.content = status, self
+    def __init__(self, status, body=b"InternalError"):
+        self.status, self.content, self.body = status, self, body
 
     async def read(self, _):
-        return b"InternalError"
+        return self.body
 
 
-@pytest.mark.parametrize(("status", "may_be_full"), [(500, True), (507, True), (403, False)])
+async def test_only_the_store_says_that_nothing_matches():
+    """A bucket that is gone, or a proxy without a store behind it, says 404 too: then nothing was kept, and nothing was there."""
+    nothing = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>no such key</Message></Error>"
+    assert await _written(Answer(404, nothing), "refs/a") is False  # type: ignore[arg-type]
+    for body in (b"<Error><Code>NoSuchBucket</Code></Error>", b"default backend - 404", b""):
+        with pytest.raises(Stop, match="put refs/a: HTTP 404"):
+            await _written(Answer(404, body), "refs/a")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("status", "may_be_full"), [(500, True), (507, True), (403, False), (404, False)])
 async def test_a_conditional_write_says_so_too(status, may_be_full):
     """Those that a store refuses for other reasons say which."""
     with pytest.raises(Stop, match=f"put refs/a: HTTP {status}: InternalError") as stop:

@@ -127,6 +127,12 @@ def test_every_offset_is_taken_exactly_once(segments, after):
     assert rows_at_most(parts) >= len(taken)
 
 
+def test_of_two_attempts_at_the_same_offsets_the_fuller_one_counts():
+    """The other one was given up, and may have turned away what the later one took."""
+    segments = (Segment(STREAM, 10, 20, 5), Segment(STREAM, 10, 20, 11), Segment(STREAM, 10, 20, 7))
+    assert slices(segments, -1) == (Slice(segments[1], -1, 20),)
+
+
 @given(segments=SEGMENTS, after=st.integers(-1, 45))
 def test_listing_starts_behind_what_was_taken(segments, after):
     """The start key leaves out no segment that holds a later offset, and none that does is before it."""

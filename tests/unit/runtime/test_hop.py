@@ -11,6 +11,7 @@ from headrace.core.events import Emit, Event, Result, Retry, Stop
 from headrace.core.topics import retry_topic_name
 from headrace.runtime.delivery import Hop
 from headrace.runtime.delivery.claims import Claim
+from headrace.runtime.delivery.hop import _Lane
 from headrace.runtime.delivery.incoming import Codec, Incoming, decode, parse
 from headrace.runtime.service import Subscription
 from tests.fakes.toy_topics import QUICK, event, toy_topic
@@ -122,3 +123,26 @@ async def test_a_record_that_is_due_later_than_any_may_be_is_due(
     assert waiting._due(claim, far) == far
     assert waiting._due(claim, near) == []
     assert delayed == [pytest.approx(longest_s + 59)]
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [("aaa", 3), ("aa-a", 2), ("a", 1), ("-", 1), ("--a-", 2), ("---", 3)],
+)
+async def test_a_gapless_batch_spans_no_record_that_cannot_be_decoded(
+    monkeypatch: pytest.MonkeyPatch, values: str, kept: int
+) -> None:
+    """What is kept of it by its range of offsets would hide the record from whoever can decode it later."""
+
+    async def handle(events: Sequence[Event[bytes]]) -> Sequence[Result]:
+        return [Emit() for _ in events]
+
+    parted = Hop(Subscription(TOPIC, "svc", handle, gapless=True), "nowhere:1", QUICK)
+    read_again: list[int] = []
+    monkeypatch.setattr(parted._claims, "delay", lambda _, offset, _s: read_again.append(offset))
+    tp = TopicPartition("toy.in", 0)
+    records = [replace(record(None if value == "-" else b"x"), offset=10 + n) for n, value in enumerate(values)]
+    lane = _Lane(Claim(tp, parted._claims._writer(tp), 10), [decode(TOPIC, each) for each in records])
+    parted._part([lane])
+    assert [incoming.record.offset for incoming in lane.incoming] == list(range(10, 10 + kept))
+    assert read_again == ([] if kept == len(values) else [10 + kept])

@@ -175,6 +175,8 @@ class Hop:
         try:
             lanes = self._lanes(batch)
             if lanes and await self._whole(lanes):
+                if self._subscription.gapless:
+                    self._part(lanes)
                 await self._work(lanes)
             await asyncio.sleep(next_s - time.monotonic())
         except BaseException as error:
@@ -258,6 +260,15 @@ class Hop:
             self._stop_for(str(stop), lanes)
             return False
         return True
+
+    def _part(self, lanes: Sequence[_Lane]) -> None:
+        """Leaves of each partition what can be decoded before what cannot, or the other way about; the rest is read again."""
+        for lane in lanes:
+            first, *others = ((incoming.event is None) for incoming in lane.incoming)
+            count = next((index for index, lacks in enumerate(others, 1) if lacks is not first), len(lane.incoming))
+            if count < len(lane.incoming):
+                self._claims.delay(lane.claim, lane.incoming[count].record.offset, 0.0)
+                lane.incoming = lane.incoming[:count]
 
     async def _stored(self, lanes: Sequence[_Lane]) -> bool:
         """Stores the outputs' large bodies; False where the object store is gone, and the hop waits for it."""
