@@ -128,6 +128,7 @@ def main() -> None:
     logger.setLevel(logging.INFO)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal that started it may close
     home = arguments.home.absolute()
+    os.environ[HOME] = str(home)  # every part inherits it: whoever clears up after us knows them by it
     only = tuple(name for name in arguments.only.split(",") if name)
     with supervision(home):
         loop = asyncio.new_event_loop()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ from typing import Any
 import pytest
 
 from headrace.local.keeper import Keeper, restart_delay_s
-from headrace.local.launch import Launch, Place, StackFailed, run_tool
+from headrace.local.launch import Launch, Place, StackFailed, run_tool, signal_group
 from headrace.local.processes import created_at, is_same, kill_recorded
-from headrace.local.state import ProcessState, StackState
+from headrace.local.state import HOME, ProcessState, StackState
 
+LEAVES_A_CHILD = "import subprocess; subprocess.Popen(['sleep', '600'])"
 SLEEPS = "import time; time.sleep(600)"
 HAS_A_CHILD = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEPS!r}]); {SLEEPS}"
 
@@ -135,6 +137,20 @@ async def test_what_a_dead_supervisor_left_is_killed_and_nothing_else(place):
     left = StackState(processes={"left": ProcessState(pid=pid, created=created)})
     assert kill_recorded(left) == ["left"]
     await keeper.stop()
+
+
+@pytest.mark.parametrize(("home", "killed"), [("ours", ["part"]), ("theirs", []), (None, [])])
+def test_a_group_without_its_leader_is_killed_only_where_a_member_is_of_this_stack(home, killed):
+    """After a reboot the number that was recorded may be the group of a stranger whose leader has ended."""
+    environment = {name: value for name, value in os.environ.items() if name != HOME} | ({HOME: home} if home else {})
+    leader = subprocess.Popen((sys.executable, "-c", LEAVES_A_CHILD), env=environment, start_new_session=True)
+    try:
+        leader.wait()
+        part = ProcessState(pid=leader.pid, created=1.0)
+        assert kill_recorded(StackState(processes={"part": part}, environment={HOME: "ours"})) == killed
+        asyncio.run(_until(lambda: len(_members(leader.pid)) == (0 if killed else 1)))
+    finally:
+        signal_group(leader.pid, signal.SIGKILL)
 
 
 def test_restarts_slow_down_and_have_a_limit():
