@@ -37,7 +37,8 @@ DEADLY = "be the end of it"
 class StubTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # the base class has no types
     """`models` maps names to the versions that are ready; what it was asked is kept in `rows`, one number per request.
 
-    `judged` counts the rows that were to be judged too.
+    `judged` counts the rows that were to be judged too. While `is_deadly` every request ends the process behind the model; while
+    `is_foreign` every request is refused, as by a model of other inputs.
     """
 
     models: dict[str, list[str]] = field(default_factory=lambda: {"signals": ["1"], "base": ["1"]})
@@ -50,6 +51,8 @@ class StubTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     in_flight_most: int = 0
     answers_as: str = ""
     is_dead: bool = False
+    is_deadly: bool = False
+    is_foreign: bool = False
     lives: int = 1
     address: str = ""
 
@@ -100,10 +103,10 @@ class StubTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             await asyncio.sleep(self.delay_s)
         finally:
             self.in_flight -= 1
-        if self.is_dead or any(DEADLY.encode() in text for text in texts):
+        if self.is_dead or self.is_deadly or any(DEADLY.encode() in text for text in texts):
             self.is_dead = True
             await context.abort(grpc.StatusCode.INTERNAL, "Stub process 'signals_0_0' is not healthy.")
-        if any(REFUSED.encode() in text for text in texts):
+        if self.is_foreign or any(REFUSED.encode() in text for text in texts):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "asked to be refused")
         version = self.answers_as or request.model_version or self.models[request.model_name][-1]
         columns = _columns([pseudo_signals(text, self.embedding_size) for text in texts])

@@ -200,10 +200,20 @@ def test_an_interrupted_up_leaves_nothing(stack):
 
 @pytest.mark.model
 def test_everything_comes_up_and_a_killed_service_comes_back(stack):
-    """All servers and all services serve; nobody has to wait for a restart by hand."""
+    """All servers and all services serve, known by their state folder; nobody has to wait for a restart by hand."""
     stack.up()
     processes = stack.status()["processes"]
     assert set(processes) == set(part_names())
+    groups = {process["pid"] for process in processes.values()}
+    of_the_stack = stack.processes()
+    assert [process for process in psutil.process_iter() if _group(process) in groups and process not in of_the_stack] == []
     os.kill(processes["admission"]["pid"], signal.SIGKILL)
     stack.wait(lambda: stack.status()["processes"]["admission"]["restarts"] == 1)
     stack.wait(lambda: stack.run("status").returncode == 0)
+
+
+def _group(process: psutil.Process) -> int:
+    try:
+        return os.getpgid(process.pid)
+    except ProcessLookupError:
+        return 0

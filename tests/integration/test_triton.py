@@ -176,12 +176,28 @@ async def test_a_conversation_the_server_refuses_is_found_by_halving() -> None:
         assert [type(outcome) for outcome in outcomes] == [Measured, Unmeasured, Measured]
 
 
-async def test_a_server_that_refuses_everything_stops_the_caller() -> None:
-    """When nothing passes, the fault is not the samples'."""
+@pytest.mark.parametrize("text", [DEADLY, REFUSED])
+@pytest.mark.parametrize("count", [1, 2, 6])
+async def test_samples_that_fail_all_together_are_at_fault_where_the_model_answers_others(text: str, count: int) -> None:
+    """Each has an outcome, so that it is tried a bounded number of times, and the model is left alive."""
     async with StubTriton.running() as stub, opened(stub.address) as models:
         model = await models.current()
+        outcomes = await model.measure([sample(number, text) for number in range(count)], CURRENT)
+        assert [type(outcome) for outcome in outcomes] == [Unmeasured] * count
+        assert not stub.is_dead
+        assert isinstance((await model.measure([sample(1)], CURRENT))[0], Measured)
+
+
+@pytest.mark.parametrize("fault", ["is_foreign", "is_deadly"])
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_model_that_refuses_everything_stops_the_caller(fault: str, count: int) -> None:
+    """When nothing passes, the fault is not the samples', however many they are."""
+    async with StubTriton.running() as stub, opened(stub.address) as models:
+        model = await models.current()
+        setattr(stub, fault, True)
         with pytest.raises(Stop, match="refuses every"):
-            await model.measure([sample(1, REFUSED), sample(2, REFUSED)], CURRENT)
+            await model.measure([sample(number) for number in range(count)], CURRENT)
+        assert await model.measure([], CURRENT) == []
 
 
 async def test_a_row_that_cannot_be_measured_carries_its_error() -> None:

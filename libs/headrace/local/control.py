@@ -13,7 +13,7 @@ from headrace.local.checkout import require_linux
 from headrace.local.launch import StackFailed, tail
 from headrace.local.processes import is_same, kill_recorded
 from headrace.local.stack import plan
-from headrace.local.state import HOME, ProcessState, StackState, is_supervised, read_state, write_state
+from headrace.local.state import ProcessState, StackState, is_supervised, read_state, write_state
 
 STOP_S = 60.0
 """Longest wait for a supervisor to take everything down before it is killed."""
@@ -63,10 +63,9 @@ def start(home: Path, *, only: tuple[str, ...] = (), services: bool = True) -> S
     command = [sys.executable, "-m", "headrace.local.supervisor", str(home), "--only", ",".join(only)]
     if not services:
         command.append("--no-services")
-    environment = {**os.environ, HOME: str(home)}
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603  # our own module
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     return Starting(home, process, log)
 

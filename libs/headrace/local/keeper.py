@@ -50,11 +50,11 @@ class Keeper:
         await self._prepare()
         deaths = 0
         while True:
-            up_s = await self._live()
+            up_s, how = await self._live()
             deaths = 1 if up_s > SETTLED_S else deaths + 1
-            self._give_up_if_hopeless(deaths)
+            self._give_up_if_hopeless(deaths, how)
             self.state.restarts += 1
-            self._turn("restarting", f"ended {deaths} times in a row" if deaths > 1 else "ended")
+            self._turn("restarting", f"{how} {deaths} times in a row" if deaths > 1 else how)
             await asyncio.sleep(restart_delay_s(deaths))
 
     def fail(self, error: BaseException) -> None:
@@ -84,10 +84,14 @@ class Keeper:
         self._launch = await asyncio.to_thread(self.part.prepare, self.place, say)
         self.tells = dict(self._launch.tells)
 
-    async def _live(self) -> float:
-        """One life of the process, from its start to its end; returns how long it served, in seconds."""
+    async def _live(self) -> tuple[float, str]:
+        """One life of the process, from its start to its end; returns how long it served, in seconds, and how it ended."""
         launch = self._require_launch()
-        process = self._process = spawn(launch)
+        try:
+            process = self._process = spawn(launch)
+        except OSError as error:  # no process more, or no space for its log: it may pass
+            logger.warning("%s could not be started: %s", self.part.name, error)
+            return 0.0, f"could not be started ({error})"
         self.state.pid, self.state.created = process.pid, created_at(process.pid)
         self._turn("starting")
         served_from = await self._until_it_serves(process, launch)
@@ -96,7 +100,7 @@ class Keeper:
             await _ended(process, PROBE_EVERY_S)
         logger.warning("%s (pid %d) ended with %s", self.part.name, process.pid, process.returncode)
         self._clear()
-        return time.monotonic() - served_from if served_from else 0.0
+        return time.monotonic() - served_from if served_from else 0.0, "ended"
 
     async def _until_it_serves(self, process: subprocess.Popen[bytes], launch: Launch) -> float:
         deadline = time.monotonic() + launch.ready_s
@@ -122,9 +126,9 @@ class Keeper:
         else:
             self._turn("up")
 
-    def _give_up_if_hopeless(self, deaths: int) -> None:
+    def _give_up_if_hopeless(self, deaths: int, how: str) -> None:
         if not self.serves.is_set() and deaths >= FIRST_TRIES_MAX:
-            raise StackFailed(f"it ended {deaths} times before it served\n{tail(self.place.log)}")
+            raise StackFailed(f"it {how} {deaths} times before it served\n{tail(self.place.log)}")
 
     def _require_launch(self) -> Launch:
         if self._launch is None:

@@ -2,11 +2,12 @@
 
 import os
 import signal
+from collections import defaultdict
 
 import psutil
 
 from headrace.local.launch import signal_group
-from headrace.local.state import StackState
+from headrace.local.state import HOME, StackState
 
 _SAME_S = 0.05
 """Start times are exact to a clock tick; two processes with one number are further apart."""
@@ -28,20 +29,29 @@ def is_same(pid: int, created: float) -> bool:
 def kill_recorded(state: StackState) -> list[str]:
     """Kills what a supervisor that died left behind, children included; returns the names of the parts that were alive.
 
-    The kernel gives a group's number to nobody else while the group has a member, so a group whose leader is gone is still
-    the one that was recorded; one whose leader is another process is not.
+    A group whose leader is another process than was recorded is a stranger's. Where the leader is gone its number tells
+    nothing, as numbers begin anew with each boot or container: the group is ours if a member has the state folder of this stack
+    in its environment (HEADRACE_HOME), which every part inherits.
     """
-    groups = {_group(process.pid) for process in psutil.process_iter()}
+    groups: defaultdict[int, list[psutil.Process]] = defaultdict(list)
+    for process in psutil.process_iter():
+        groups[_group(process.pid)].append(process)
+    home = state.environment.get(HOME, "")
     killed = []
-    for name, process in state.processes.items():
-        if (
-            process.pid > 1
-            and process.pid in groups
-            and (is_same(process.pid, process.created) or created_at(process.pid) == 0.0)
-        ):
-            signal_group(process.pid, signal.SIGKILL)
+    for name, part in state.processes.items():
+        members = groups.get(part.pid, []) if part.pid > 1 else []
+        is_leaderless = created_at(part.pid) == 0.0
+        if members and (is_same(part.pid, part.created) or (is_leaderless and any(_is_of(home, member) for member in members))):
+            signal_group(part.pid, signal.SIGKILL)
             killed.append(name)
     return killed
+
+
+def _is_of(home: str, process: psutil.Process) -> bool:
+    try:
+        return bool(home) and process.environ().get(HOME) == home
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
 
 
 def _group(pid: int) -> int:

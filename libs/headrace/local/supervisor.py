@@ -40,16 +40,31 @@ class Supervisor:
         self.state.environment[HOME] = str(home)
         self._topics_lock = asyncio.Lock()
         self._topics_made = False
+        self._is_written = True
 
     def write(self) -> None:
-        """Puts the state where everyone sees it."""
+        """Puts the state where everyone sees it; what cannot be written, as the disk is full, is written at the next change."""
+        try:
+            self._write()
+        except OSError as error:
+            if self._is_written:
+                logger.error("cannot write the state of %s, the parts are kept all the same: %s", self.home, error)  # noqa: TRY400
+            self._is_written = False
+        else:
+            self._is_written = True
+
+    def _write(self) -> None:
         for keeper in self.keepers.values():
             self.state.environment |= keeper.tells
         write_state(self.home, self.state)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Keeps the parts until told to stop, then stops them: services first, then servers."""
-        self.write()
+        """Keeps the parts until told to stop, then stops them: services first, then servers.
+
+        Raises:
+            OSError: the state cannot be written, so that nobody would find the parts; none is started.
+        """
+        self._write()
         tasks = [self._start(keeper) for keeper in self.keepers.values()]
         phase = asyncio.create_task(self._follow_phase())
         try:
@@ -128,6 +143,7 @@ def main() -> None:
     logger.setLevel(logging.INFO)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal that started it may close
     home = arguments.home.absolute()
+    os.environ[HOME] = str(home)  # every part inherits it: whoever clears up after us knows them by it
     only = tuple(name for name in arguments.only.split(",") if name)
     with supervision(home):
         loop = asyncio.new_event_loop()

@@ -1,52 +1,23 @@
 """A keeper on small processes: it starts, watches, restarts and gives up."""
 
 import asyncio
+import errno
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from headrace.local.keeper import Keeper, restart_delay_s
-from headrace.local.launch import Launch, Place, StackFailed, run_tool
+from headrace.local.launch import Place, StackFailed, run_tool, signal_group
 from headrace.local.processes import created_at, is_same, kill_recorded
-from headrace.local.state import ProcessState, StackState
+from headrace.local.state import HOME, ProcessState, StackState
+from tests.fakes.script import SLEEPS, Script, until
 
-SLEEPS = "import time; time.sleep(600)"
+LEAVES_A_CHILD = "import subprocess; subprocess.Popen(['sleep', '600'])"
 HAS_A_CHILD = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEPS!r}]); {SLEEPS}"
-
-
-async def _answers():
-    """A probe of a server that needs no time."""
-
-
-@dataclass
-class Script:
-    """A part that runs a line of Python."""
-
-    code: str
-    ready_s: float = 10
-    probe: Callable[[], Coroutine[Any, Any, None]] = _answers
-    name: str = "script"
-    needs: tuple[str, ...] = ()
-    port_names: tuple[str, ...] = ()
-    prepared: list[Place] = field(default_factory=list)
-
-    def prepare(self, place, say):
-        say("preparing the script")
-        self.prepared.append(place)
-        return Launch(
-            command=(sys.executable, "-c", self.code),
-            folder=None,
-            log=place.log,
-            probe=self.probe,
-            ready_s=self.ready_s,
-            stop_s=2,
-        )
 
 
 @pytest.fixture
@@ -55,36 +26,54 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path, tmp_path / "script.log", {})
 
 
-async def _until(condition, within_s=10.0):
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110  # processes tell nobody
-            await asyncio.sleep(0.02)
-
-
 async def test_a_process_that_dies_is_started_again(place):
     """The new one has another number, and the death is counted."""
     keeper = Keeper(Script(SLEEPS), place, lambda: None)
     task = asyncio.create_task(keeper.keep())
-    await _until(lambda: keeper.state.state == "up")
+    await until(lambda: keeper.state.state == "up")
     first = keeper.state.pid
     os.kill(first, signal.SIGKILL)
-    await _until(lambda: keeper.state.state == "up" and keeper.state.pid not in {0, first})
+    await until(lambda: keeper.state.state == "up" and keeper.state.pid not in {0, first})
     assert keeper.state.restarts == 1
     task.cancel()
     await keeper.stop()
     assert keeper.state.state == "stopped"
 
 
+async def test_a_process_that_cannot_be_started_is_tried_again(place, monkeypatch):
+    """The machine may have no process to spare, or its disk no space, for a while."""
+    keeper = Keeper(Script(SLEEPS), place, lambda: None)
+    task = asyncio.create_task(keeper.keep())
+    await until(lambda: keeper.state.state == "up")
+    monkeypatch.setattr("headrace.local.keeper.spawn", _has_no_process_to_spare)
+    os.kill(keeper.state.pid, signal.SIGKILL)
+    await until(lambda: "Resource temporarily" in keeper.state.detail or task.done())
+    assert keeper.state.detail.startswith("could not be started")
+    assert keeper.state.pid == 0
+    monkeypatch.undo()
+    await until(lambda: keeper.state.state == "up" or task.done())
+    assert not task.done()
+    task.cancel()
+    await keeper.stop()
+
+
+async def test_a_part_that_can_never_be_started_is_given_up(place, monkeypatch):
+    """The error tells why it could not be."""
+    monkeypatch.setattr("headrace.local.keeper.spawn", _has_no_process_to_spare)
+    with pytest.raises(StackFailed, match=r"could not be started \(.*Resource temporarily.*\) 3 times before it served"):
+        await Keeper(Script(SLEEPS), place, lambda: None).keep()
+
+
 async def test_stopping_ends_children_too(place):
     """A process group is stopped as one."""
     keeper = Keeper(Script(HAS_A_CHILD), place, lambda: None)
     task = asyncio.create_task(keeper.keep())
-    await _until(lambda: keeper.state.state == "up")
+    await until(lambda: keeper.state.state == "up")
     group = keeper.state.pid
-    await _until(lambda: len(_members(group)) == 2)
+    await until(lambda: len(_members(group)) == 2)
     task.cancel()
     await keeper.stop()
-    await _until(lambda: not _members(group))
+    await until(lambda: not _members(group))
 
 
 async def test_a_part_that_never_serves_is_given_up(place):
@@ -113,11 +102,11 @@ async def test_a_server_that_stops_answering_is_shown_as_unhealthy(place, monkey
 
     keeper = Keeper(Script(SLEEPS, probe=probe), place, lambda: None)
     task = asyncio.create_task(keeper.keep())
-    await _until(lambda: keeper.state.state == "up")
+    await until(lambda: keeper.state.state == "up")
     refuse.set()
-    await _until(lambda: keeper.state.state == "unhealthy")
+    await until(lambda: keeper.state.state == "unhealthy")
     refuse.clear()
-    await _until(lambda: keeper.state.state == "up")
+    await until(lambda: keeper.state.state == "up")
     task.cancel()
     await keeper.stop()
 
@@ -126,7 +115,7 @@ async def test_what_a_dead_supervisor_left_is_killed_and_nothing_else(place):
     """A number that now belongs to another process, and no number at all, are left alone."""
     keeper = Keeper(Script(SLEEPS), place, lambda: None)
     task = asyncio.create_task(keeper.keep())
-    await _until(lambda: keeper.state.state == "up")
+    await until(lambda: keeper.state.state == "up")
     task.cancel()
     pid, created = keeper.state.pid, keeper.state.created
     other = StackState(processes={"other": ProcessState(pid=pid, created=created - 60), "none": ProcessState()})
@@ -135,6 +124,20 @@ async def test_what_a_dead_supervisor_left_is_killed_and_nothing_else(place):
     left = StackState(processes={"left": ProcessState(pid=pid, created=created)})
     assert kill_recorded(left) == ["left"]
     await keeper.stop()
+
+
+@pytest.mark.parametrize(("home", "killed"), [("ours", ["part"]), ("theirs", []), (None, [])])
+def test_a_group_without_its_leader_is_killed_only_where_a_member_is_of_this_stack(home, killed):
+    """After a reboot the number that was recorded may be the group of a stranger whose leader has ended."""
+    environment = {name: value for name, value in os.environ.items() if name != HOME} | ({HOME: home} if home else {})
+    leader = subprocess.Popen((sys.executable, "-c", LEAVES_A_CHILD), env=environment, start_new_session=True)
+    try:
+        leader.wait()
+        part = ProcessState(pid=leader.pid, created=1.0)
+        assert kill_recorded(StackState(processes={"part": part}, environment={HOME: "ours"})) == killed
+        asyncio.run(until(lambda: len(_members(leader.pid)) == (0 if killed else 1)))
+    finally:
+        signal_group(leader.pid, signal.SIGKILL)
 
 
 def test_restarts_slow_down_and_have_a_limit():
@@ -154,6 +157,10 @@ def test_a_tool_that_hangs_is_ended():
     """After its time."""
     with pytest.raises(StackFailed, match="longer than"):
         run_tool((sys.executable, "-c", SLEEPS), timeout_s=0.5)
+
+
+def _has_no_process_to_spare(_launch):
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 async def _refuses():

@@ -17,7 +17,7 @@ from headrace.adapters.triton.rows import Unintelligible, conversation_json, mea
 from headrace.core.events import Stop
 from headrace.core.ports.signal_model import NOTHING_MORE, Asks, Measured, ModelMissing, SignalModel, Unmeasured
 from headrace.core.rounds.surveys import Judge
-from headrace.core.samples import Sample
+from headrace.core.samples import Message, Sample
 
 _MIB = 1024 * 1024
 _CHANNEL = [
@@ -32,6 +32,7 @@ _CHANNEL = [
 ]
 _GONE = frozenset({"StatusCode.UNAVAILABLE", "StatusCode.CANCELLED", "StatusCode.UNKNOWN"})
 _PING_S = 5.0
+_HARMLESS = conversation_json(Sample("", "", 0, "", (Message("user", "Hello"), Message("assistant", "Hello"))))
 
 Outcome = Measured | Unmeasured
 Took = Callable[[str, str, float], None]
@@ -79,8 +80,19 @@ class TritonSignalModel:
     forget: Callable[[], None]
 
     async def measure(self, samples: Sequence[Sample], role: str, asks: Asks = NOTHING_MORE) -> Sequence[Outcome]:
-        """As `SignalModel.measure`. What is judged by generated text goes alone: writing takes seconds."""
-        texts = [conversation_json(sample) for sample in samples]
+        """As `SignalModel.measure`. What is judged by generated text goes alone: writing takes seconds.
+
+        Where the model refuses every sample, or dies of each, it is asked one harmless conversation more. If it answers that,
+        the samples are at fault and are unmeasured; if it does not, the model is, and the caller is to stop.
+        """
+        outcomes = await self._outcomes([conversation_json(sample) for sample in samples], role, asks)
+        if outcomes and all(isinstance(outcome, Unmeasured) for outcome in outcomes):
+            (harmless,) = await self._outcomes([_HARMLESS], role, asks)
+            if isinstance(harmless, Unmeasured):
+                raise Stop(f"{harmless.error}; it refuses every conversation, a harmless one too")
+        return outcomes
+
+    async def _outcomes(self, texts: Sequence[bytes], role: str, asks: Asks) -> list[Outcome]:
         limits = self.server.limits
         try:
             async with asyncio.TaskGroup() as group:
@@ -92,10 +104,7 @@ class TritonSignalModel:
             if isinstance(failure, ModelMissing):
                 self.forget()
             raise failure from None
-        outcomes = [outcome for part in asked for outcome in part.result()]
-        if len(outcomes) > 1 and all(isinstance(outcome, Unmeasured) for outcome in outcomes):
-            raise Stop(f"{self._where} refuses every conversation: {outcomes[0]}")
-        return outcomes
+        return [outcome for part in asked for outcome in part.result()]
 
     async def _part(self, texts: Sequence[bytes], role: str, asks: Asks, *, alone: bool = False) -> list[Outcome]:
         """Halves what the server refuses until the conversation at fault is alone.
