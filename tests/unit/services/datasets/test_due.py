@@ -2,6 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,8 @@ class _Publisher:
 @pytest.mark.parametrize(("again_s", "repeated"), [(60.0, False), (0.001, True)])
 async def test_the_tick_asks_until_it_is_heard_and_then_seldom(again_s, repeated):
     """A request that could not be published is published by the next tick; one that was is repeated after a while only."""
-    world, publisher, ticks = World(every_rows=1), _Publisher(), []
+    world, ticks = World(every_rows=1), []
+    publisher: Any = _Publisher()
 
     async def round_of(dataset_id):
         ticks.append(dataset_id)
@@ -103,7 +105,8 @@ async def test_the_tick_asks_until_it_is_heard_and_then_seldom(again_s, repeated
     world.datasets.round_of = round_of
     await stage_decided(world.decided("a"), world.datasets)
     settings = DatasetsSettings(tick_s=0.01, ask_again_s=again_s)
-    ticking = asyncio.create_task(_tick(SimpleNamespace(policies=world.policies), world.datasets, publisher, settings))
+    policies: Any = SimpleNamespace(policies=world.policies)
+    ticking = asyncio.create_task(_tick(policies, world.datasets, publisher, settings))
     await eventually(lambda: len(ticks) > 4)
     ticking.cancel()
     assert len(set(publisher.ids)) == 1
