@@ -26,13 +26,12 @@ from headrace.core.events import Send, Stop
 from headrace.core.ports.object_store import ObjectStore, UnsuitableStore
 from headrace.core.rounds.planning import is_changing
 from headrace.core.topics import CUT_REQUESTED, DECIDED, RETRACTION_REQUESTED
-from headrace.core.versions import DamagedVersion
 from headrace.runtime.app import CannotStart, Runtime
 from headrace.runtime.background import background
 from headrace.runtime.policies import PolicyBook
 from headrace.runtime.service import Ping, Service
 from headrace.runtime.telemetry import Attribute, Metric, Telemetry
-from services.datasets.handlers import Datasets, due_by_age, pace
+from services.datasets.handlers import Datasets, due_by_policy, pace
 from services.datasets.settings import DatasetsSettings
 from services.datasets.subscribers import NAME, subscriptions
 from services.datasets.surveying import Surveying
@@ -71,7 +70,7 @@ async def open_service(runtime: Runtime) -> AsyncIterator[Service]:
         pings: dict[str, Ping] = {
             "object store": objects.ping,
             "policies": policies.ping,
-            "tick": background(stack, _tick(policies, datasets, publisher, settings.tick_s), "cutting versions by age"),
+            "tick": background(stack, _tick(policies, datasets, publisher, settings), "cutting versions by policy"),
         }
         yield Service(NAME, subscriptions(datasets, surveying, settings.batch_records_max), pings)
 
@@ -101,15 +100,21 @@ def _surveying(
     )
 
 
-async def _tick(policies: PolicyBook, datasets: Datasets, publisher: EventPublisher, tick_s: float) -> None:
+async def _tick(policies: PolicyBook, datasets: Datasets, publisher: EventPublisher, settings: DatasetsSettings) -> None:
     """Ask for versions whose time has come. Every replica does: the request that comes second finds nothing to do."""
+    asked: dict[str, float] = {}
     while True:
-        await asyncio.sleep(tick_s)
+        await asyncio.sleep(settings.tick_s)
         try:
-            for request in await due_by_age(dict(policies.policies), datasets, time.time()):
-                event_id = f"{request.dataset_id}/{request.request_id}"
-                await publisher.publish(Send(CUT_REQUESTED, request), event_id=event_id)
-        except (Stop, KafkaError, DamagedVersion) as error:
+            requests = await due_by_policy(dict(policies.policies), datasets, time.time())
+            due = {f"{request.dataset_id}/{request.request_id}": request for request in requests}
+            now = time.monotonic()
+            asked = {event_id: at for event_id, at in asked.items() if event_id in due and now - at < settings.ask_again_s}
+            for event_id, request in due.items():
+                if event_id not in asked:
+                    await publisher.publish(Send(CUT_REQUESTED, request), event_id=event_id)
+                    asked[event_id] = now
+        except (Stop, KafkaError) as error:
             _log.warning("cannot look for versions that are due: %s", error)
 
 

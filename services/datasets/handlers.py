@@ -26,6 +26,7 @@ BY_POLICY = "policy"
 _FINAL = {Verdict.ACCEPTED, Verdict.REJECTED}
 _FLOAT32_BYTES = 4
 _CUT_BY_CHARS_MAX = 200
+_DAMAGED = "dataset %s cuts no versions by its policy: %s"
 _NO_RULES = VersionRules()
 _NO_STANDING = StandingPolicy()
 Body = TypeVar("Body", Dossier, IndexedSample, RetractionRequested)
@@ -70,8 +71,7 @@ class Datasets:
 
     `settle` returns once what was decided before the call is staged, or after a bounded wait. `pace_s` is the shortest time
     between two batches of one topic: what arrives meanwhile makes one segment instead of many. `round_of` names the round that is
-    changing a dataset, "" where none is: what is cut meanwhile would hold a part of it, past its guards, so policies wait for its
-    end. `held` are the datasets that would have had a version by their policies.
+    changing a dataset, "" where none is: what is cut meanwhile would hold a part of it, past its guards, so policies wait.
     """
 
     staging: Staging
@@ -85,7 +85,6 @@ class Datasets:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     began: dict[str, float] = field(default_factory=dict)
     round_of: Callable[[str], Awaitable[str]] = _no_round
-    held: set[str] = field(default_factory=set)
 
     def rules_of(self, dataset_id: str) -> VersionRules:
         """When the dataset's standing policy wants versions."""
@@ -163,27 +162,37 @@ async def cut_versions(events: Sequence[Event[DatasetCutRequested]], datasets: D
     return [await _cut(event, datasets) for event in events]
 
 
-async def due_by_age(policies: Mapping[str, Policy], datasets: Datasets, now: float) -> list[DatasetCutRequested]:
-    """The requests for datasets whose oldest undelivered decision is older than their policies allow; `now` is Unix seconds.
+async def due_by_policy(policies: Mapping[str, Policy], datasets: Datasets, now: float) -> list[DatasetCutRequested]:
+    """The requests for versions that rules on rows or on age want now; `now` is Unix seconds.
 
-    And for those that a round held up until now; of a dataset that a round is changing none.
+    What is staged says so, not what was asked for before: a request that was lost, or came while a round was changing the
+    dataset, is made up for. Of a dataset that a round is changing there is none. The same due version has the same request id.
 
     Raises:
         Stop: the object store or the broker is gone.
     """
     requests = []
     for dataset_id, policy in policies.items():
-        rules = policy.versions
-        if (rules.every_s is None and dataset_id not in datasets.held) or await datasets.round_of(dataset_id):
+        try:
+            due = await _due(dataset_id, policy, datasets, now)
+        except DamagedVersion as damaged:  # the other datasets do not wait for its repair
+            _log.error(_DAMAGED, dataset_id, damaged)
             continue
-        if dataset_id in datasets.held:
-            requests.append(DatasetCutRequested(dataset_id, f"held/{now:.0f}", BY_POLICY))
-            datasets.held.discard(dataset_id)
-        elif rules.every_s is not None:
-            staged = await datasets.cutter.waiting(dataset_id)
-            if _is_old(staged, policy.versions, now):
-                requests.append(DatasetCutRequested(dataset_id, f"age/{staged.oldest}", BY_POLICY))
+        if due and not await datasets.round_of(dataset_id):
+            requests.append(DatasetCutRequested(dataset_id, due, BY_POLICY))
     return requests
+
+
+async def _due(dataset_id: str, policy: Policy, datasets: Datasets, now: float) -> str:
+    """Names the version that is due: by the offset behind which its rows begin, or by their age; "" where none is."""
+    if policy.versions.every_rows is None and policy.versions.every_s is None and not policy.standing.rows:
+        return ""
+    rows = await _rows_due(dataset_id, datasets)
+    staged = await datasets.cutter.waiting(dataset_id)
+    first = next(iter(staged.slices(decided=True)), None)
+    if rows is not None and first is not None:
+        return f"rows/{first.segment.stream}/{first.after}"
+    return f"age/{staged.oldest}" if _is_old(staged, policy.versions, now) else ""
 
 
 async def _cut(event: Event[DatasetCutRequested], datasets: Datasets) -> Result:
@@ -192,10 +201,8 @@ async def _cut(event: Event[DatasetCutRequested], datasets: Datasets) -> Result:
     if datasets.policy_of(dataset_id) is None:  # a version would make a dataset of a name that was mistyped
         return no_policy(dataset_id)
     if by_policy and (round_id := await datasets.round_of(dataset_id)):
-        if dataset_id not in datasets.held:
-            _log.info("dataset %s gets no version by its policy while round %s is changing it", dataset_id, round_id)
-        datasets.held.add(dataset_id)
-        return Emit()
+        _log.info("dataset %s gets no version by its policy while round %s is changing it", dataset_id, round_id)
+        return Emit()  # what is due then is asked for again: `due_by_policy`
     try:
         cut = await (_cut_by_policy if by_policy else _cut_as_asked)(event, datasets)
         if cut is None:
@@ -234,7 +241,10 @@ async def _cut_by_policy(event: Event[DatasetCutRequested], datasets: Datasets) 
 
 
 async def _asks(dataset_id: str, last: Sequence[Dossier] | None, datasets: Datasets) -> bool:
-    """Whether a rule on rows wants a version; with `last`, the rows staged last, only where it may be they who made it due."""
+    """Whether a rule on rows wants a version; with `last`, the rows staged last, only where it may be they who made it due.
+
+    So most versions are asked for at once, and once; `due_by_policy` asks for what is missed.
+    """
     try:
         if last is None or awaits_calibration(last, datasets.standing_of(dataset_id)):
             return await _rows_due(dataset_id, datasets) is not None
@@ -242,7 +252,7 @@ async def _asks(dataset_id: str, last: Sequence[Dossier] | None, datasets: Datas
         rows = await _rows_staged(dataset_id, datasets) if every is not None else 0
         return every is not None and rows // every > (rows - len(last)) // every
     except DamagedVersion as damaged:  # whoever asks for a version is told; staging goes on
-        _log.error("dataset %s cuts no versions by its policy: %s", dataset_id, damaged)
+        _log.error(_DAMAGED, dataset_id, damaged)
         return False
 
 

@@ -17,7 +17,10 @@ class DatasetsSettings(BaseSettings):
 
     batch_records_max: int = Field(2_000, ge=1, le=50_000, description="Most rows of one staged segment.")
     pace_s: float = Field(0.5, ge=0, le=5, description="Shortest time between two batches of a topic: fewer, larger segments.")
-    tick_s: float = Field(5.0, gt=0, description="How often the ages of staged rows are compared with the policies.")
+    tick_s: float = Field(5.0, gt=0, description="How often staged rows, and their ages, are compared with the policies.")
+    ask_again_s: float = Field(
+        60.0, gt=0, description="How long after a request for a version that is due by a policy the same is asked for again."
+    )
     settle_s_max: float = Field(10.0, ge=0, description="Longest wait of a cut for decisions that are not staged yet.")
     embeddings_wait_s: float = Field(5.0, ge=0, description="Longest wait of a cut for embeddings on their way.")
     shard_rows_max: int = Field(100_000, ge=1, description="Most rows of one shard.")

@@ -7,7 +7,7 @@ from headrace.core.events import Emit
 from headrace.core.policies import Policy
 from headrace.core.rounds.standing import StandingPolicy, StandingThresholds
 from headrace.core.topics import CUT_REQUESTED, DECIDED
-from services.datasets.handlers import BY_POLICY, cut_versions, due_by_age, stage_decided
+from services.datasets.handlers import BY_POLICY, cut_versions, due_by_policy, stage_decided
 from tests.fakes.datasets_world import World, committed, requests
 from tests.fakes.decisions import DATASET, dossier
 
@@ -116,7 +116,7 @@ async def test_an_answer_that_was_lost_is_given_again():
     """Killed between the move of the reference and the commit: the rule holds no more, and yet the version is announced."""
     for world, at in ((World(FOUR), 1_000.0), (World(every_s=60), 9_000.0)):
         asked = requests(await stage_decided(rows(world, "abcd"), world.datasets))
-        asked = asked or await due_by_age(world.policies, world.datasets, at)
+        asked = asked or await due_by_policy(world.policies, world.datasets, at)
         event = world.event(CUT_REQUESTED, asked[0], time=at)
         [lost] = await cut_versions([event], world.datasets)
         assert len(committed(lost)) == 1
@@ -141,9 +141,9 @@ async def test_it_waits_while_a_round_changes_the_dataset():
 
     world.datasets.round_of = round_of
     assert await versions_of(world, rows(world, "abcd")) == []
-    assert await due_by_age(world.policies, world.datasets, 2_000) == []
+    assert await due_by_policy(world.policies, world.datasets, 2_000) == []
     rounds.clear()
-    [again] = await due_by_age(world.policies, world.datasets, 2_000)
+    [again] = await due_by_policy(world.policies, world.datasets, 2_000)
     [done] = await cut_versions([world.event(CUT_REQUESTED, again)], world.datasets)
     assert [each.rows_accepted for each in committed(done)] == [4]
 

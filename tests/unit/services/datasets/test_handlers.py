@@ -9,7 +9,7 @@ from headrace.core.versions import CutContended
 from services.datasets.handlers import (
     BY_POLICY,
     cut_versions,
-    due_by_age,
+    due_by_policy,
     stage_decided,
     stage_indexed,
     stage_retracted,
@@ -182,15 +182,16 @@ async def test_versions_by_policy_wait_while_a_round_changes_the_dataset():
     world.datasets.round_of = round_of
     [asked] = requests(await stage_decided(world.decided("a", "b"), world.datasets))
     assert await cut_versions([world.event(CUT_REQUESTED, asked)], world.datasets) == [Emit()]
-    assert await due_by_age(world.policies, world.datasets, 2_000) == []
+    assert await due_by_policy(world.policies, world.datasets, 2_000) == []
     [by_hand] = await cut_versions([world.event(CUT_REQUESTED, DatasetCutRequested(DATASET, "x", "ada"))], world.datasets)
     assert [each.rows_accepted for each in committed(by_hand)] == [2]
     await stage_decided(world.decided("c", "d"), world.datasets)
     rounds.clear()
-    [again] = await due_by_age(world.policies, world.datasets, 2_000)
-    assert (again.requested_by, await due_by_age(world.policies, world.datasets, 2_000)) == (BY_POLICY, [])
+    [again] = await due_by_policy(world.policies, world.datasets, 2_000)
+    assert again.requested_by == BY_POLICY
     [done] = await cut_versions([world.event(CUT_REQUESTED, again)], world.datasets)
     assert [each.rows_accepted for each in committed(done)] == [4]
+    assert await due_by_policy(world.policies, world.datasets, 2_000) == []
 
 
 async def test_old_rows_wait_for_a_round_too():
@@ -202,22 +203,22 @@ async def test_old_rows_wait_for_a_round_too():
 
     world.datasets.round_of = round_of
     await stage_decided(world.decided("a"), world.datasets)
-    assert await due_by_age(world.policies, world.datasets, 5_000) == []
+    assert await due_by_policy(world.policies, world.datasets, 5_000) == []
     rounds.clear()
-    assert len(await due_by_age(world.policies, world.datasets, 5_000)) == 1
+    assert len(await due_by_policy(world.policies, world.datasets, 5_000)) == 1
 
 
 async def test_a_version_is_cut_when_its_oldest_row_is_old():
     """The tick asks once the oldest staged row is old enough, and a late request finds nothing to do."""
     world = World(every_s=60)
-    assert await due_by_age(world.policies, world.datasets, 5_000) == []
+    assert await due_by_policy(world.policies, world.datasets, 5_000) == []
     await stage_decided(world.decided("a"), world.datasets)  # the fake store's clock says 1,000
-    assert await due_by_age(world.policies, world.datasets, 1_059) == []
-    [request] = await due_by_age(world.policies, world.datasets, 1_060)
+    assert await due_by_policy(world.policies, world.datasets, 1_059) == []
+    [request] = await due_by_policy(world.policies, world.datasets, 1_060)
     assert request.requested_by == BY_POLICY
     [result] = await cut_versions([world.event(CUT_REQUESTED, request, time=1_060.0)], world.datasets)
     assert [announced.rows_accepted for announced in committed(result)] == [1]
-    assert await due_by_age(world.policies, world.datasets, 9_000) == []
+    assert await due_by_policy(world.policies, world.datasets, 9_000) == []
     assert await cut_versions([world.event(CUT_REQUESTED, request, time=9_000.0)], world.datasets) == [Emit()]
 
 
