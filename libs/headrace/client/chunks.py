@@ -15,9 +15,9 @@ class Chunk:
     """Items with the place each one moves the subscriber to, and where it stands once all of them are taken.
 
     A place is (slot, next): for records slot is the partition and next an offset, for a version's rows slot is minus one minus
-    the number of the shard and next the number of its rows taken. `version` and `until` replace those of the subscriber's
-    position, where they are set. A reader of batches gets `rows` instead of items, and stands behind all of them at once.
-    Where there are `parts`, those hold everything, in order: smaller chunks that are made as they are taken.
+    the number of the shard and next the number of its rows taken, both as it was cut. `version` and `until` replace those of the
+    subscriber's position, where they are set. A reader of batches gets `rows` instead of items, and stands behind all of them at
+    once. Where there are `parts`, those hold everything, in order: smaller chunks that are made as they are taken.
     """
 
     items: list[Item] = field(default_factory=list)

@@ -14,12 +14,16 @@ from headrace.core.checkpoints import TrainingData, VersionPart
 from headrace.core.ports.object_store import ObjectStore
 from headrace.core.sharing import Slice, slices_of
 from headrace.core.topics import accepted_topic
+from headrace.core.version_gaps import CutShard
 from headrace.core.versions import DamagedVersion, RowKind
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _COLUMNS = ("sample_id", "revision", "prompt_hash")
+_NOT_EXACT = (
+    "; an earlier release did not keep which rows of a shard it removed: what was read in part of one may be off by as many rows"
+)
 
 
 class Accept(Protocol):
@@ -51,6 +55,7 @@ class ReadVersion:
         versions = VersionStore(objects)
         try:
             manifest = await versions.manifest(data.dataset_id, data.version)
+            shards = await versions.shards_as_cut(data.dataset_id, data.version, RowKind.ACCEPTED)
         except DamagedVersion:
             before = await pruned_before(objects, data.dataset_id)
             if before == 1:
@@ -58,15 +63,15 @@ class ReadVersion:
             tell(f"version {data.version[:12]} was pruned, as all below number {before}: its rows are not listed")
             return
         if forgotten := manifest.forgotten.get(RowKind.ACCEPTED, 0):
-            partly = ", and the rows behind them count by their places now" if data.version_parts else ""
+            is_exact = not data.version_parts or all(shard.is_exact for shard in shards)
+            partly = "" if is_exact else _NOT_EXACT
             tell(f"version {data.version[:12]}: {forgotten} accepted rows were forgotten since, and are not listed{partly}")
-        shards = manifest.shards_of(RowKind.ACCEPTED)
         for number, shard in enumerate(shards):
-            taken = list(_taken(data.version_parts, number, len(shards)))
-            if not taken and not keys:
+            taken = [_left(each, shard) for each in _taken(data.version_parts, number, len(shards))]
+            if shard.left is None or not (taken or keys):
                 continue
             begin = 0
-            async for batch in versions.shard_rows(shard, _COLUMNS):
+            async for batch in versions.shard_rows(shard.left, _COLUMNS):
                 if keys:
                     self._held.add(batch)
                 _hand_on(batch, begin, taken, accept)
@@ -93,7 +98,7 @@ async def lost_records(data: TrainingData, kafka: str, bodies: LargeBodies, tell
 
 
 def _taken(parts: tuple[VersionPart, ...], number: int, shards: int) -> Iterator[tuple[Slice, int, int | None]]:
-    """Which rows of a shard were read: slices of it with the first row and the one behind the last, None for the end."""
+    """Which rows of a shard as cut were read: slices of it with the first row and the one behind the last, None for the end."""
     for part in parts or (VersionPart(),):
         mine = slices_of(shards, part.share).get(number)
         first = part.since[1] if number == part.since[0] else 0
@@ -101,6 +106,12 @@ def _taken(parts: tuple[VersionPart, ...], number: int, shards: int) -> Iterator
         behind = part.until is not None and number > part.until[0]
         if mine is not None and number >= part.since[0] and not behind and (last is None or first < last):
             yield mine, first, last
+
+
+def _left(taken: tuple[Slice, int, int | None], shard: CutShard) -> tuple[Slice, int, int | None]:
+    """What was read of a shard as cut, by the rows of it that are left."""
+    mine, first, last = taken
+    return mine, shard.rows_before(first), None if last is None else shard.rows_before(last)
 
 
 def _hand_on(batch: "pa.RecordBatch", begin: int, taken: list[tuple[Slice, int, int | None]], accept: Accept) -> None:

@@ -150,7 +150,7 @@ class Stream:
         from headrace.client.version_rows import VersionRows  # noqa: PLC0415 - see above
 
         versions, found = await _version(stack, self._plan, version)
-        return VersionRows(versions, found, held)
+        return await VersionRows.of(versions, found, held)
 
 
 async def _version(stack: AsyncExitStack, plan: Plan, name: str) -> "tuple[VersionStore, Version]":

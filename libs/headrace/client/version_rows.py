@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from itertools import compress, zip_longest
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ from headrace.client.bridge import Held
 from headrace.client.chunks import Chunk
 from headrace.client.limits import SubscribeLimits
 from headrace.core.sharing import Slice, slices_of
+from headrace.core.version_gaps import CutShard
 from headrace.core.versions import RowKind
 
 _KEYS = ["sample_id", "revision", "decided_at"]
@@ -31,17 +33,25 @@ _PART_ROWS = 128
 class VersionRows:
     """The accepted rows of one version. What passes is remembered in `held`, whether this share takes it or not.
 
+    Shards and rows are numbered as the version was cut: what was forgotten since is left out, and moves nothing else.
     Every shard is verified on local disk before a row of it passes; the next one comes there meanwhile. Every method raises
     DamagedVersion where a shard is missing or altered, and Stop where the object store is gone.
     """
 
-    def __init__(self, versions: VersionStore, version: Version, held: Held) -> None:
+    def __init__(self, versions: VersionStore, version: Version, held: Held, shards: Sequence[CutShard]) -> None:
         self.version = version
         self._versions = versions
         self._held = held
-        self._shards = version.manifest.shards_of(RowKind.ACCEPTED)
+        self._shards = shards
+        self._left = {number: shard.left for number, shard in enumerate(shards) if shard.left is not None}
         self._known: set[int] = set()
         self._latest: float | None = None
+
+    @classmethod
+    async def of(cls, versions: VersionStore, version: Version, held: Held) -> Self:
+        """Those of a version that was found. Raises as the other methods do."""
+        shards = await versions.shards_as_cut(version.manifest.dataset, version.id, RowKind.ACCEPTED)
+        return cls(versions, version, held, shards)
 
     async def chunks(
         self, share: tuple[int, int], shard: int, row: int, limits: SubscribeLimits, schema: pa.Schema | None = None
@@ -51,9 +61,9 @@ class VersionRows:
         As items, or as record batches where a schema says of which columns.
         """
         parts = {number: part for number, part in slices_of(len(self._shards), share).items() if number >= shard}
-        async with aclosing(self._files(sorted(parts))) as files:
+        async with aclosing(self._files(sorted(parts.keys() & self._left.keys()))) as files:
             async for number, path in files:
-                skip = row if number == shard else 0
+                skip = self._shards[number].rows_before(row) if number == shard else 0
                 passing = self._passing(path, (number, parts[number]), skip, limits, schema)
                 # One hand-over for each chunk: a thread that comes back to Python waits while the caller computes.
                 while (chunk := await asyncio.to_thread(next, passing, None)) is not None:
@@ -62,7 +72,7 @@ class VersionRows:
 
     async def latest_decision(self) -> float | None:
         """The time of the version's latest decision, Unix seconds, None without rows. From here on `held` has all rows."""
-        unknown = [number for number in range(len(self._shards)) if number not in self._known]
+        unknown = sorted(self._left.keys() - self._known)
         async with aclosing(self._files(unknown)) as files:
             async for number, path in files:
                 await asyncio.to_thread(self._keep_all, path, number)
@@ -86,19 +96,19 @@ class VersionRows:
 
     async def _fetched(self, number: int, folder: Path) -> Path:
         path = folder / f"{number}.parquet"
-        await self._versions.download(self._shards[number], path)
+        await self._versions.download(self._left[number], path)
         return path
 
     def _keep_all(self, path: Path, number: int) -> None:
-        for batch in read_shard(path, self._shards[number], _KEYS, _KEY_BATCH_ROWS):
+        for batch in read_shard(path, self._left[number], _KEYS, _KEY_BATCH_ROWS):
             self._keep(batch)
 
     def _passing(
         self, path: Path, source: tuple[int, Slice], skip: int, limits: SubscribeLimits, schema: pa.Schema | None
     ) -> Iterator[Chunk]:
-        """A shard's rows, without those of other slices and those before row `skip`."""
+        """What is left of a shard, without rows of other slices and the first `skip` rows."""
         (number, part), end = source, 0
-        shard, slot = self._shards[number], ~number
+        shard, slot = self._left[number], ~number
         heavy = limits.prefetch_bytes // 2 // max(1, shard.raw_bytes // shard.rows)
         rows_max = max(1, min(limits.prefetch_rows // 2, heavy))
         columns = dict.fromkeys((*_KEYS, *(("dossier",) if schema is None else schema.names)))
@@ -107,11 +117,12 @@ class VersionRows:
             begin, end = end, end + batch.num_rows
             left = batch.slice(max(skip - begin, 0))
             if left.num_rows:
-                left, rows = _sliced(left, part, range(end - left.num_rows + 1, end + 1))
+                places = self._shards[number].places_behind(range(end - left.num_rows, end))
+                left, taken = _sliced(left, part, places)
                 if schema is None:
-                    yield Chunk(parts=_parts(left, slot, rows, end))
+                    yield Chunk(parts=_parts(left, slot, taken, places[-1]))
                 else:
-                    yield Chunk(after={slot: end}, rows=of_rows(left, schema))
+                    yield Chunk(after={slot: places[-1]}, rows=of_rows(left, schema))
 
     def _keep(self, batch: pa.RecordBatch) -> None:
         self._held.add(batch)

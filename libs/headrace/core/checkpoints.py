@@ -58,7 +58,8 @@ class PositionRange:
 class VersionPart:
     """What was read of a version: the accepted rows of part `share` from one place up to, not including, another.
 
-    A place is (number of the shard in the manifest's order, row in it), both from 0; `until` is None for the end.
+    A place is (number of the shard in the manifest's order, row in it), both from 0 and as the version was cut, whatever was
+    forgotten since; `until` is None for the end.
     """
 
     share: tuple[int, int] = (0, 1)

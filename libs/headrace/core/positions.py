@@ -30,6 +30,7 @@ class BadPosition(ValueError):
 class Position:
     """What a subscriber has taken: `row` rows of the version's shard number `shard` and all rows of those before, then records.
 
+    Shards and rows count as the version was cut, whatever was forgotten since.
     `share` is (index, of): which part of the dataset this is. `version` is empty where none was taken. `offsets` says for each
     partition which record comes next; it is empty until the rows are done. Below the offsets `until` the topic may repeat
     what the version holds; a partition that is past that is not in it. `since` are the offsets at which records began to be read,

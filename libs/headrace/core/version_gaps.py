@@ -6,7 +6,9 @@ for each dataset says up to where.
 """
 
 import hashlib
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,7 +30,8 @@ class _Record(BaseModel):
 class Gap(_Record):
     """`rows` rows of one sample were removed from a shard; `replacement` is what is left, None where nothing is.
 
-    The sample is named by the SHA-256 of its id: enough to look it up, not to tell it.
+    They lay side by side from row `first_row` on, counted from 0; None in a record of an earlier release. The sample is named by
+    the SHA-256 of its id: enough to look it up, not to tell it.
     """
 
     dataset: str
@@ -36,7 +39,32 @@ class Gap(_Record):
     shard: str = Field(pattern="^[0-9a-f]{64}$")
     replacement: Shard | None
     rows: int = Field(ge=1)
+    first_row: int | None = Field(None, ge=0)
     sample_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+@dataclass(frozen=True, slots=True)
+class CutShard:
+    """What is left of a shard in the place that a version was cut with, None where nothing is; forgetting moves no row's place.
+
+    `lacking` are the rows that were removed, ascending, by their places as cut. Where `is_exact` is not set, a record of an
+    earlier release does not say which ones: they count as the first rows of what it had, so that whoever goes on from a place
+    misses nothing, and may get as many rows again.
+    """
+
+    left: Shard | None
+    lacking: Sequence[int] = ()
+    is_exact: bool = True
+
+    def rows_before(self, place: int) -> int:
+        """How many rows are left of the first `place` rows as cut."""
+        return place - bisect_left(self.lacking, place)
+
+    def places_behind(self, rows: range) -> Sequence[int]:
+        """For each of these rows of what is left how many rows as cut are taken once it is."""
+        if not self.lacking:
+            return range(rows.start + 1, rows.stop + 1)
+        return [place_of(row, self.lacking) + 1 for row in rows]
 
 
 class Pruned(_Record):
@@ -101,3 +129,23 @@ def stand_in(shard: Shard, gaps: Mapping[str, Gap]) -> Shard | None:
     while left is not None and left.sha256 in gaps:
         left = gaps[left.sha256].replacement
     return left
+
+
+def as_cut(shard: Shard, gaps: Mapping[str, Gap]) -> CutShard:
+    """The shard in the place it was cut with, with all that was removed from it."""
+    left: Shard | None = shard
+    lacking: list[int] = []
+    is_exact = True
+    while left is not None and left.sha256 in gaps:
+        gap = gaps[left.sha256]
+        left = gap.replacement
+        if left is not None:
+            for _ in range(gap.rows):  # each one closes up to where the one before it was
+                insort(lacking, place_of(gap.first_row or 0, lacking))
+        is_exact = is_exact and gap.first_row is not None
+    return CutShard(left, lacking, is_exact or left is None)
+
+
+def place_of(row: int, lacking: Sequence[int]) -> int:
+    """The place that a row had before these were removed, ascending places all."""
+    return row + bisect_right(range(len(lacking)), row, key=lambda index: lacking[index] - index)

@@ -46,7 +46,7 @@ async def rows() -> AsyncIterator[VersionRows]:
     )
     version = certain(await cutter.cut(DATASET, "cut")).version
     with Held() as held:
-        yield VersionRows(VersionStore(objects), version, held)
+        yield await VersionRows.of(VersionStore(objects), version, held)
 
 
 def parts_of(chunk: Chunk) -> list[Chunk]:

@@ -57,7 +57,7 @@ class SurveyPages:
         shards = await self._versions.shards_as_cut(survey.dataset_id, survey.version, RowKind.ACCEPTED)
         if asked.shard >= len(shards):
             return SurveyPage((), None)
-        found, after = await self._rows(shards[asked.shard], asked)
+        found, after = await self._rows(shards[asked.shard].left, asked)
         rows = await with_base_losses(found, survey, self._surveys)
         if after is not None:
             return SurveyPage(rows, SurveyRequested(survey, asked.shard, after=after))

@@ -141,6 +141,7 @@ class Forgetting:
             path = folder / "shard.parquet"
             await self._versions.download(shard, path)
             left = await asyncio.to_thread(self._written, LocalShard(path, shard), folder, upto)
+            first_row = await asyncio.to_thread(self._first_row, LocalShard(path, shard), upto)
             if left is not None:
                 watch = await SweepWatch.begun(self._objects)
                 lay_there = await self._objects.stat(left.shard.key) is not None
@@ -153,6 +154,7 @@ class Forgetting:
             shard=shard.sha256,
             replacement=left.shard if left else None,
             rows=shard.rows - (left.shard.rows if left else 0),
+            first_row=first_row,
             sample_sha256=sample_digest(self._sample_id),
         )
         if not await self._objects.put_if_absent(gap_key(shard.sha256), record_bytes(gap)):
@@ -165,6 +167,11 @@ class Forgetting:
         tables = (pa.Table.from_batches([batch]) for batch in read_shard(local.path, local.shard, None, _BATCH_ROWS))
         left = (self._others(table, upto) for table in tables)
         return next(write_shards(left, folder, _WHOLE, local.shard.group), None)
+
+    def _first_row(self, local: LocalShard, upto: int) -> int:
+        """Rows are in order of sample ids and then of revisions, so those that go lie side by side."""
+        with local.path.open("rb") as handle:
+            return int(pc.index(self._mine(key_columns(handle, local.shard), upto), True).as_py())
 
     async def _forget_staged(self, upto: int) -> int:
         """Versions took these segments in long ago; a cutter that still reads one finds it whole, without the rows."""

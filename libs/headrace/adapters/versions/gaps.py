@@ -7,8 +7,10 @@ from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectT
 from headrace.core.version_gaps import (
     GAP_BYTES_MAX,
     GAP_PREFIX,
+    CutShard,
     Gap,
     Pruned,
+    as_cut,
     filled,
     gap_from,
     gap_key,
@@ -17,9 +19,8 @@ from headrace.core.version_gaps import (
     pruned_key,
     record_bytes,
     sample_digest,
-    stand_in,
 )
-from headrace.core.versions import DamagedVersion, Manifest, RowKind, Shard
+from headrace.core.versions import DamagedVersion, Manifest, RowKind
 
 _LISTED_S = 1.0
 """How long a listing of gap records is good: a history is read without listing them for each version."""
@@ -39,10 +40,10 @@ class VersionGaps:
         """The manifest as it can be read now. Raises Stop, or DamagedVersion where a record cannot be read."""
         return filled(manifest, self._gaps) if await self._read(manifest) else manifest
 
-    async def stand_ins(self, stored: Manifest, kind: RowKind) -> tuple[Shard | None, ...]:
-        """What is left of each shard of a manifest as it was stored, None where nothing is. Raises as `filled` does."""
+    async def shards_as_cut(self, stored: Manifest, kind: RowKind) -> tuple[CutShard, ...]:
+        """What is left of each shard of a manifest as it was stored. Raises as `filled` does."""
         await self._read(stored)
-        return tuple(stand_in(shard, self._gaps) for shard in stored.shards_of(kind))
+        return tuple(as_cut(shard, self._gaps) for shard in stored.shards_of(kind))
 
     async def hashes(self, stored: Manifest) -> set[str]:
         """The hashes of a stored manifest's shards, and of all that has stood in for them so far. Raises as `filled` does."""

@@ -14,6 +14,7 @@ from headrace.adapters.versions.finder import VersionFinder
 from headrace.adapters.versions.gaps import VersionGaps, pruned_before
 from headrace.adapters.versions.shards import find_rows, read_shard, verify_file
 from headrace.core.ports.object_store import ObjectMissing, ObjectStore, ObjectTooLarge
+from headrace.core.version_gaps import CutShard
 from headrace.core.version_names import NoSuchVersion
 from headrace.core.versions import (
     MAIN,
@@ -106,13 +107,13 @@ class VersionStore:
         """The manifest of a version id, whether or not a branch leads to it. Raises DamagedVersion where it is missing."""
         return await self.manifest_at(await self._key_of(dataset_id, version), version)
 
-    async def shards_as_cut(self, dataset_id: str, version: str, kind: RowKind) -> tuple[Shard | None, ...]:
-        """The shards of a kind in the places that they were cut with, as they can be read now; None where nothing is left.
+    async def shards_as_cut(self, dataset_id: str, version: str, kind: RowKind) -> tuple[CutShard, ...]:
+        """The shards of a kind in the places that they were cut with, as they can be read now.
 
         Forgetting changes no place. Raises as `manifest` does.
         """
         stored = await self._stored_manifest(await self._key_of(dataset_id, version), version)
-        return await self.gaps.stand_ins(stored, kind)
+        return await self.gaps.shards_as_cut(stored, kind)
 
     async def _key_of(self, dataset_id: str, version: str) -> str:
         """Where the manifest of a version id lies: looked for from the latest version backwards, ten times as far each time.
