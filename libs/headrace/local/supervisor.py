@@ -48,7 +48,7 @@ class Supervisor:
             self._write()
         except OSError as error:
             if self._is_written:
-                logger.error("cannot write the state of %s, the parts are kept all the same: %s", self.home, error)  # noqa: TRY400
+                logger.error("cannot write the state of %s, the parts are kept all the same: %s", self.home, error)  # noqa: TRY400  # a full disk needs no trace
             self._is_written = False
         else:
             self._is_written = True
