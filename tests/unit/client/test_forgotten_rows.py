@@ -129,7 +129,7 @@ async def test_what_an_earlier_release_forgot_costs_no_row():
     assert await now.take(world, version.id, 2) + await now.take(world, version.id) == left
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_however_it_is_divided_no_row_is_missed_or_comes_twice(data):
     """Whatever is forgotten between whatever steps of any number of readers: together they read all others once."""
