@@ -99,10 +99,14 @@ class GrowingPart:
         fresh = self.path / f"{NAME}.new"
         fresh.unlink(missing_ok=True)
         log = PointLog(fresh, self._dimensions)
-        for page in self.points.pages():
-            log.put(page)
-        log.sync()
-        fresh.replace(self.path / NAME)
+        try:
+            for page in self.points.pages():
+                log.put(page)
+            log.sync()
+            fresh.replace(self.path / NAME)
+        except OSError:
+            log.close()
+            raise
         self._log.close()
         self._log = log
 

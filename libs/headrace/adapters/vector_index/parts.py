@@ -162,9 +162,14 @@ class PartedCollection:
 
     def _begin_part(self) -> None:
         part = GrowingPart(self._new_path(), self._dimensions)
-        part.sync()  # the table, which is on the disk from now on, names it
         self._parts.append(part)
-        self._write_table()
+        try:
+            part.sync()  # the table, which is on the disk from now on, names it
+            self._write_table()
+        except OSError:
+            self._parts.pop()  # what is written to a part that the table does not name goes with the next start
+            part.close()
+            raise
 
     def _loaded(self, path: Path, *, built: bool) -> Part:
         return GrowingPart(path, self._dimensions) if holds_log(path) else BuiltPart(path, built=built)
