@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from headrace.adapters.vector_index import shard
+from headrace.adapters.vector_index.durable import sync
 from headrace.adapters.vector_index.engine import CONVERSATION, Hit, Point, Search
 from headrace.adapters.vector_index.log import NAME, PointLog, written_in
 from headrace.adapters.vector_index.recent import RecentPoints
@@ -109,6 +110,7 @@ class GrowingPart:
             raise
         self._log.close()
         self._log = log
+        sync(self.path)  # or a power failure brings the old log back
 
 
 class BuiltPart:
