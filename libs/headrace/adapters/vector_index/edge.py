@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from headrace.adapters.vector_index.durable import sync
 from headrace.adapters.vector_index.engine import Hit, Point, Search
 from headrace.adapters.vector_index.parts import TABLE, PartedCollection
 from headrace.core.events import Stop
@@ -78,8 +79,7 @@ class EdgeEngine:
     async def drop(self, name: str) -> None:
         collection = self._collections.pop(name, None)
         if collection is not None:
-            await self._in_thread(collection.close)
-            await self._in_thread(shutil.rmtree, self._folder / name)
+            await self._in_thread(_remove, collection, self._folder / name)
 
     async def add(self, name: str, points: Sequence[Point]) -> None:
         await self._room(name)
@@ -167,6 +167,13 @@ class EdgeEngine:
     def _opened(self, name: str, dimensions: int, *, searched: bool) -> PartedCollection:
         young = self._young_points_max if searched else self._flight_points_max
         return PartedCollection(self._folder / name, dimensions=dimensions, young_points_max=young)
+
+
+def _remove(collection: PartedCollection, path: Path) -> None:
+    collection.close()
+    (path / TABLE).unlink()  # first: a folder without it is left over and opens as nothing, whatever is gone of it
+    sync(path)
+    shutil.rmtree(path)
 
 
 def _hold(folder: Path) -> int:
