@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from headrace.adapters.vector_index.durable import sync
 from headrace.adapters.vector_index.engine import Hit, Point, Search
 from headrace.adapters.vector_index.parts import TABLE, PartedCollection
 from headrace.core.events import Stop
@@ -73,13 +74,12 @@ class EdgeEngine:
         return tuple(self._collections)
 
     async def create(self, name: str, dimensions: int, *, searched: bool) -> None:
-        await asyncio.to_thread(self._create, name, dimensions, searched)
+        await self._in_thread(self._create, name, dimensions, searched)
 
     async def drop(self, name: str) -> None:
         collection = self._collections.pop(name, None)
         if collection is not None:
-            await asyncio.to_thread(collection.close)
-            await asyncio.to_thread(shutil.rmtree, self._folder / name)
+            await self._in_thread(_remove, collection, self._folder / name)
 
     async def add(self, name: str, points: Sequence[Point]) -> None:
         await self._room(name)
@@ -126,7 +126,19 @@ class EdgeEngine:
         os.close(self._held)
 
     async def _do(self, name: str, work: Callable[[PartedCollection], Answer]) -> Answer:
-        return await asyncio.to_thread(work, self._collections[name])
+        return await self._in_thread(work, self._collections[name])
+
+    async def _in_thread(self, work: Callable[..., Answer], *told: object) -> Answer:
+        """What blocks, in a thread of its own.
+
+        Raises:
+            Stop: the disk is full, or fails. What was half written is taken back, so whoever comes again loses nothing.
+        """
+        try:
+            return await asyncio.to_thread(work, *told)
+        except OSError as error:
+            where = f"the vector index in {self._folder} (HEADRACE_DIVERSITY_INDEX_PATH)"
+            raise Stop(f"{where} cannot be read or written: {error}") from error
 
     async def _room(self, name: str) -> None:
         """Returns once a collection may grow. No thread waits: what searches meanwhile needs them.
@@ -147,7 +159,7 @@ class EdgeEngine:
             self._waiting.remove(name)
             _log.info("%s: writing to it goes on", name)
 
-    def _create(self, name: str, dimensions: int, searched: bool) -> None:  # noqa: FBT001 - passed on by to_thread
+    def _create(self, name: str, dimensions: int, searched: bool) -> None:  # noqa: FBT001 - passed on to a thread
         with self._lock:
             if name not in self._collections:
                 self._collections[name] = self._opened(name, dimensions, searched=searched)
@@ -155,6 +167,13 @@ class EdgeEngine:
     def _opened(self, name: str, dimensions: int, *, searched: bool) -> PartedCollection:
         young = self._young_points_max if searched else self._flight_points_max
         return PartedCollection(self._folder / name, dimensions=dimensions, young_points_max=young)
+
+
+def _remove(collection: PartedCollection, path: Path) -> None:
+    collection.close()
+    (path / TABLE).unlink()  # first: a folder without it is left over and opens as nothing, whatever is gone of it
+    sync(path)
+    shutil.rmtree(path)
 
 
 def _hold(folder: Path) -> int:

@@ -50,15 +50,18 @@ class PointLog:
         """Makes the file, or goes on behind its last whole record."""
         self.path = path
         self._dimensions = dimensions
-        begin = _BEGIN.pack(_MAGIC, dimensions)
-        self._end = len(begin)
-        if path.exists():
-            self._end = max((end for end, _ in _records(path)), default=len(begin))
+        self._end = 0
+        there = path.exists()
+        if there:
+            self._end = max((end for end, _ in _records(path)), default=_BEGIN.size)
             os.truncate(path, self._end)
-            self._file: IO[bytes] = path.open("ab", buffering=0)
-        else:
-            self._file = path.open("xb", buffering=0)
-            self._file.write(begin)
+        self._file: IO[bytes] = path.open("ab", buffering=0)  # at the end, also once half a record was taken back
+        if not there:
+            try:
+                self._write(_BEGIN.pack(_MAGIC, dimensions))
+            except OSError:
+                self.close()
+                raise
 
     @property
     def size(self) -> int:
@@ -88,11 +91,14 @@ class PointLog:
         text = json.dumps(said, separators=(",", ":")).encode()
         body = b"".join([text, *vectors])
         lengths = struct.pack("<II", len(text), len(body) - len(text))
-        record = memoryview(_HEAD.pack(zlib.crc32(body, zlib.crc32(lengths)), len(text), len(body) - len(text)) + body)
-        written = 0
+        self._write(_HEAD.pack(zlib.crc32(body, zlib.crc32(lengths)), len(text), len(body) - len(text)) + body)
+
+    def _write(self, record: bytes) -> None:
+        """The whole of it, or nothing."""
+        written, left = 0, memoryview(record)
         try:
             while written < len(record):
-                written += self._file.write(record[written:]) or 0
+                written += self._file.write(left[written:]) or 0
         except OSError:
             os.ftruncate(self._file.fileno(), self._end)  # or the next record would lie behind half of this one
             raise

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from headrace.adapters.vector_index import shard
+from headrace.adapters.vector_index.durable import sync, sync_tree
 from headrace.adapters.vector_index.engine import CONVERSATION, PROMPT, Point
 from headrace.adapters.vector_index.log import NAME, dimensions_of
 from headrace.adapters.vector_index.part import holds_log, replayed
@@ -19,7 +20,7 @@ def merge(target: Path, copies: Sequence[Path]) -> None:
     """Merge copies of parts, oldest first and used up by it, into a part that is not there yet. Younger points count.
 
     The largest that the engine built is grown by the others: it carries its graph over, so less is built anew. The room of
-    points that were removed is given back.
+    points that were removed is given back. It is on the disk, whole, when this returns: its sources go next.
     """
     built = {age: shard.load(path) for age, path in enumerate(copies) if not holds_log(path)}
     base = max(built, key=lambda age: shard.count(built[age], None), default=-1)
@@ -34,7 +35,9 @@ def merge(target: Path, copies: Sequence[Path]) -> None:
     grown.optimize()
     grown.flush()
     grown.close()
+    sync_tree(path)  # copies of the base's files too, which the engine did not write
     path.rename(target)
+    sync(target.parent)
 
 
 def _logged(path: Path) -> Iterator[list[Point]]:

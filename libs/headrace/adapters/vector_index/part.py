@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from headrace.adapters.vector_index import shard
+from headrace.adapters.vector_index.durable import sync
 from headrace.adapters.vector_index.engine import CONVERSATION, Hit, Point, Search
 from headrace.adapters.vector_index.log import NAME, PointLog, written_in
 from headrace.adapters.vector_index.recent import RecentPoints
@@ -99,12 +100,17 @@ class GrowingPart:
         fresh = self.path / f"{NAME}.new"
         fresh.unlink(missing_ok=True)
         log = PointLog(fresh, self._dimensions)
-        for page in self.points.pages():
-            log.put(page)
-        log.sync()
-        fresh.replace(self.path / NAME)
+        try:
+            for page in self.points.pages():
+                log.put(page)
+            log.sync()
+            fresh.replace(self.path / NAME)
+        except OSError:
+            log.close()
+            raise
         self._log.close()
         self._log = log
+        sync(self.path)  # or a power failure brings the old log back
 
 
 class BuiltPart:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import cast
 
 from headrace.adapters.vector_index.building import Build, to_merge
+from headrace.adapters.vector_index.durable import sync
 from headrace.adapters.vector_index.engine import Hit, Point, Search
 from headrace.adapters.vector_index.part import BuiltPart, GrowingPart, Part, holds_log, in_turns
 
@@ -51,6 +52,7 @@ class PartedCollection:
             self._dimensions = dimensions
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir(parents=True)
+            sync(path.parent)
             self._next = 0
             self._parts: list[Part] = []
             self._begin_part()
@@ -162,9 +164,15 @@ class PartedCollection:
 
     def _begin_part(self) -> None:
         part = GrowingPart(self._new_path(), self._dimensions)
-        part.sync()  # the table, which is on the disk from now on, names it
         self._parts.append(part)
-        self._write_table()
+        try:
+            part.sync()  # the table, which is on the disk from now on, names it
+            sync(part.path)
+            self._write_table()
+        except OSError:
+            self._parts.pop()  # what is written to a part that the table does not name goes with the next start
+            part.close()
+            raise
 
     def _loaded(self, path: Path, *, built: bool) -> Part:
         return GrowingPart(path, self._dimensions) if holds_log(path) else BuiltPart(path, built=built)
@@ -182,6 +190,7 @@ class PartedCollection:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._path / TABLE)
+        sync(self._path)  # before anything goes that the table named
 
     def _remove_from_sealed(self, ids: Collection[str]) -> None:
         for part in self._parts[:-1]:

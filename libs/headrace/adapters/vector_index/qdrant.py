@@ -129,6 +129,7 @@ class QdrantVectorIndex:
         return gone
 
     async def load(self, points: Sequence[AcceptedPoint]) -> Sequence[bool]:
+        await self._refresh()
         by_space: dict[Space, list[AcceptedPoint]] = defaultdict(list)
         for point in points:
             by_space[point.space].append(point)
@@ -199,7 +200,10 @@ class QdrantVectorIndex:
         return {space: collections for space, collections in self._spaces.items() if space.dataset_id in dataset_ids}
 
     async def _refresh(self) -> None:
-        """Learns of the spaces that other writers have made: what is pending there counts here."""
+        """Learns of the spaces that other writers have made: what is pending there counts here.
+
+        Makes up for a clearing that ended half-way, here or elsewhere: it dropped what was accepted and made nothing anew.
+        """
         known = {collections.flight for collections in self._spaces.values()}
         names = await self._engine.names()
         self._retracted.learn(names)
@@ -213,6 +217,9 @@ class QdrantVectorIndex:
                 space = Space(str(payload["dataset"]), str(payload["model"]), str(payload["model_version"]))
                 accepted = name.removesuffix(_FLIGHT) + _ACCEPTED
                 self._spaces[space] = Collections(name, accepted, int(payload["dimensions"]))
+        for collections in tuple(self._spaces.values()):
+            if collections.accepted not in names:
+                await self._engine.create(collections.accepted, collections.dimensions, searched=True)
 
     async def _ensure(self, space: Space, dimensions: int) -> Collections:
         if space not in self._spaces:
