@@ -168,7 +168,7 @@ async def test_what_cannot_be_read_holds_up_its_partition_alone(kafka: str) -> N
             for number in range(20):
                 await send_raw(producer, source, raw_batch([b"%d" % number]), partition=1)
             await until_seen(kafka, out, 21)
-            assert f"{source.name}-0 cannot be read from offset 1 to 2 " in (hop.unready() or "")
+            await until(lambda: f"{source.name}-0 cannot be read from offset 1 to 2 " in (hop.unready() or ""))
     await set_offset(kafka, source, 3)
     async with running_hop(kafka, source, copying(out)) as hop:
         await until_seen(kafka, out, 22)
