@@ -188,6 +188,8 @@ async def _due(dataset_id: str, policy: Policy, datasets: Datasets, now: float) 
     if policy.versions.every_rows is None and policy.versions.every_s is None and not policy.standing.rows:
         return ""
     rows = await _rows_due(dataset_id, datasets)
+    if rows is None and policy.versions.every_s is None:
+        return ""
     staged = await datasets.cutter.waiting(dataset_id)
     first = next(iter(staged.slices(decided=True)), None)
     if rows is not None and first is not None:

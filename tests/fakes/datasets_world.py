@@ -31,7 +31,7 @@ class Measured:
 
 
 class World:
-    """The service's handlers on a fake store, with policies, a clock, and topics that count offsets."""
+    """The service's handlers on a fake store, with policies, a clock, and topics that count offsets; `rounds` change datasets."""
 
     def __init__(self, standing: StandingPolicy | None = None, **rules):
         self.objects = FakeObjectStore()
@@ -42,14 +42,18 @@ class World:
         self.settled = 0
         self.now = 100.0
         self.offsets: dict[tuple[str, int], itertools.count[int]] = {}
+        self.rounds: dict[str, str] = {}
         self.datasets = Datasets(
             staging=self.cutter.staging, cutter=self.cutter, policy_of=self.policies.get, measures=self.measured,
             settle=self.settle, calibrations=CalibrationsDue(self.cutter.versions, self.cutter.staging), pace_s=0.5,
-            clock=lambda: self.now, sleep=self.sleep,
+            clock=lambda: self.now, sleep=self.sleep, round_of=self.round_of,
         )  # fmt: skip
 
     async def settle(self):
         self.settled += 1
+
+    async def round_of(self, dataset_id):
+        return self.rounds.get(dataset_id, "")
 
     async def sleep(self, seconds):
         self.slept.append(seconds)

@@ -94,7 +94,7 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # as a
             return super().__next__()
         except StopIteration:
             raise
-        except Exception as error:
+        except Exception as error:  # parsers raise what they like: it is told where it lies
             if self.next_fetch_offset > self._began_at:
                 raise StopIteration from error
             raise Unreadable(self._tp, self.next_fetch_offset, self._records.last, error) from error

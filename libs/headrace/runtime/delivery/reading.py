@@ -38,7 +38,7 @@ class Reading:
             self._claims.rewind_all()
             self._claims.refuse(error)
             return ()
-        except Exception as error:
+        except Exception as error:  # whatever it is, what was read of others is gone with it
             self._claims.rewind_all()
             self.trouble = f"cannot read: {error!r}"
             raise KafkaError(self.trouble) from error

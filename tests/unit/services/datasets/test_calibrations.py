@@ -134,15 +134,11 @@ async def test_rows_that_come_again_ask_again():
 
 async def test_it_waits_while_a_round_changes_the_dataset():
     """As every version by policy does; the tick asks for it when the round has ended."""
-    world, rounds = World(FOUR), {DATASET: "r1"}
-
-    async def round_of(dataset_id):
-        return rounds.get(dataset_id, "")
-
-    world.datasets.round_of = round_of
+    world = World(FOUR)
+    world.rounds[DATASET] = "r1"
     assert await versions_of(world, rows(world, "abcd")) == []
     assert await due_by_policy(world.policies, world.datasets, 2_000) == []
-    rounds.clear()
+    world.rounds.clear()
     [again] = await due_by_policy(world.policies, world.datasets, 2_000)
     [done] = await cut_versions([world.event(CUT_REQUESTED, again)], world.datasets)
     assert [each.rows_accepted for each in committed(done)] == [4]

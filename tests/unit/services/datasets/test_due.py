@@ -51,12 +51,8 @@ async def test_the_same_due_version_is_asked_for_by_the_same_name_and_cut_once()
 
 async def test_what_a_round_held_up_outlives_the_process():
     """Who answers a request during a round may be gone at its end: any other asks for the version then."""
-    world, rounds = World(every_rows=2), {DATASET: "r1"}
-
-    async def round_of(dataset_id):
-        return rounds.get(dataset_id, "")
-
-    world.datasets.round_of = round_of
+    world = World(every_rows=2)
+    world.rounds[DATASET] = "r1"
     [asked] = requests(await stage_decided(world.decided("a", "b"), world.datasets))
     assert await cut_versions([world.event(CUT_REQUESTED, asked)], world.datasets) == [Emit()]
     successor = World(every_rows=2)

@@ -174,19 +174,15 @@ async def test_versions_by_rows_do_not_depend_on_batches():
 
 async def test_versions_by_policy_wait_while_a_round_changes_the_dataset():
     """A guard would be bypassed; once the round has ended the tick asks for what was held up. A person has a version anyway."""
-    world, rounds = World(every_rows=2), {DATASET: "r1"}
-
-    async def round_of(dataset_id):
-        return rounds.get(dataset_id, "")
-
-    world.datasets.round_of = round_of
+    world = World(every_rows=2)
+    world.rounds[DATASET] = "r1"
     [asked] = requests(await stage_decided(world.decided("a", "b"), world.datasets))
     assert await cut_versions([world.event(CUT_REQUESTED, asked)], world.datasets) == [Emit()]
     assert await due_by_policy(world.policies, world.datasets, 2_000) == []
     [by_hand] = await cut_versions([world.event(CUT_REQUESTED, DatasetCutRequested(DATASET, "x", "ada"))], world.datasets)
     assert [each.rows_accepted for each in committed(by_hand)] == [2]
     await stage_decided(world.decided("c", "d"), world.datasets)
-    rounds.clear()
+    world.rounds.clear()
     [again] = await due_by_policy(world.policies, world.datasets, 2_000)
     assert again.requested_by == BY_POLICY
     [done] = await cut_versions([world.event(CUT_REQUESTED, again)], world.datasets)
@@ -196,15 +192,11 @@ async def test_versions_by_policy_wait_while_a_round_changes_the_dataset():
 
 async def test_old_rows_wait_for_a_round_too():
     """They are as old when it has ended."""
-    world, rounds = World(every_s=60), {DATASET: "r1"}
-
-    async def round_of(dataset_id):
-        return rounds.get(dataset_id, "")
-
-    world.datasets.round_of = round_of
+    world = World(every_s=60)
+    world.rounds[DATASET] = "r1"
     await stage_decided(world.decided("a"), world.datasets)
     assert await due_by_policy(world.policies, world.datasets, 5_000) == []
-    rounds.clear()
+    world.rounds.clear()
     assert len(await due_by_policy(world.policies, world.datasets, 5_000)) == 1
 
 
