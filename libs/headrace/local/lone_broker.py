@@ -1,0 +1,86 @@
+"""Starts a broker that is alone: `python -m headrace.local.lone_broker LOG_FOLDER CONTROLLER... -- BROKER...`, two commands.
+
+A broker that was killed comes back while its old session lives, and it is its own controller, which has to end that first. So it
+would take its partitions up under the old session, lose them in the middle of it, and take them up again under the new one.
+Kafka 4.3.1 cannot bear that: a transaction that ends while its partitions have no leader is said to be complete, and its markers
+are never written (it takes the partitions for deleted ones); and a group's coordinator that reads its offsets meanwhile may find
+none. Either way what was committed is done again. So the controller of such a broker runs by itself before, until it has ended
+the old session.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from headrace.local.launch import tethered
+
+LOGGERS = """\
+logger.sessions.name = org.apache.kafka.controller.ReplicationControlManager
+logger.sessions.level = info
+logger.loader.name = org.apache.kafka.image.loader.MetadataLoader
+logger.loader.level = debug
+"""
+"""What a controller has to log for its progress to be seen here, as lines of log4j's configuration."""
+
+_ACTIVE = "Performing controller activation"
+_ENDED = "Fencing broker"
+_COMMITTED = "publishing new image"
+_COMMITS = 3
+"""So many commits behind the end of a session it is committed itself: whatever comes before it is rarely one, and never two."""
+_SESSION_S = 2.0
+"""A killed broker that has no session any more is not waited for longer: its session would have ended at once."""
+_CONTROLLER_S = 60.0
+
+
+def was_killed(log_folder: Path) -> bool:
+    """Whether the broker whose logs these are ran before and did not end by itself."""
+    return (log_folder / "__cluster_metadata-0").is_dir() and not (log_folder / ".kafka_cleanshutdown").exists()
+
+
+def end_session(command: Sequence[str]) -> None:
+    """Runs a controller until it has ended its broker's old session, and no longer than it takes to see that there is none.
+
+    What it warns of is passed on. Where it fails, the broker will, too, and say why.
+    """
+    with subprocess.Popen(  # noqa: S603  # the command is composed by the parts of this package
+        tethered(tuple(command), signal.SIGKILL),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+    ) as controller:  # fmt: skip
+        limits = [_after(_CONTROLLER_S, controller.kill)]
+        has_ended, commits = False, 0
+        for line in controller.stdout or ():
+            if _ACTIVE in line:
+                limits.append(_after(_SESSION_S, controller.terminate))
+            has_ended = has_ended or _ENDED in line
+            commits += has_ended and _COMMITTED in line
+            if commits == _COMMITS:
+                controller.terminate()
+            if " INFO " not in line and " DEBUG " not in line:
+                sys.stdout.write(line)
+        for limit in limits:
+            limit.cancel()
+
+
+def _after(seconds: float, end: Callable[[], None]) -> threading.Timer:
+    limit = threading.Timer(seconds, end)
+    limit.daemon = True
+    limit.start()
+    return limit
+
+
+def main() -> None:
+    """Ends the old session where there may be one, then becomes the broker."""
+    log_folder, *commands = sys.argv[1:]
+    middle = commands.index("--")
+    if was_killed(Path(log_folder)):
+        end_session(commands[:middle])
+        sys.stdout.flush()
+    os.execvp(commands[middle + 1], commands[middle + 1 :])  # noqa: S606  # no shell is wanted
+
+
+if __name__ == "__main__":
+    main()
