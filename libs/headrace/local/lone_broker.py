@@ -1,11 +1,11 @@
 """Starts a broker that is alone: `python -m headrace.local.lone_broker LOG_FOLDER CONTROLLER... -- BROKER...`, two commands.
 
-A broker that was killed comes back while its old session lives, and it is its own controller, which has to end that first. So it
-would take its partitions up under the old session, lose them in the middle of it, and take them up again under the new one.
-Kafka 4.3.1 cannot bear that: a transaction that ends while its partitions have no leader is said to be complete, and its markers
-are never written (it takes the partitions for deleted ones); and a group's coordinator that reads its offsets meanwhile may find
-none. Either way what was committed is done again. So the controller of such a broker runs by itself before, until it has ended
-the old session.
+A broker that was killed comes back while its old session lives, and it is its own controller, which has to end that first. So
+it would take its partitions up under the old session, lose them in the middle of it, and take them up again under the new one.
+Kafka 4.3.1 cannot bear that: a transaction that ends while its partitions have no leader is said to be complete, and its
+markers are never written (KAFKA-20734: it takes the partitions for deleted ones); and a group's coordinator that reads its
+offsets meanwhile may find none. Either way what was committed is done again. So the controller of such a broker runs by itself
+before, until it has ended the old session.
 """
 
 import os
