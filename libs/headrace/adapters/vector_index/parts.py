@@ -221,32 +221,47 @@ class PartedCollection:
 
     def _await_build(self, build: Build) -> None:
         """Takes what is built; where that failed, the sources stay, and their build is begun again after a while."""
-        merged = build.result()
-        self._failures = 0 if merged is not None else self._failures + 1
-        if merged is None and not self._closing.is_set():
+        try:
+            taken = self._taken(build)
+        except Exception:  # noqa: BLE001  # whatever the disk or the engine says: else nothing would be built from now on
+            _log.exception("what was merged into %s cannot be taken", build.target)
+            taken = False
+        if taken:
+            for part in build.sources:  # nobody can reach them any more
+                part.close()
+                shutil.rmtree(part.path, ignore_errors=True)  # what is left goes with the next start
+        else:
+            build.discard()
+        self._failures = 0 if taken else self._failures + 1
+        if self._failures and not self._closing.is_set():
             again_s = min(_AGAIN_S_MAX, _AGAIN_S * 2.0 ** min(self._failures - 1, 16))
             _log.error("a merge of %s failed: it is begun again in %g s, nothing is lost", self._path, again_s)
             self._closing.wait(again_s)
         with self._lock:
             self._build = None
-            taken = merged is not None and not self._closing.is_set()
-            if merged is not None and taken:
-                self._take(merged, build)
             self._begin_build()
-        if not taken:
-            build.discard()
-            return
-        for part in build.sources:  # nobody can reach them any more
-            part.close()
-            shutil.rmtree(part.path)
 
-    def _take(self, merged: BuiltPart, build: Build) -> None:
-        """Puts what was built in the place of its sources."""
-        if build.removed:
-            merged.remove(build.removed)
-        at = self._parts.index(build.sources[0])
-        self._parts[at : at + len(build.sources)] = [merged]
-        self._write_table()
+    def _taken(self, build: Build) -> bool:
+        """Puts what was built in the place of its sources; False where there is none, or nobody wants it any more."""
+        merged = build.result()
+        if merged is None:
+            return False
+        with self._lock:
+            if self._closing.is_set():
+                merged.close()
+                return False
+            before = self._parts
+            try:
+                merged.remove(build.removed)
+                merged.sync()  # the sources, which are about to go, lack those already
+                at = before.index(build.sources[0])
+                self._parts = [*before[:at], merged, *before[at + len(build.sources) :]]
+                self._write_table()
+            except BaseException:
+                self._parts = before
+                merged.close()
+                raise
+        return True
 
 
 def _best(asked: Search, by_part: Sequence[Sequence[tuple[str, Hit]]]) -> list[Hit]:

@@ -1,5 +1,6 @@
 """Parts of the engine in process: sealed, merged by a process of their own, and put in each other's place without a gap."""
 
+import errno
 import json
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 from headrace.adapters.vector_index import log, parts, shard
 from headrace.adapters.vector_index.building import to_merge
 from headrace.adapters.vector_index.engine import CONVERSATION, PROMPT, Point, Search
+from headrace.adapters.vector_index.part import BuiltPart
 from headrace.adapters.vector_index.parts import TABLE, PartedCollection
 
 DIMENSIONS = 8
@@ -179,6 +181,38 @@ def test_a_merge_that_is_killed_is_begun_again(tmp_path: Path, monkeypatch: pyte
     until(lambda: at_rest(collection))
     assert collection.unbuilt == 0
     assert names(collection) == {f"s{n}" for n in range(10)}
+    collection.close()
+
+
+@pytest.mark.parametrize("failing", ["remove", "sync", "table"])
+def test_a_merge_that_cannot_be_taken_leaves_all_as_it_was(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk, or whatever the engine says: the sources stay and are written to, and a while later it is taken."""
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space") if failing != "remove" else ValueError("the engine says no")
+
+    monkeypatch.setattr(parts, "_AGAIN_S", 0.05)
+    collection = opened(tmp_path)
+    with monkeypatch.context() as patched:
+        if failing != "table":
+            patched.setattr(BuiltPart, failing, fails)
+        collection.add([point(n) for n in range(10)])
+        if failing == "table":  # the full part is sealed already
+            patched.setattr(collection, "_write_table", fails)
+        until(lambda: "begun again in 0.1 s" in caplog.text)
+        assert collection.remove_below("order", 3) == 3
+        assert names(collection) == {f"s{n}" for n in range(3, 10)}
+        assert collection.unbuilt == 1
+    until(lambda: at_rest(collection))
+    assert collection.unbuilt == 0
+    assert names(collection) == {f"s{n}" for n in range(3, 10)}
+    collection.close()
+    folders = {path.name for path in (tmp_path / "collection").iterdir()} - {TABLE}
+    assert len(folders) == 2, "nothing is left of the merges that were not taken"
+    collection = opened(tmp_path)
+    assert names(collection) == {f"s{n}" for n in range(3, 10)}
     collection.close()
 
 

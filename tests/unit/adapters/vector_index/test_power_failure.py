@@ -1,6 +1,7 @@
 """What the index names is on the disk before it is named, and is removed after: it opens again after a power failure."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,3 +91,21 @@ def test_a_log_that_was_written_anew_stays(tmp_path: Path, steps: list[Step], mo
     part.close()
     new, renamed, folder = (tmp_path / "part" / f"{NAME}.new", tmp_path / "part" / NAME, tmp_path / "part")
     assert steps == [("synced", new), ("renamed", renamed), ("synced", folder)]
+
+
+def test_what_was_removed_during_a_merge_is_on_the_disk_before_its_sources_go(tmp_path: Path, steps: list[Step]) -> None:
+    """Else a power failure would bring it back."""
+    collection = PartedCollection(tmp_path / "collection", dimensions=DIMENSIONS, young_points_max=5)
+    with collection._lock:  # nothing is taken meanwhile
+        collection.add([point(n) for n in range(5)])
+        assert collection._build is not None
+        merged, sources = collection._build.target, collection._build.sources
+        assert collection.remove_below("order", 2) == 2
+        steps.clear()
+    deadline = time.monotonic() + 60
+    while sources[0].path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    collection.close()
+    taken = steps.index(("renamed", tmp_path / "collection" / TABLE))
+    assert any(path.is_relative_to(merged / "wal") for done, path in steps[:taken] if done == "synced")
