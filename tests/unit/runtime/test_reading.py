@@ -155,6 +155,12 @@ async def test_whatever_a_fetch_raises_is_told_and_waited_upon(reading: Reading,
     assert repr(error) in (reading.hop.unready() or "")
     await reading.poll()
     assert reading.hop.unready() is None
+    reading.consumer.errors.append(error)
+    with pytest.raises(KafkaError):
+        await reading.poll()
+    reading.consumer.fetched(BAD, lz4_batch([b"x"]))
+    await reading.poll()
+    assert repr(error) not in (reading.hop.unready() or ""), "it was fetched, though it cannot be read"
 
 
 async def test_a_consumer_that_is_stopped_ends_the_loop(reading: Reading) -> None:

@@ -35,6 +35,7 @@ class Reading:
         except ConsumerStoppedError:
             raise
         except Unreadable as error:
+            self.trouble = None  # the partition says it
             self._claims.rewind_all()
             self._claims.refuse(error)
             return ()
