@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from headrace.local.launch import tethered
@@ -30,10 +30,12 @@ _ACTIVE = "Performing controller activation"
 _ENDED = "Fencing broker"
 _COMMITTED = "publishing new image"
 _COMMITS = 3
-"""So many commits behind the end of a session it is committed itself: whatever comes before it is rarely one, and never two."""
-_SESSION_S = 2.0
+"""So many commits behind the line that tells of a session's end that end is committed, too: of what was written before it, one
+commit may be told of later, hardly two."""
+_SESSION_S = 5.0
 """A killed broker that has no session any more is not waited for longer: its session would have ended at once."""
 _CONTROLLER_S = 60.0
+"""A controller that has done nothing by then is given up; the broker is started all the same."""
 
 
 def was_killed(log_folder: Path) -> bool:
@@ -50,26 +52,23 @@ def end_session(command: Sequence[str]) -> None:
         tethered(tuple(command), signal.SIGKILL),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
     ) as controller:  # fmt: skip
-        limits = [_after(_CONTROLLER_S, controller.kill)]
+        at_most = threading.Timer(_CONTROLLER_S, controller.kill)
+        unless_it_ends = threading.Timer(_SESSION_S, controller.terminate)
+        at_most.start()
         has_ended, commits = False, 0
         for line in controller.stdout or ():
-            if _ACTIVE in line:
-                limits.append(_after(_SESSION_S, controller.terminate))
-            has_ended = has_ended or _ENDED in line
+            if _ACTIVE in line and unless_it_ends.ident is None:
+                unless_it_ends.start()
+            if _ENDED in line:
+                unless_it_ends.cancel()
+                has_ended = True
             commits += has_ended and _COMMITTED in line
             if commits == _COMMITS:
                 controller.terminate()
             if " INFO " not in line and " DEBUG " not in line:
                 sys.stdout.write(line)
-        for limit in limits:
-            limit.cancel()
-
-
-def _after(seconds: float, end: Callable[[], None]) -> threading.Timer:
-    limit = threading.Timer(seconds, end)
-    limit.daemon = True
-    limit.start()
-    return limit
+        at_most.cancel()
+        unless_it_ends.cancel()
 
 
 def main() -> None:
