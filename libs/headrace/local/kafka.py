@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from headrace.core.topics import in_sync_min
-from headrace.local import lone_broker
+from headrace.local import killed_broker
 from headrace.local.kafka_jars import kafka_jars
 from headrace.local.launch import Launch, Place, Say, run_tool
 from headrace.local.ports import LOCALHOST, free_port
@@ -21,6 +21,12 @@ _SMALL = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """For a broker that shares few cores and often lives for minutes: to collect and compile in the background costs it more
 than it saves."""
 _FORMAT_S = 120
+_SESSION_MS = 6_000
+"""A broker that is not heard for so long is given up, and another leads what it led; by default that takes 9 s. Of several on one
+busy machine none must be given up too soon."""
+_SESSION_ALONE_MS = 30_000
+"""Nobody stands in for a broker that is alone: to give it up while it lives leaves its partitions without a leader, and does
+harm."""
 _LOG4J = """\
 status = error
 shutdownHook = disable
@@ -103,7 +109,7 @@ def _prepare(node: Node, nodes: tuple[Node, ...], place: Place, say: Say) -> Lau
         arguments = ("format", "-t", _cluster_id(place.folder.parent), "-c", broker[-1])
         run_tool(java_command(jars, place.folder, "kafka.tools.StorageTool", *arguments), timeout_s=_FORMAT_S)
     return Launch(
-        command=broker if len(nodes) > 1 else _alone(jars, place.folder, node, broker),
+        command=_after_its_session(jars, place.folder, node, nodes, broker),
         log=place.log,
         folder=place.folder,
         probe=partial(kafka_answers, f"{LOCALHOST}:{node.broker_port}", len(nodes) // 2 + 1),
@@ -124,10 +130,13 @@ def _configured(jars: Path, folder: Path, settings: Mapping[str, object], logger
     return java_command(jars, folder, "kafka.Kafka", str(config))
 
 
-def _alone(jars: Path, folder: Path, node: Node, broker: tuple[str, ...]) -> tuple[str, ...]:
-    """The command of a broker without others, whose controller ends what session a killed one left before it starts."""
-    controller = _configured(jars, folder / "controller", controller_properties(node, folder / "log"), lone_broker.LOGGERS)
-    return (sys.executable, "-m", "headrace.local.lone_broker", str(folder / "log"), *controller, "--", *broker)
+def _after_its_session(jars: Path, folder: Path, node: Node, nodes: tuple[Node, ...], broker: tuple[str, ...]) -> tuple[str, ...]:
+    """The command of a broker that starts once no session is left of one that was killed (`killed_broker`)."""
+    if len(nodes) > 1:
+        end: tuple[str, ...] = ("sleep", str(2 * _SESSION_MS // 1000))  # the others may have to find themselves a controller
+    else:
+        end = _configured(jars, folder / "controller", controller_properties(node, folder / "log"), killed_broker.LOGGERS)
+    return (sys.executable, "-m", "headrace.local.killed_broker", str(folder / "log"), *end, "--", *broker)
 
 
 def controller_properties(node: Node, log_folder: Path) -> dict[str, object]:
@@ -167,10 +176,7 @@ def properties(node: Node, nodes: tuple[Node, ...], log_folder: Path) -> dict[st
         "transaction.state.log.num.partitions": 8,
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": in_sync,
-        # A killed broker is let in again only when the controller has given up its old session: 9 s by default. Of several on
-        # one busy machine, one must not be given up too soon. One that is alone nobody stands in for: to give it up while it
-        # lives leaves its partitions without a leader, and does harm (`lone_broker`).
-        "broker.session.timeout.ms": 30_000 if len(nodes) == 1 else 6000,
+        "broker.session.timeout.ms": _SESSION_ALONE_MS if len(nodes) == 1 else _SESSION_MS,
         "broker.heartbeat.interval.ms": 300,
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 1000,

@@ -39,6 +39,21 @@ def test_one_node_has_one_partition_unless_more_are_asked_for(asked, told, tmp_p
     assert launch.tells["HEADRACE_KAFKA"] == "127.0.0.1:20000"
 
 
+def test_a_killed_broker_starts_behind_its_old_session(tmp_path, monkeypatch):
+    """Alone, its controller ends that; of several, the others do, in twice the time after which they give it up."""
+    monkeypatch.setattr(kafka, "kafka_jars", lambda _: tmp_path)
+    monkeypatch.setattr(kafka, "run_tool", lambda *_, **__: "")
+    first = kafka_cluster(3, set())[0]
+    for part, ends in ((Kafka(), str(tmp_path / "kafka" / "controller" / "server.properties")), (first, "12")):
+        command = part.prepare(_place(tmp_path, part), print).command
+        assert command[2] == "headrace.local.killed_broker"
+        assert command[command.index("--") - 1] == ends
+        assert command[-1] == str(tmp_path / part.name / "server.properties")
+    alone = (tmp_path / "kafka" / "controller" / "server.properties").read_text().splitlines()
+    assert {"process.roles=controller", "broker.session.timeout.ms=100"} <= set(alone)
+    assert not any(line.startswith("advertised.listeners") for line in alone)
+
+
 def test_three_nodes_keep_three_copies(tmp_path):
     """A cluster bears the loss of one node."""
     nodes = tuple(Node(n, 9000 + n, 9100 + n) for n in (1, 2, 3))

@@ -15,8 +15,8 @@ from aiokafka.errors import KafkaError
 from headrace.adapters.wire.envelope import Record
 from headrace.core.topics import Topic
 from headrace.local.kafka import Kafka, Node, properties
+from headrace.local.killed_broker import was_killed
 from headrace.local.launch import Launch, Place, signal_group, spawn, stop_group
-from headrace.local.lone_broker import was_killed
 from headrace.local.ports import free_port
 from headrace.runtime.delivery.transactions import TransactionalWriter
 from tests.fakes.toy_topics import new_topics

@@ -1,11 +1,12 @@
-"""Starts a broker that is alone: `python -m headrace.local.lone_broker LOG_FOLDER CONTROLLER... -- BROKER...`, two commands.
+"""Starts a broker, behind its old session where it was killed: `... killed_broker LOG_FOLDER END... -- BROKER...`, two commands.
 
-A broker that was killed comes back while its old session lives, and it is its own controller, which has to end that first. So
-it would take its partitions up under the old session, lose them in the middle of it, and take them up again under the new one.
-Kafka 4.3.1 cannot bear that: a transaction that ends while its partitions have no leader is said to be complete, and its
-markers are never written (KAFKA-20734: it takes the partitions for deleted ones); and a group's coordinator that reads its
-offsets meanwhile may find none. Either way what was committed is done again. So the controller of such a broker runs by itself
-before, until it has ended the old session.
+A broker that was killed and is back while its old session lives takes up what it led by metadata of then. Kafka 4.3.1 cannot bear
+that. As one of several it goes on with transactions that no other broker knows to have been decided: it commits in some
+partitions what whoever leads next aborts in others, so records are lost. If it is alone, its own controller ends that session in
+the middle of it: a transaction that ends while its partitions have no leader is said to be complete, and its markers are never
+written (KAFKA-20734: it takes the partitions for deleted ones); and a group's coordinator that reads its offsets meanwhile may
+find none; either way what was committed is done again. So the old session is ended first: by the controller of a lone broker,
+which runs by itself until it has done that; by the others, who are given their time for it.
 """
 
 import os
@@ -46,7 +47,8 @@ def was_killed(log_folder: Path) -> bool:
 def end_session(command: Sequence[str]) -> None:
     """Runs a controller until it has ended its broker's old session, and no longer than it takes to see that there is none.
 
-    What it warns of is passed on. Where it fails, the broker will, too, and say why.
+    Or whatever else ends by itself once the session is over. What it warns of is passed on. Where it fails, the broker will, too,
+    and say why.
     """
     with subprocess.Popen(  # noqa: S603  # the command is composed by the parts of this package
         tethered(tuple(command), signal.SIGKILL),

@@ -1,4 +1,4 @@
-"""How a broker without others is started."""
+"""How a broker is started that may have been killed."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from headrace.local.lone_broker import end_session, was_killed
+from headrace.local.killed_broker import end_session, was_killed
 
 ACTIVE = "12:00 WARN Performing controller activation."
 ENDED = "12:01 INFO Fencing broker 1 at epoch 11 because its session has timed out."
@@ -16,7 +16,7 @@ COMMIT = "12:02 DEBUG handleCommit: publishing new image"
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
     """A controller that has no session to end is seen to have none at once."""
-    monkeypatch.setattr("headrace.local.lone_broker._SESSION_S", 0.3)
+    monkeypatch.setattr("headrace.local.killed_broker._SESSION_S", 0.3)
 
 
 def controller(*lines, ends=False):
@@ -55,7 +55,7 @@ def test_the_controller_is_stopped_once_the_session_is_over(lines, passed_on, ca
 
 def test_a_session_that_is_not_over_for_good_is_waited_for(monkeypatch):
     """What is committed behind its end may have been written before it."""
-    monkeypatch.setattr("headrace.local.lone_broker._CONTROLLER_S", 1.0)
+    monkeypatch.setattr("headrace.local.killed_broker._CONTROLLER_S", 1.0)
     began = time.monotonic()
     end_session(controller(COMMIT, COMMIT, COMMIT, ACTIVE, ENDED, COMMIT, COMMIT))
     assert time.monotonic() - began >= 1.0
@@ -67,5 +67,5 @@ def test_the_program_becomes_the_broker(ran, said, tmp_path):
     if ran:
         (tmp_path / "__cluster_metadata-0").mkdir()
     commands = (*controller("WARN controller", ends=True), "--", sys.executable, "-c", "print('broker')")
-    command = (sys.executable, "-m", "headrace.local.lone_broker", str(tmp_path), *commands)
+    command = (sys.executable, "-m", "headrace.local.killed_broker", str(tmp_path), *commands)
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == said
