@@ -226,11 +226,7 @@ class PartedCollection:
         except Exception:  # noqa: BLE001  # whatever the disk or the engine says: else nothing would be built from now on
             _log.exception("what was merged into %s cannot be taken", build.target)
             taken = False
-        if taken:
-            for part in build.sources:  # nobody can reach them any more
-                part.close()
-                shutil.rmtree(part.path, ignore_errors=True)  # what is left goes with the next start
-        else:
+        if not taken:
             build.discard()
         self._failures = 0 if taken else self._failures + 1
         if self._failures and not self._closing.is_set():
@@ -240,6 +236,10 @@ class PartedCollection:
         with self._lock:
             self._build = None
             self._begin_build()
+        if taken:
+            for part in build.sources:  # nobody can reach them any more
+                part.close()
+                shutil.rmtree(part.path, ignore_errors=True)  # what is left goes with the next start
 
     def _taken(self, build: Build) -> bool:
         """Puts what was built in the place of its sources; False where there is none, or nobody wants it any more."""
